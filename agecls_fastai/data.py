@@ -168,7 +168,7 @@ def age_dls(
     resize: int | None = None,  # pixels that an image is brought to before; 8/7 of `size` if None (256 for 224)
     bs: int = 64,  # images in a batch; fewer where there are not so many to train on
     augment: str = 'affine',  # 'affine': fastai's `aug_transforms`; 'crop': random crop and mirror; 'none'
-    normalize: str | None = 'imagenet',  # 'imagenet', 'train_mean', or None for none
+    normalize='imagenet',  # 'imagenet', 'train_mean', a pair of means and standard deviations, or None for none
     protocol: str = 'strict',  # 'strict': with an inner validation set of whole subjects; 'fixed': without
     seed: int = 0,  # draws the inner validation set
     num_workers: int | None = None,  # loader processes; if None, one a core (at most 16) for a GPU and none without
@@ -179,11 +179,13 @@ def age_dls(
     part = split_items(items, test_fold, protocol, seed)
     if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
     if size < 16: raise AgeclsError(f'size must be 16 or more, not {size}')
-    if normalize not in NORMALIZE: raise AgeclsError(f'normalize must be one of {NORMALIZE}, not {normalize!r}')
+    pair = isinstance(normalize, (tuple, list)) and len(normalize) == 2
+    if not pair and normalize not in NORMALIZE: raise AgeclsError(f'normalize must be one of {NORMALIZE}, not {normalize!r}')
     device = torch.device(device) if device is not None else default_device()
     if num_workers is None: num_workers = min(16, os.cpu_count() or 1) if device.type == 'cuda' else 0
     tfm = None
-    if normalize == 'imagenet': tfm = Normalize.from_stats(*imagenet_stats, cuda=False)
+    if pair or normalize == 'imagenet':
+        tfm = Normalize.from_stats(*(normalize if pair else imagenet_stats), cuda=False)
     if normalize == 'train_mean':
         tfm = Normalize.from_stats(train_mean(items[part == 'train'], path, resize or round(size * 8 / 7)),
                                    [1 / 255] * 3, cuda=False)

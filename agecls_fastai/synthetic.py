@@ -132,7 +132,7 @@ def draw_face(
     "Draw one face"
     grown = 1 - np.exp(-years / 9)                             # growing up is done by twenty
     old = np.clip((years - 20) / 60, 0, 1)
-    grey = 1 / (1 + np.exp(-(years - 46) / 6))
+    grey = np.clip((years - 28) / 40, 0, 1)
     k = 0.05 + 0.42 * grown
     skin = _blend(traits['skin'], traits['skin'].mean() * np.ones(3), 0.35 * old) * (1 - 0.06 * old)
     hair = _blend(traits['hair'], [205, 205, 205], grey)
@@ -157,14 +157,16 @@ def draw_face(
 
     def rgb(color): return tuple(int(c) for c in np.clip(color, 0, 255))
 
-    image = Image.new('RGB', (big, big), rgb(rng.uniform(40, 220, 3)))
+    def dull(): return rng.uniform(50, 210) + rng.uniform(-35, 35, 3)
+
+    image = Image.new('RGB', (big, big), rgb(dull()))
     draw = ImageDraw.Draw(image)
     def fill(points, color, depth=0.0): draw.polygon(pixels(points, depth), fill=rgb(color))
     def stroke(points, color, width, depth=0.0):
         draw.line(pixels(points, depth), fill=rgb(color), width=max(1, round(width * big / 100)), joint='curve')
 
     # shoulders, the hair behind, neck
-    draw.polygon(pixels(_ellipse(0, 2.3, 1.5, 0.9), grow=False), fill=rgb(rng.uniform(30, 220, 3)))
+    draw.polygon(pixels(_ellipse(0, 2.3, 1.5, 0.9), grow=False), fill=rgb(dull()))
     long_hair = not traits['male'] and years > 3
     if long_hair: fill(_ellipse(0, 0.15, traits['width'] * 1.18, 1.05), hair * 0.85)
     draw.polygon(pixels([[-0.35, 0.7], [0.35, 0.7], [0.4, 2], [-0.4, 2]], grow=False), fill=rgb(skin * 0.85))
@@ -181,7 +183,7 @@ def draw_face(
         for cheek in (-1, 1): fill(_ellipse(cheek * 0.42, 0.42, 0.17, 0.13), _blend(skin, [235, 110, 100], 0.28), 0.4)
 
     # the features of a child's face; growth brings them to their places
-    eye_y, eye_r = 0.14, 0.155 * (1 - 0.42 * grown)
+    eye_y, eye_r = 0.14, 0.165 * (1 - 0.48 * grown)
     open_ = eye_r * (0.95 - 0.3 * old) * rng.uniform(0.8, 1.05)
     for s in (-1, 1):
         x = s * traits['eyes'] * (0.98 - 0.08 * grown)
@@ -212,7 +214,7 @@ def draw_face(
     # lines: forehead, crow's feet, from nose to mouth, jowls; they come one after the other and deepen
     def wrinkle(points, since, depth=0.5):
         deep = np.clip((years - since) / 32, 0, 1)
-        if deep > 0.03: stroke(points, _blend(skin, line_color * 0.8, 0.25 + 0.7 * deep), 0.5 + 0.9 * deep, depth)
+        if deep > 0.03: stroke(points, _blend(skin, line_color * 0.7, 0.3 + 0.7 * deep), 0.6 + 1.2 * deep, depth)
     for i, since in enumerate((26, 34, 42, 52)):
         wrinkle(_arc(0, -0.28 + i * 0.1, 0.4, 0.06, -65, 65), since)
     for s in (-1, 1):
