@@ -180,7 +180,8 @@ def age_dls(
     if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
     if size < 16: raise AgeclsError(f'size must be 16 or more, not {size}')
     pair = isinstance(normalize, (tuple, list)) and len(normalize) == 2
-    if not pair and normalize not in NORMALIZE: raise AgeclsError(f'normalize must be one of {NORMALIZE}, not {normalize!r}')
+    if not pair and normalize not in NORMALIZE:
+        raise AgeclsError(f'normalize must be one of {NORMALIZE}, not {normalize!r}')
     device = torch.device(device) if device is not None else default_device()
     if num_workers is None: num_workers = min(16, os.cpu_count() or 1) if device.type == 'cuda' else 0
     tfm = None
