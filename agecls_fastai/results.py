@@ -274,8 +274,8 @@ class Comparison:
         lines = [f'  {r.method}: accuracy {r.accuracy} ± {r.accuracy_std}, one-off {r.one_off_accuracy} ± '
                  f'{r.one_off_accuracy_std} ({r.faces} faces; {r.source})' for r in PUBLISHED.itertuples()]
         same = data.startswith('Adience')
-        parts += ['Published, on Adience' + ('' if same else ' (other data than above: not to be compared)') + ', in %:\n'
-                  + '\n'.join(lines)]
+        other = '' if same else ' (other data than above: not to be compared)'
+        parts += [f'Published, on Adience{other}, in %:\n' + '\n'.join(lines)]
         return '\n\n'.join(parts)
 
 
