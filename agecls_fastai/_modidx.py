@@ -46,6 +46,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._close_unused': ( 'crossval.html#_close_unused',
                                                                                   'agecls_fastai/crossval.py'),
+                                        'agecls_fastai.crossval._device': ('crossval.html#_device', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._digest': ('crossval.html#_digest', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._environment': ('crossval.html#_environment', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._open_run': ('crossval.html#_open_run', 'agecls_fastai/crossval.py'),

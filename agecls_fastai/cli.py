@@ -105,9 +105,9 @@ def compare(args):
     _print(compare(args.runs), args.json)
 
 
-DEMO_DATA = dict(n_subjects=300, size=64)
+DEMO_DATA = dict(n_subjects=230, size=64)
 DEMO_CHANGES = {'levi_hassner_onecycle': dict(size=48, resize=54, bs=32, epochs=6),
-                'finetune_resnet34': dict(size=40, resize=46, bs=32, epochs=2)}
+                'finetune_resnet34': dict(size=48, resize=48, augment='none', bs=32, epochs=2, base_lr=1e-3)}
 
 
 def demo(args):
@@ -228,15 +228,24 @@ def main(
         print(f'agecls: {text}', file=sys.stderr)
         return status
     from agecls_fastai.folds import AgeclsError
-    try: return args.function(args) or 0
+    def drop_output():
+        "Where nobody reads on, or there is no space, Python would complain once more when it ends"
+        try: sys.stdout.flush()
+        except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        status = args.function(args) or 0
+        sys.stdout.flush()
+        return status
     # a loader process hands its error on with a traceback around it; the message is the last line
     except AgeclsError as e:
         return fail(str(e).strip().splitlines()[-1].removeprefix('agecls_fastai.folds.AgeclsError: '), 2)
     except KeyboardInterrupt: return fail('interrupted; the same command goes on where it stopped', 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on, as in `agecls … | head`
+    except BrokenPipeError:  # as in `agecls … | head`
+        drop_output()
         return 0
-    except OSError as e: return fail(f'{e.strerror or e}{f": {e.filename}" if e.filename else ""}', 2)
+    except OSError as e:
+        drop_output()
+        return fail(f'{e.strerror or e}{f": {e.filename}" if e.filename else ""}', 2)
     except Exception as e:  # a bug: say so, and how to see more
         return fail(f'unexpected {type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ""} '
                     '(--debug shows where)', 1)

@@ -171,9 +171,20 @@ def _environment(device):
     except (OSError, subprocess.SubprocessError, NameError): commit = ''
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor() or platform.machine()
     precision = 'mixed (float16)' if device.type == 'cuda' else 'float32'
-    return dict(device=device.type, device_name=name, precision=precision, commit=commit or None, versions={p: version(p) for p in (
-                    'agecls_fastai', 'fastai', 'torch', 'torchvision', 'numpy', 'pandas', 'pillow')}
-                | dict(python=platform.python_version()))
+    packages = ('agecls_fastai', 'fastai', 'torch', 'torchvision', 'numpy', 'pandas', 'pillow')
+    versions = {p: version(p) for p in packages} | dict(python=platform.python_version())
+    return dict(device=device.type, device_name=name, precision=precision, commit=commit or None, versions=versions)
+
+
+def _device(device):
+    "The device to train on"
+    if device is None: return default_device()
+    try: device = torch.device(device)
+    except RuntimeError: raise AgeclsError(f"device must be a name like 'cpu' or 'cuda:0', not {device!r}") from None
+    try: torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise AgeclsError(f'there is no device {device} here') from None
+    return device
 
 
 def _open_run(out, info):
@@ -230,7 +241,7 @@ def cross_validate(
     if unknown := [k for k in folds if k not in every]:
         raise AgeclsError(f'there is no fold {some(unknown)}; the folds are {some(every, 20)}')
     if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
-    device = torch.device(device) if device is not None else default_device()
+    device = _device(device)
     show = progress
     if progress is None: show = None if IN_NOTEBOOK else Progress()
     elif progress is True: show = Progress()

@@ -9,8 +9,9 @@ __all__ = ['LEVI_HASSNER_LR_MULTS', 'LeviHassnerNet', 'levi_hassner_splitter', '
 # %% ../nbs/07_models.ipynb #319ba137
 import pickle
 import socket
+import sys
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -114,7 +115,8 @@ def resolve_arch(
 @contextmanager
 def _fetching(arch):
     "Turn a failed download into one line"
-    try: yield
+    try:
+        with redirect_stdout(sys.stderr): yield  # torch.hub says on standard output that it downloads
     except OSError as e:  # URLError, and what huggingface_hub raises for timm
         reason = (str(getattr(e, 'reason', e)).splitlines() or [type(e).__name__])[0]
         raise AgeclsError(f'the pretrained weights of {arch if isinstance(arch, str) else arch.__name__} cannot be '

@@ -1,0 +1,37 @@
+# make demo: draw faces, cross-validate two recipes on them, compare them
+# make test: every check
+# Both make .venv and install what they need, when it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test install export readme lint notebooks pytest clean
+
+demo: $(INSTALLED)
+	$(BIN)/agecls demo
+
+test: $(INSTALLED)
+	$(BIN)/python tests/check_generated.py
+	$(BIN)/ruff check .
+	# one thread a notebook: two notebooks with two threads each would fight over two cores
+	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
+	$(BIN)/python -m pytest
+
+install: $(INSTALLED)
+
+$(INSTALLED): settings.ini setup.py pyproject.toml
+	@echo 'Installing into $(VENV): PyTorch is large, this takes some minutes'
+	$(PYTHON) -c 'import sys; v = (3, 11); sys.exit(sys.version_info < v and "Python %d.%d or newer is needed; say which: make PYTHON=python3.12" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --editable '.[dev]'
+	touch $@
+
+export: $(INSTALLED)
+	$(BIN)/nbdev-export
+	$(BIN)/nbdev-clean
+	$(BIN)/python tests/check_generated.py --write
+
+clean:
+	rm -rf build dist *.egg-info _proc _docs

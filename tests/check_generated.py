@@ -1,0 +1,53 @@
+"""Do the modules and README.md match the notebooks, and are the notebooks clean?
+
+Everything is generated again in a copy of the sources, and compared with what is here; nothing here is touched.
+`--write` takes the new README.md over.
+"""
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+SOURCES = ['nbs', 'agecls_fastai', 'pyproject.toml', 'settings.ini', 'setup.py', 'README.md']
+
+
+def files(root):
+    "The files to compare, with their contents"
+    paths = [root / 'README.md', *root.glob('README_files/*'), *root.glob('nbs/*.ipynb'), *root.glob('agecls_fastai/**/*.py')]
+    return {str(p.relative_to(root)): p.read_bytes() for p in paths if p.is_file()}
+
+
+def generate(root):
+    "Export, clean, and make README.md, in `root`"
+    for module in root.glob('agecls_fastai/**/*.py'):
+        if module.name != '__init__.py': module.unlink()  # a module whose notebook is gone must not stay
+    for command in ('nbdev-export', 'nbdev-clean'): subprocess.run([BIN / command], cwd=root, check=True)
+    subprocess.run([BIN / 'jupyter-nbconvert', '--to', 'markdown', '--log-level', 'ERROR', 'nbs/index.ipynb',
+                    '--output-dir', '.', '--output', 'README'], cwd=root, check=True)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as tmp:
+        copy = Path(tmp) / ROOT.name
+        copy.mkdir()
+        for name in SOURCES:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+            elif (ROOT / name).is_file(): shutil.copy2(ROOT / name, copy / name)
+        generate(copy)
+        if '--write' in sys.argv:
+            shutil.copy2(copy / 'README.md', ROOT / 'README.md')
+            shutil.rmtree(ROOT / 'README_files', ignore_errors=True)
+            if (copy / 'README_files').is_dir(): shutil.copytree(copy / 'README_files', ROOT / 'README_files')
+        here, made = files(ROOT), files(copy)
+    wrong = [f'{name} ' + ('is not made by any notebook' if name not in made else 'is missing' if name not in here else
+                           'differs from what the notebooks give') for name in sorted(here.keys() | made)
+             if here.get(name) != made.get(name)]
+    if wrong: sys.exit('\n'.join([*wrong, 'make export brings modules and notebooks together']))
+    print(f'{len(made)} generated files match the notebooks')
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,43 @@
+"What the tests share: the real fold files where they are at hand, and small drawn data sets"
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_FOLDS = Path(os.environ.get('ADIENCE_FOLDS', ROOT.parent / 'shared' / 'adience_folds'))
+
+
+@pytest.fixture(scope='session')
+def real_folds():
+    "Adience's own fold files; not in this repository, as they may not be passed on"
+    if not (REAL_FOLDS / 'fold_0_data.txt').is_file():
+        pytest.skip(f"Adience's fold files are not in {REAL_FOLDS}; set ADIENCE_FOLDS")
+    return REAL_FOLDS
+
+
+@pytest.fixture
+def real_copy(real_folds, tmp_path):
+    "A copy of the real fold files, to be damaged"
+    folder = tmp_path / 'folds'
+    folder.mkdir()
+    for file in real_folds.glob('fold_?_data.txt'): (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def agecls(*argv, check=None, **kwargs):
+    "Run the command in a process of its own"
+    done = subprocess.run([sys.executable, '-m', 'agecls_fastai', *map(str, argv)], capture_output=True, text=True,
+                          timeout=900, **kwargs)
+    if check is not None: assert done.returncode == check, done
+    return done
+
+
+@pytest.fixture(scope='session')
+def drawn(tmp_path_factory):
+    "A small drawn data set"
+    path = tmp_path_factory.mktemp('drawn') / 'faces'
+    agecls('synth', path, '--subjects', 60, '--size', 40, check=0)
+    return path

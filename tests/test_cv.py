@@ -1,0 +1,166 @@
+"Cross-validation from the command line: kills, pretrained weights, bad images, mistakes"
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from conftest import agecls
+from torchvision.models import ResNet18_Weights, resnet18
+
+from agecls_fastai.adience import read_adience
+
+CV = ['--size', 32, '--epochs', 1, '--bs', 16]
+KILLED = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--epochs', 2, '--bs', 16]
+
+
+def predictions(run): return {p.parent.name: p.read_bytes() for p in sorted(run.glob('fold_*/predictions.csv'))}
+
+
+@pytest.fixture(scope='module')
+def undisturbed(drawn, tmp_path_factory):
+    "The predictions of a run that nobody disturbed"
+    out = tmp_path_factory.mktemp('undisturbed') / 'run'
+    agecls(*KILLED, drawn, '--out', out, check=0)
+    return predictions(out)
+
+
+def kill_when(command, seen, delay, grace=300):
+    "Start a command, wait until `seen()`, `delay` seconds more, and kill it; False if it had ended before"
+    process = subprocess.Popen([sys.executable, '-m', 'agecls_fastai', *map(str, command)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    end = time.monotonic() + grace
+    while not seen() and process.poll() is None and time.monotonic() < end: time.sleep(0.005)
+    time.sleep(delay)
+    alive = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return alive
+
+
+@pytest.mark.parametrize('fold, delay', [(0, 0), (1, 0.4), (3, 0.002)])
+def test_killed_and_started_again(drawn, undisturbed, tmp_path, fold, delay):
+    out = tmp_path / 'run'
+    command = [*KILLED, drawn, '--out', out]
+    assert kill_when(command, (out / f'fold_{fold}').exists, delay), 'the run was too quick to be killed'
+    before = len(list(out.glob('fold_*/done.json')))
+    assert before < 5
+    done = agecls(*command, check=0)
+    assert done.stderr.count('was done before') == before
+    assert predictions(out) == undisturbed
+    assert not list(out.rglob('*.part'))
+
+
+def test_a_half_written_fold_is_done_again(drawn, undisturbed, tmp_path):
+    out = tmp_path / 'run'
+    agecls(*KILLED, drawn, '--out', out, '--folds', 2, check=0)
+    text = (out / 'fold_2/predictions.csv').read_text()
+    (out / 'fold_2/predictions.csv').write_text(text[:len(text) // 2])
+    done = agecls(*KILLED, drawn, '--out', out, '--folds', 2, check=0)
+    assert 'was done before' not in done.stderr
+    assert predictions(out) == {'fold_2': undisturbed['fold_2']}
+
+
+def test_ctrl_c(drawn, tmp_path):
+    process = subprocess.Popen([sys.executable, '-m', 'agecls_fastai', *map(str, KILLED), drawn, '--out', tmp_path / 'r'],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / 'r/fold_0/done.json').exists(): time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == 'agecls: interrupted; the same command goes on where it stopped'
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    "Random weights in the shape of torchvision's, in a folder laid out as torch's cache"
+    torch.manual_seed(1)
+    home = tmp_path_factory.mktemp('torch_home')
+    file = home / 'hub' / 'checkpoints' / ResNet18_Weights.DEFAULT.url.split('/')[-1]
+    file.parent.mkdir(parents=True)
+    torch.save(resnet18().state_dict(), file)
+    return home, file
+
+
+def test_pretrained_weights(drawn, weights, tmp_path):
+    "From torch's cache and from a file: the same predictions; other than from random weights"
+    code = ('import sys; from dataclasses import replace; from agecls_fastai.all import *; '
+            'recipe = replace(RECIPES["finetune_resnet34"], arch="resnet18", size=32, epochs=1, bs=16, '
+            'pretrained=sys.argv[3] != "random"); '
+            'cross_validate(read_adience(sys.argv[1]), sys.argv[1], recipe, sys.argv[2], folds=[0], progress=False, '
+            'weights=sys.argv[3] if sys.argv[3].endswith(".pth") else None)')
+    home, file = weights
+    found = {}
+    for how in ('cache', str(file), 'random'):
+        out = tmp_path / os.path.basename(how)
+        subprocess.run([sys.executable, '-W', 'ignore', '-c', code, drawn, out, how], check=True, capture_output=True,
+                       env=os.environ | dict(TORCH_HOME=str(home)))
+        found[how] = predictions(out)
+    assert found['cache'] == found[str(file)] != found['random']
+
+
+def test_weights_that_cannot_be_fetched(drawn, tmp_path):
+    env = os.environ | dict(TORCH_HOME=str(tmp_path / 'empty'), http_proxy='http://127.0.0.1:9',
+                            https_proxy='http://127.0.0.1:9')
+    done = agecls('cv', drawn, '--recipe', 'finetune_resnet34', '--out', tmp_path / 'run', *CV, check=2, env=env)
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith('agecls: the pretrained weights of resnet34 cannot be fetched')
+    assert '--weights FILE' in line and '--no-pretrained' in line
+    assert 'Traceback' not in done.stderr and not (tmp_path / 'run').exists()
+
+
+@pytest.fixture
+def spoilt(drawn, tmp_path):
+    "A copy of the drawn data with one image cut off and one missing"
+    path = tmp_path / 'spoilt'
+    shutil.copytree(drawn, path)
+    files = read_adience(path)['file']
+    (path / files[5]).write_bytes((path / files[5]).read_bytes()[:200])
+    (path / files[9]).unlink()
+    return path, [files[5], files[9]]
+
+
+def test_bad_images(spoilt, tmp_path):
+    path, bad = spoilt
+    command = ['cv', path, '--recipe', 'levi_hassner_onecycle', *CV, '--folds', 0, '--out', tmp_path / 'run']
+    done = agecls(*command, check=2)
+    assert all(f'{file} (row {row}: ' in done.stderr for file, row in zip(bad, (5, 9))) and 'Traceback' not in done.stderr
+    assert not (tmp_path / 'run').exists()
+    agecls(*command, '--skip-bad-images', check=0)
+    info = json.loads((tmp_path / 'run/run.json').read_text())
+    assert list(info['skipped']) == bad and info['n_images'] == len(read_adience(path)) - 2
+    tested = pd.read_csv(tmp_path / 'run/fold_0/predictions.csv')['file']
+    assert not set(tested) & set(bad)
+
+
+def test_mistakes(drawn, tmp_path):
+    out = tmp_path / 'run'
+    good = ['cv', drawn, '--recipe', 'levi_hassner_onecycle', *CV, '--folds', 0, '--out', out]
+    agecls(*good, check=0)
+    (tmp_path / 'closed').write_text('a file where a folder is wanted')
+    for command, why in [
+            ([*good, '--seed', 1], 'holds another run: seed (0 there, 1 now)'),
+            ([*good, '--bs', 8], 'recipe bs (16 there, 8 now)'),
+            ([*good, '--limit', 9], 'items_digest'),
+            (['cv', drawn, '--out', tmp_path / 'x', '--folds', 7, *CV, '--no-pretrained'], 'the folds are 0, 1, 2, 3, 4'),
+            (['cv', drawn, '--out', drawn, *CV, '--no-pretrained'], 'is no run folder'),
+            (['cv', drawn, '--out', tmp_path / 'closed' / 'run', *CV, '--no-pretrained'], 'Not a directory'),
+            (['cv', drawn, '--out', tmp_path / 'x', '--weights', tmp_path / 'none.pth', *CV], 'there is no file of weights'),
+            (['cv', drawn, '--out', tmp_path / 'x', '--device', 'gpu', *CV, '--no-pretrained'], 'device'),
+            (['compare', out, tmp_path / 'nothing'], 'there is no run folder')]:
+        done = agecls(*command, check=2)
+        assert why in done.stderr.splitlines()[-1] and 'Traceback' not in done.stderr, (command, done.stderr)
+        assert not (tmp_path / 'x').exists(), command
+    assert 'levi_hassner_onecycle' in agecls('compare', out, check=0).stdout
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs Linux')
+def test_no_space(drawn, tmp_path):
+    done = subprocess.run([sys.executable, '-m', 'agecls_fastai', 'audit', drawn], stdout=open('/dev/full', 'w'),
+                          stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, 'agecls: No space left on device\n'), done
