@@ -9,6 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import nbformat
+from nbconvert import MarkdownExporter
+from nbconvert.writers import FilesWriter
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 SOURCES = ['nbs', 'agecls_fastai', 'pyproject.toml', 'settings.ini', 'setup.py', 'README.md']
@@ -16,7 +20,8 @@ SOURCES = ['nbs', 'agecls_fastai', 'pyproject.toml', 'settings.ini', 'setup.py',
 
 def files(root):
     "The files to compare, with their contents"
-    paths = [root / 'README.md', *root.glob('README_files/*'), *root.glob('nbs/*.ipynb'), *root.glob('agecls_fastai/**/*.py')]
+    patterns = ['README.md', 'README_files/*', 'nbs/*.ipynb', 'agecls_fastai/**/*.py']
+    paths = [path for pattern in patterns for path in root.glob(pattern)]
     return {str(p.relative_to(root)): p.read_bytes() for p in paths if p.is_file()}
 
 
@@ -25,8 +30,11 @@ def generate(root):
     for module in root.glob('agecls_fastai/**/*.py'):
         if module.name != '__init__.py': module.unlink()  # a module whose notebook is gone must not stay
     for command in ('nbdev-export', 'nbdev-clean'): subprocess.run([BIN / command], cwd=root, check=True)
-    subprocess.run([BIN / 'jupyter-nbconvert', '--to', 'markdown', '--log-level', 'ERROR', 'nbs/index.ipynb',
-                    '--output-dir', '.', '--output', 'README'], cwd=root, check=True)
+    notebook = nbformat.read(root / 'nbs' / 'index.ipynb', as_version=4)
+    notebook.metadata['language_info'] = {'name': 'python'}  # nbdev-clean drops it; it colours the code
+    text, resources = MarkdownExporter().from_notebook_node(notebook, {
+        'unique_key': 'README', 'output_files_dir': 'README_files'})
+    FilesWriter(build_directory=str(root)).write(text, resources, notebook_name='README')
 
 
 def main():
@@ -35,7 +43,8 @@ def main():
         copy.mkdir()
         for name in SOURCES:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+                ignore = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints')
+                shutil.copytree(ROOT / name, copy / name, ignore=ignore)
             elif (ROOT / name).is_file(): shutil.copy2(ROOT / name, copy / name)
         generate(copy)
         if '--write' in sys.argv:

@@ -32,7 +32,8 @@ def test_metadata(wheel):
     required = metadata.get_all('Requires-Dist')
     assert {r for r in required if 'extra' not in r} == set(settings['DEFAULT']['requirements'].split())
     assert sum('extra == "dev"' in r for r in required) == len(settings['DEFAULT']['dev_requirements'].split())
-    assert metadata['Version'] == __version__ and metadata['Requires-Python'] == f'>={settings["DEFAULT"]["min_python"]}'
+    assert metadata['Version'] == __version__
+    assert metadata['Requires-Python'] == f'>={settings["DEFAULT"]["min_python"]}'
     assert 'agecls = agecls_fastai.cli:main' in entry_points and 'agecls_fastai._modidx:d' in entry_points
     assert {'cli.py', 'all.py', '__main__.py', 'crossval.py'} <= modules
 
