@@ -48,8 +48,8 @@ class LeviHassnerNet(nn.Module):
             nn.Conv2d(3, 96, 7, stride=4), nn.ReLU(), _pool(), _norm(),
             nn.Conv2d(96, 256, 5, padding=2), nn.ReLU(), _pool(), _norm(),
             nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(), _pool(), nn.Flatten())
-        try: n_features = self.features(torch.zeros(1, 3, size, size)).shape[1]
-        except RuntimeError: raise AgeclsError(f'size {size} is too small for this network') from None
+        if size < 35: raise AgeclsError(f'size must be 35 or more for this network, not {size}')
+        with torch.no_grad(): n_features = self.features(torch.zeros(1, 3, size, size)).shape[1]
         self.hidden = nn.Sequential(nn.Linear(n_features, 512), nn.ReLU(), nn.Dropout(dropout),
                                     nn.Linear(512, 512), nn.ReLU(), nn.Dropout(dropout))
         self.output = nn.Linear(512, n_out)
@@ -144,7 +144,8 @@ def _load_body(learn, state, arch, file):
     "Put a torchvision or timm state dict into the body of a `vision_learner`"
     build = arch if callable(arch) else None
     if build is not None:
-        whole = build(weights=None)
+        # its random start must not move the random numbers that training will see
+        with torch.random.fork_rng(devices=[]): whole = build(weights=None)
         fits = {k: v for k, v in state.items() if not k.startswith(('fc.', 'classifier.'))}
         try: missing, unexpected = whole.load_state_dict(fits, strict=False)
         except RuntimeError as e: missing, unexpected = [str(e).splitlines()[-1].strip()], []

@@ -15,7 +15,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from agecls_fastai.adience import read_adience
 
-CV = ['--size', 32, '--epochs', 1, '--bs', 16]
+CV = ['--size', 40, '--epochs', 1, '--bs', 16]
 KILLED = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--epochs', 2, '--bs', 16]
 
 

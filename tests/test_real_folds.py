@@ -107,5 +107,5 @@ def test_every_row_gets_a_picture(real_folds, tmp_path):
         assert (tmp_path / 'data' / fold_file_name(k)).read_bytes() == (real_folds / fold_file_name(k)).read_bytes()
     agecls('audit', tmp_path / 'data', check=0)
     run = agecls('cv', tmp_path / 'data', '--recipe', 'levi_hassner_onecycle', '--out', tmp_path / 'run', '--folds', 1,
-                 '--size', 32, '--epochs', 1, '--limit', 40, '--json', check=0)
+                 '--size', 40, '--epochs', 1, '--limit', 40, '--json', check=0)
     assert json.loads(run.stdout)['folds'] == [1]
