@@ -7,7 +7,7 @@ __all__ = ['AGE_GROUPS', 'GENDERS', 'N_FOLDS', 'FOLD_COLUMNS', 'SOURCES', 'FOLD_
            'fold_file_name', 'find_folds', 'read_fold_table', 'age_group', 'image_pattern', 'read_adience', 'Audit',
            'audit']
 
-# %% ../nbs/01_adience.ipynb #c65160aa
+# %% ../nbs/01_adience.ipynb #c22a85b3
 import hashlib
 import json
 import re
@@ -18,7 +18,7 @@ import pandas as pd
 
 from .folds import AgeclsError, check_items, some
 
-# %% ../nbs/01_adience.ipynb #d7392ec4
+# %% ../nbs/01_adience.ipynb #9d78dfce
 AGE_GROUPS = {'(0, 2)': '0-2', '(4, 6)': '4-6', '(8, 12)': '8-13', '(15, 20)': '15-20',
               '(25, 32)': '25-32', '(38, 43)': '38-43', '(48, 53)': '48-53', '(60, 100)': '60-100'}  # raw → in print
 GENDERS = {'f': 'f', 'm': 'm'}  # 'u' and the empty string are left out
@@ -41,7 +41,7 @@ def fold_file_name(k: int, subset: str = 'all') -> str:
     if subset not in FOLD_FILES: raise AgeclsError(f'subset must be one of {some(FOLD_FILES)}, not {subset!r}')
     return FOLD_FILES[subset].format(k)
 
-# %% ../nbs/01_adience.ipynb #17515169
+# %% ../nbs/01_adience.ipynb #5001d363
 KNOWN_FOLD_FILES = {
     'fold_0_data.txt': dict(rows=4496, sha256='d8f16c3dac0880ff87c7b7573032cb77194c65a10bdceacda132a64933a834dc'),
     'fold_1_data.txt': dict(rows=3745, sha256='eca7a6b9b6dff043cddd7bd55bb95c971c88aec0f0e2508161c1499eab492240'),
@@ -49,7 +49,7 @@ KNOWN_FOLD_FILES = {
     'fold_3_data.txt': dict(rows=3459, sha256='50a0b3e290a327b821b24507a9ae4caa4ddf5cd2eb240bb5cffae7d03c23c935'),
     'fold_4_data.txt': dict(rows=3834, sha256='a1d8eb7ce100f1bf418bdffc6e8e7ef07ffb8ba8df85766f215fa9182ec0f96e')}
 
-# %% ../nbs/01_adience.ipynb #b991f1f1
+# %% ../nbs/01_adience.ipynb #177ac3ce
 def find_folds(
     path,  # the data folder, or the folder of fold files
     subset: str = 'all',  # 'all' or 'frontal'
@@ -63,9 +63,9 @@ def find_folds(
         if found := [folder / name for name in names if (folder / name).is_file()]: return found
     raise AgeclsError(f'no fold files in {path}: looked for {names[0]} … {names[-1]} there and in {path / "folds"}')
 
-# %% ../nbs/01_adience.ipynb #db5c953f
+# %% ../nbs/01_adience.ipynb #62a21da3
 def _parse_fold_file(path):
-    "Parse one fold file; return a table of strings with the column `line`, and what is wrong with the file in words"
+    "Parse one fold file; return its good rows with their `line`, the number of all rows, and what is wrong in words"
     raw, problems = path.read_bytes(), []
     try: text = raw.decode('utf-8')
     except UnicodeDecodeError as e:
@@ -83,7 +83,8 @@ def _parse_fold_file(path):
     n = len(columns)
     ragged = [i for i, row in enumerate(rows, 2) if len(row) != n]
     if ragged: problems.append(f'{path.name}: line {some(ragged)} has not {n} fields (columns shifted or cut off)')
-    if missing or len(set(columns)) < len(columns): return pd.DataFrame(columns=[*FOLD_COLUMNS, 'line']), problems
+    if missing or len(set(columns)) < len(columns):
+        return pd.DataFrame(columns=[*FOLD_COLUMNS, 'line']), len(rows), problems
     table = pd.DataFrame([row for row in rows if len(row) == n], columns=columns, dtype=str)
     table['line'] = [i for i, row in enumerate(rows, 2) if len(row) == n]
     ok = pd.Series(True, index=table.index)
@@ -93,7 +94,7 @@ def _parse_fold_file(path):
             shown = some(f'{line} ({value!r})' for line, value in table.loc[~fits, ['line', column]].values)
             problems.append(f'{path.name}: {column} is no {column} (columns shifted?) in line {shown}')
         ok &= fits
-    return table[ok], problems
+    return table[ok], len(rows), problems
 
 
 def read_fold_table(
@@ -106,13 +107,13 @@ def read_fold_table(
         raise AgeclsError(f'{some(missing)} is missing in {files[0].parent}; the others are there')
     tables = []
     for k, file in enumerate(files):
-        table, problems = _parse_fold_file(file)
+        table, _, problems = _parse_fold_file(file)
         problems = [p for p in problems if 'CRLF' not in p]      # harmless to read, and `audit` tells
         if problems: raise AgeclsError(f'{problems[0]} (agecls audit {file.parent} tells all)')
         tables.append(table.assign(fold=k))
     return pd.concat(tables, ignore_index=True)
 
-# %% ../nbs/01_adience.ipynb #5fabbc4c
+# %% ../nbs/01_adience.ipynb #8d8f2e5d
 def age_group(
     raw: str,  # the text in the fold file's column `age`
     labels: str = 'benchmark',  # 'benchmark': the eight strings only; 'extended': other ages and intervals as well
@@ -132,7 +133,7 @@ def age_group(
 
 LABEL_RULES = ('benchmark', 'extended')
 
-# %% ../nbs/01_adience.ipynb #36d215e7
+# %% ../nbs/01_adience.ipynb #4ce33318
 def image_pattern(
     source: str = 'aligned',  # 'aligned', 'faces', or a pattern with {user_id}, {face_id} and {original_image}
 ) -> str:  # the pattern
@@ -169,7 +170,7 @@ def read_adience(
     if not len(items): raise AgeclsError(f'no row of the fold files in {path} has a label by the rule')
     return check_items(items)
 
-# %% ../nbs/01_adience.ipynb #896767fa
+# %% ../nbs/01_adience.ipynb #54c22f68
 @dataclass
 class Audit:
     "What is in a set of fold files, and whether it is whole"
@@ -201,6 +202,7 @@ class Audit:
         counts = pd.DataFrame({'rows': self.rows, 'repeated rows': self.repeated_rows, 'subjects': self.subjects,
                                'accounts': self.accounts}, index=groups.columns[:-1]).T
         counts['all'] = counts.sum(axis=1)
+        counts = counts.astype('Int64')
         odd = pd.DataFrame([(repr(raw), d['count'], d['extended'] or '(left out)') for raw, d in
                             self.odd_labels.items()], columns=['raw label', 'images', 'extended rule'])
         def total(n, what): return f'{n:,} {what}'
@@ -225,14 +227,16 @@ class Audit:
         return ('the known complete copy of Adience' if self.compared_with == 'Adience' else
                 f'the data set as it was drawn, by its {self.compared_with}')
 
-# %% ../nbs/01_adience.ipynb #61a3de26
+# %% ../nbs/01_adience.ipynb #672ec4e5
 def _reference(folder):
     "The fold files' rows and digests to compare with, and where they come from"
-    manifest = next((p for p in (folder / 'manifest.json', folder.parent / 'manifest.json') if p.is_file()), None)
-    if manifest is None: return KNOWN_FOLD_FILES, 'Adience'
-    try: return {name: dict(rows=d['rows'], sha256=d['sha256'])
-                 for name, d in json.loads(manifest.read_text('utf-8'))['fold_files'].items()
-                 if name in KNOWN_FOLD_FILES}, manifest.name
+    manifest = (folder.parent if folder.name == 'folds' else folder) / 'manifest.json'
+    if not manifest.is_file(): return KNOWN_FOLD_FILES, 'Adience'
+    try:
+        drawn = json.loads(manifest.read_text('utf-8'))
+        if drawn.get('drawn_by') != 'agecls synth': return KNOWN_FOLD_FILES, 'Adience'  # somebody else's manifest
+        return {name: dict(rows=d['rows'], sha256=d['sha256']) for name, d in drawn['fold_files'].items()
+                if name in KNOWN_FOLD_FILES}, manifest.name
     except (ValueError, KeyError, TypeError, AttributeError):
         raise AgeclsError(f'{manifest} is no manifest of a drawn data set') from None
 
@@ -256,13 +260,13 @@ def audit(
             problems.append(f'{name}: the file is missing')
             rows.append(None)
             continue
-        table, wrong = _parse_fold_file(files[name])
-        rows.append(len(table))
+        table, n_rows, wrong = _parse_fold_file(files[name])
+        rows.append(n_rows)
         tables.append(table.assign(fold=k))
         expected = reference.get(name, dict(rows=0, sha256=''))
-        if len(table) != expected['rows']:
-            wrong.append(f'{name}: {len(table):,} rows, where {expected["rows"]:,} belong '
-                         f'({abs(diff := len(table) - expected["rows"]):,} {"too many" if diff > 0 else "missing"})')
+        if n_rows != expected['rows']:
+            wrong.append(f'{name}: {n_rows:,} rows, where {expected["rows"]:,} belong '
+                         f'({abs(diff := n_rows - expected["rows"]):,} {"too many" if diff > 0 else "missing"})')
         if not wrong and hashlib.sha256(files[name].read_bytes()).hexdigest() != expected['sha256']:
             wrong.append(f'{name}: the number of rows is right but the contents differ (SHA-256)')
         problems += wrong

@@ -25,7 +25,7 @@ from fastai.learner import Recorder
 from fastai.torch_core import default_device, set_seed
 from fastcore.basics import IN_NOTEBOOK
 
-from .data import check_images
+from .data import check_images, images_digest
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .metrics import mean_group_error, one_off_accuracy, quadratic_kappa
 from .progress import Progress, duration
@@ -40,11 +40,15 @@ def write_atomic(
     "Write a file that is either whole or not there"
     path = Path(path)
     part = path.with_name(f'.{path.name}.part')
-    with open(part, 'w', encoding='utf-8', newline='') as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, 'w', encoding='utf-8', newline='') as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    except BaseException:  # no space, no permission, Ctrl-C
+        part.unlink(missing_ok=True)
+        raise
 
 
 def fold_seed(
@@ -157,8 +161,8 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #d1adbc41
-DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'labels', 'seed', 'weights_sha256']
+# %% ../nbs/09_crossval.ipynb #dc4dde86
+DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256']
 
 
 def _environment(device):
@@ -201,20 +205,26 @@ def _open_run(out, info):
                            if old.get(k) != new.get(k)]
             elif old != new: differ.append(f'{key} ({old!r} there, {new!r} now)' if len(str(new)) < 60 else key)
         if differ: raise AgeclsError(f'{out} holds another run: {some(differ, 4)}')
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    # an earlier call may have been killed before run.json had its name
+    elif out.exists() and (not out.is_dir() or any(p.name != '.run.json.part' for p in out.iterdir())):
         raise AgeclsError(f'{out} exists and is no run folder; give another name')
     else:
         out.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, json.dumps(info, indent=1, ensure_ascii=False))
+        try: write_atomic(file, json.dumps(info, indent=1, ensure_ascii=False))
+        except BaseException:
+            _close_unused(out)
+            raise
         return True
     return False
 
 
 def _close_unused(out):
     "Remove a new run folder in which no fold came to an end"
-    if any(out.glob('fold_*')): return
-    (out / 'run.json').unlink(missing_ok=True)
-    out.rmdir()
+    for folder in out.glob('fold_*'):
+        if not any(folder.iterdir()): folder.rmdir()
+    if {p.name for p in out.iterdir()} <= {'run.json', '.run.json.part'}:
+        for p in out.iterdir(): p.unlink()
+        out.rmdir()
 
 
 def cross_validate(
@@ -228,6 +238,7 @@ def cross_validate(
     weights=None,  # a file of weights to start from, instead of a download
     skip_bad_images: bool = False,  # leave out images that cannot be read, instead of an error
     data: str = '',  # what the data is, in words; stands over every table
+    benchmark: bool = False,  # the data is Adience's benchmark, whole: the published figures refer to the same
     progress: Progress | bool | None = None,  # None: fastai's bars in a notebook, lines elsewhere; False: nothing
     num_workers: int | None = None,  # see `age_dls`
     device=None,  # fastai's default device if None: the GPU where there is one
@@ -252,8 +263,10 @@ def cross_validate(
     environment = _environment(device)
     new = _open_run(out, dict(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
+        images_digest=images_digest(items, path),
         labels=[str(x) for x in items['label'].cat.categories], seed=seed,
-        weights_sha256=_digest(weights) if weights is not None else None, data=data, n_images=len(items),
+        weights_sha256=_digest(weights) if weights is not None else None, data=data,
+        benchmark=benchmark, n_images=len(items),
         n_subjects=items['subject'].nunique(), composition={str(k): row.tolist() for k, row in counts.iterrows()},
         skipped=skipped, **environment))
     say = show.line if show else print
@@ -269,12 +282,12 @@ def cross_validate(
         try:
             predictions, history = train_fold(items, path, recipe, k, protocol, seed, weights, show,
                                               num_workers=num_workers, device=device)
+            seconds = time.monotonic() - start
+            scores = write_fold(folder, predictions, history, items['label'].cat.categories, fold=k,
+                                seconds=round(seconds, 2), **environment)
         except BaseException:
             if new: _close_unused(out)
             raise
-        seconds = time.monotonic() - start
-        scores = write_fold(folder, predictions, history, items['label'].cat.categories, fold=k,
-                            seconds=round(seconds, 2), **environment)
         say(f'fold {k}  done in {duration(seconds)}: accuracy {scores["accuracy"]:.3f}, one-off accuracy '
             f'{scores["one_off_accuracy"]:.3f} on {len(predictions):,} images')
     return load_run(out)

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['quadratic_kappa', 'class_indices', 'cumulative_score', 'one_off_accuracy', 'mean_group_error', 'QuadraticKappa']
 
-# %% ../nbs/05_metrics.ipynb #381cd599
+# %% ../nbs/05_metrics.ipynb #44881a37
 import numpy as np
 from fastai.learner import Metric
 
-# %% ../nbs/05_metrics.ipynb #8932861f
+# %% ../nbs/05_metrics.ipynb #3ab01857
 def _array(x):
     "A tensor, array or list as a numpy array (bfloat16 has no numpy type, so floating tensors become float32)"
     if hasattr(x, 'detach'): x = x.detach().cpu()
@@ -28,14 +28,14 @@ def class_indices(
         per_image = np.moveaxis(inp, axis, -1)
         if per_image.shape[:-1] == targ.shape:
             if not targ.size or np.isnan(per_image).any() or np.isnan(targ).any(): return None
-            return per_image.argmax(-1).ravel(), targ.ravel()
+            return per_image.argmax(-1).ravel(), targ.ravel().astype(np.int64)
     elif inp.shape == targ.shape:
         if not targ.size or np.isnan(inp).any() or np.isnan(targ).any(): return None
-        return inp.ravel(), targ.ravel()
+        return inp.ravel().astype(np.int64), targ.ravel().astype(np.int64)  # unsigned ones would wrap around
     raise ValueError(f'inp must hold scores with one axis more than targ, or class indices in its shape; '
                      f'inp is {inp.shape}, targ is {targ.shape}')
 
-# %% ../nbs/05_metrics.ipynb #d9f5973a
+# %% ../nbs/05_metrics.ipynb #7e129c29
 def cumulative_score(
     inp,  # scores (n, n_classes) or class indices (n,)
     targ,  # true class indices (n,)
@@ -55,7 +55,7 @@ def one_off_accuracy(
     "The share of answers that are right or in a neighbouring class"
     return cumulative_score(inp, targ, 1, axis)
 
-# %% ../nbs/05_metrics.ipynb #984cacf9
+# %% ../nbs/05_metrics.ipynb #356990fd
 def mean_group_error(
     inp,  # scores (n, n_classes) or class indices (n,)
     targ,  # true class indices (n,)
@@ -65,7 +65,7 @@ def mean_group_error(
     pair = class_indices(inp, targ, axis)
     return float('nan') if pair is None else float(np.abs(pair[0] - pair[1]).mean())
 
-# %% ../nbs/05_metrics.ipynb #ffeb0075
+# %% ../nbs/05_metrics.ipynb #ed5c7ff6
 class QuadraticKappa(Metric):
     "Quadratic weighted kappa: a fastai metric that collects a whole epoch, and a function of `inp` and `targ`"
     def __init__(self): self.reset()

@@ -12,20 +12,24 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
 import torchvision
 from fastai.callback import progress, schedule  # noqa: F401  (they give Learner its bar and its schedules)
 from fastai.data.core import DataLoaders
+from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
+from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import model_meta, vision_learner
+from fastcore.basics import risinstance
 from fastcore.meta import delegates
 from torch import nn
 
-from .folds import AgeclsError, some
+from .folds import AgeclsError, first_line, some
 from .metrics import one_off_accuracy
 
 # %% ../nbs/07_models.ipynb #0f7cf7f8
@@ -85,7 +89,7 @@ def load_weights(
             state = load_file(file)
         else: state = torch.load(file, map_location='cpu', weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as e:
-        raise AgeclsError(f'{file} is no file of weights that can be opened safely: {str(e).splitlines()[0]}') from None
+        raise AgeclsError(f'{file} is no file of weights that can be opened safely: {first_line(e)}') from None
     except Exception as e:  # safetensors raises an exception type of its own, straight from Exception
         if type(e).__module__.startswith('safetensors'):
             raise AgeclsError(f'{file} is no file of weights that can be opened safely: {e}') from None
@@ -117,8 +121,9 @@ def _fetching(arch):
     "Turn a failed download into one line"
     try:
         with redirect_stdout(sys.stderr): yield  # torch.hub says on standard output that it downloads
-    except OSError as e:  # URLError, and what huggingface_hub raises for timm
-        reason = (str(getattr(e, 'reason', e)).splitlines() or [type(e).__name__])[0]
+    # URLError and huggingface_hub's errors; a broken download; a damaged file in the cache; no weights of that name
+    except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as e:
+        reason = e.reason if isinstance(getattr(e, 'reason', None), (str, OSError)) else first_line(e)
         raise AgeclsError(f'the pretrained weights of {arch if isinstance(arch, str) else arch.__name__} cannot be '
                           f'fetched ({reason}); give a file (--weights FILE) or train from scratch '
                           '(--no-pretrained, pretrained=False)') from None
@@ -133,10 +138,11 @@ def fetch_weights(
     socket.setdefaulttimeout(timeout)
     try:
         with _fetching(arch):
-            if callable(arch): arch(weights=model_meta.get(arch, {}).get('weights', 'DEFAULT'))
-            else:
-                import timm
-                timm.create_model(arch, pretrained=True)
+            with torch.random.fork_rng(devices=[]):  # the network is thrown away, its random numbers are put back
+                if callable(arch): arch(weights=model_meta.get(arch, {}).get('weights', 'DEFAULT'))
+                else:
+                    import timm
+                    timm.create_model(arch, pretrained=True)
     finally: socket.setdefaulttimeout(before)
 
 
@@ -179,18 +185,21 @@ def age_learner(
     loss_func = CrossEntropyLossFlat() if loss_func is None else loss_func
     if arch == 'levi_hassner':
         if weights is not None: raise AgeclsError('levi_hassner is trained from scratch and takes no weights')
-        size = dls.train.one_batch()[0].shape[-1] if 'size' not in kwargs else kwargs.pop('size')
+        size = getattr(dls, 'image_size', None) or dls.one_batch()[0].shape[-1]
         learn = Learner(dls, LeviHassnerNet(len(dls.vocab), size), loss_func, metrics=metrics,
                         splitter=levi_hassner_splitter, **kwargs)
         return learn
-    kwargs.pop('size', None)
     arch = resolve_arch(arch)
     if weights is not None and not pretrained: raise AgeclsError('weights are given, but pretrained is False')
     state = load_weights(weights) if weights is not None else None
-    with _fetching(arch):
-        learn = vision_learner(dls, arch, pretrained=pretrained and weights is None, loss_func=loss_func,
-                               metrics=metrics, **kwargs)
+    if pretrained and weights is None: fetch_weights(arch)
+    learn = vision_learner(dls, arch, pretrained=pretrained and weights is None, loss_func=loss_func, metrics=metrics,
+                           **kwargs)
     if state is not None:
         _load_body(learn, state, arch, weights)
         learn.freeze()
+        if not dls.after_batch.fs.filter(risinstance(Normalize)):  # as `vision_learner` does with weights of its own
+            cfg = None if callable(arch) else learn.model[0].model.default_cfg
+            stats = (cfg['mean'], cfg['std']) if cfg else imagenet_stats
+            dls.add_tfms([Normalize.from_stats(*stats)], 'after_batch')
     return learn

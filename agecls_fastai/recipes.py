@@ -32,8 +32,8 @@ class Recipe:
     epochs: int | None = 8  # epochs; None where `iters` counts
     iters: int | None = None  # batches, rounded up to whole epochs, instead of `epochs`
     freeze_epochs: int = 1  # 'fine_tune': epochs before `epochs`, with the body frozen
-    frozen: bool = False  # 'one_cycle': the body stays frozen (its batch-norm too only if not `train_bn`)
-    train_bn: bool = True  # batch-norm layers train in a frozen body, as fastai has it
+    frozen: bool = False  # 'one_cycle': the body stays frozen
+    train_bn: bool = True  # in a frozen body, batch-norm's weights and statistics go on moving, as fastai has it
     base_lr: float = 2e-3  # the highest rate; for 'fine_tune' that of the head while the body is frozen
     lr_mult: float = 100  # 'fine_tune': the first layers' rate is the head's divided by this
     wd: float | None = None  # weight decay; the optimizer's default if None
@@ -55,12 +55,14 @@ class Recipe:
         check(self.opt in OPTIMIZERS, 'opt', f'one of {some(OPTIMIZERS)}')
         for field in ('size', 'resize'):
             if field == 'size' or self.resize is not None: number(field, 16)
-        number('bs', 1)
+        number('bs', 2)  # batch-norm has nothing to norm in a batch of one
         number('freeze_epochs', 1 if self.schedule == 'fine_tune' else 0)
         if self.iters is None: number('epochs', 1)
         else:
             number('iters', 1)
             check(self.epochs is None, 'epochs', 'None where iters is given')
+        check(not self.frozen or self.schedule == 'one_cycle', 'frozen', "False, unless the schedule is 'one_cycle',")
+        check(not self.frozen or self.pretrained, 'pretrained', 'True where the body is frozen,')
         if self.wd is not None: number('wd', 0, float)
         for field in ('base_lr', 'lr_mult'):
             number(field, 0, float)
@@ -119,7 +121,7 @@ class Recipe:
 
         from agecls_fastai.models import age_learner
         opt_func = Adam if self.opt == 'adam' else partial(SGD, mom=self.mom, decouple_wd=False)
-        learn = age_learner(dls, self.arch, self.pretrained, weights, size=self.size, opt_func=opt_func, wd=self.wd,
+        learn = age_learner(dls, self.arch, self.pretrained, weights, opt_func=opt_func, wd=self.wd,
                             train_bn=self.train_bn, **kwargs)
         return learn.to_fp16() if dls.device.type == 'cuda' else learn
 
@@ -135,13 +137,14 @@ class Recipe:
     ):  # the same `Learner`, trained
         "Train"
         from fastai.callback.schedule import ParamScheduler
+        from fastai.callback.training import BnFreeze
 
         from agecls_fastai.models import LEVI_HASSNER_LR_MULTS
-        epochs = self.n_epochs(learn.dls)
+        epochs, cbs = self.n_epochs(learn.dls), [*(cbs or []), *([] if self.train_bn else [BnFreeze()])]
         lr = [self.base_lr * m for m in (LEVI_HASSNER_LR_MULTS if self.arch == 'levi_hassner' else [1])]
         if self.schedule == 'step':
             drop = ParamScheduler({'lr': lambda pct: [x * 0.1**min(int(pct * 5), 4) for x in lr]})
-            learn.fit(epochs, lr, cbs=[drop, *(cbs or [])])
+            learn.fit(epochs, lr, cbs=[drop, *cbs])
         elif self.schedule == 'fine_tune' and self.pretrained:
             learn.fine_tune(self.epochs, self.base_lr, freeze_epochs=self.freeze_epochs, lr_mult=self.lr_mult, cbs=cbs)
         else:

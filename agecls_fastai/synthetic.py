@@ -22,7 +22,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter
 
-from .adience import AGE_GROUPS, FOLD_COLUMNS, N_FOLDS, fold_file_name, image_pattern, read_fold_table
+from agecls_fastai.adience import (
+    AGE_GROUPS,
+    FOLD_COLUMNS,
+    N_FOLDS,
+    find_folds,
+    fold_file_name,
+    image_pattern,
+    read_fold_table,
+)
 from .folds import AgeclsError
 
 # %% ../nbs/02_synthetic.ipynb #e4dae44d
@@ -324,16 +332,13 @@ def draw_adience(
     if folds is not None: n_subjects = int(table['face_id'].nunique())
     made = dict(size=size, seed=seed, subjects=n_subjects, source=source, ambiguity=ambiguity, label_noise=label_noise)
     dest = Path(dest)
-    texts = {fold_file_name(k): '\n'.join(['\t'.join(FOLD_COLUMNS)] + [
-                '\t'.join(row) for row in table.loc[table['fold'] == k, list(FOLD_COLUMNS)].to_numpy()]) + '\n'
-             for k in range(N_FOLDS)}
-    if folds is not None:  # as they are, byte for byte
-        places = [p for p in (Path(folds), Path(folds) / 'folds') if (p / fold_file_name(0)).is_file()]
-        texts = {name: (places[0] / name).read_bytes().decode('utf-8') for name in texts}
+    if folds is not None: texts = {file.name: file.read_bytes() for file in find_folds(folds)}  # byte for byte
+    else: texts = {fold_file_name(k): '\n'.join(['\t'.join(FOLD_COLUMNS), *('\t'.join(row) for row in table.loc[
+                       table['fold'] == k, list(FOLD_COLUMNS)].to_numpy()), '']).encode() for k in range(N_FOLDS)}
     shares = table['age'].map(AGE_GROUPS).value_counts().reindex(AGE_GROUPS.values(), fill_value=0)
     best = best_scores(shares / shares.sum(), ambiguity, label_noise) if shares.sum() else None
     manifest = dict(drawn_by='agecls synth', **made, best_reachable=best, fold_files={
-        name: dict(rows=int((table['fold'] == k).sum()), sha256=hashlib.sha256(text.encode()).hexdigest())
+        name: dict(rows=int((table['fold'] == k).sum()), sha256=hashlib.sha256(text).hexdigest())
         for k, (name, text) in enumerate(texts.items())})
     if dest.exists() and not (dest.is_dir() and not any(dest.iterdir())):
         there = dest / 'manifest.json'
@@ -356,7 +361,7 @@ def draw_adience(
             for i, row in enumerate(rows, 1):
                 draw(row)
                 if progress: progress(i, len(rows))
-        for name, text in texts.items(): (partial_folder / name).write_bytes(text.encode())
+        for name, text in texts.items(): (partial_folder / name).write_bytes(text)
         (partial_folder / 'manifest.json').write_text(json.dumps(manifest, indent=1), 'utf-8')
         if dest.exists(): dest.rmdir()
         partial_folder.rename(dest)

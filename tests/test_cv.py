@@ -69,11 +69,14 @@ def test_a_half_written_fold_is_done_again(drawn, undisturbed, tmp_path):
 def test_ctrl_c(drawn, tmp_path):
     command = [sys.executable, '-m', 'agecls_fastai', *map(str, KILLED), drawn, '--out', tmp_path / 'r']
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / 'r/fold_0/done.json').exists(): time.sleep(0.02)
+    end = time.monotonic() + 300
+    while not (tmp_path / 'r/fold_0/done.json').exists():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.splitlines()[-1] == 'agecls: interrupted; the same command goes on where it stopped'
+    assert err.splitlines()[-1] == 'agecls: interrupted; the same command again keeps what is finished'
 
 
 @pytest.fixture(scope='module')
@@ -88,20 +91,21 @@ def weights(tmp_path_factory):
 
 
 def test_pretrained_weights(drawn, weights, tmp_path):
-    "From torch's cache and from a file: the same predictions; other than from random weights"
+    "From torch's cache and from a file: the same predictions; other than from another file"
     code = ('import sys; from dataclasses import replace; from agecls_fastai.all import *; '
-            'recipe = replace(RECIPES["finetune_resnet34"], arch="resnet18", size=32, epochs=1, bs=16, '
-            'pretrained=sys.argv[3] != "random"); '
+            'recipe = replace(RECIPES["finetune_resnet34"], arch="resnet18", size=32, epochs=1, bs=16); '
             'cross_validate(read_adience(sys.argv[1]), sys.argv[1], recipe, sys.argv[2], folds=[0], progress=False, '
             'weights=sys.argv[3] if sys.argv[3].endswith(".pth") else None)')
     home, file = weights
     found = {}
-    for how in ('cache', str(file), 'random'):
+    other = tmp_path / 'other.pth'
+    torch.save(resnet18().state_dict(), other)
+    for how in ('cache', str(file), str(other)):
         out = tmp_path / os.path.basename(how)
         subprocess.run([sys.executable, '-W', 'ignore', '-c', code, drawn, out, how], check=True, capture_output=True,
                        env=os.environ | dict(TORCH_HOME=str(home)))
         found[how] = predictions(out)
-    assert found['cache'] == found[str(file)] != found['random']
+    assert found['cache'] == found[str(file)] != found[str(other)]
 
 
 def test_weights_that_cannot_be_fetched(drawn, tmp_path):
@@ -155,9 +159,30 @@ def test_mistakes(drawn, tmp_path):
             (['cv', drawn, '--out', tmp_path / 'x', '--device', 'gpu', *CV, '--no-pretrained'], 'device'),
             (['compare', out, tmp_path / 'nothing'], 'there is no run folder')]:
         done = agecls(*command, check=2)
-        assert why in done.stderr.splitlines()[-1] and 'Traceback' not in done.stderr, (command, done.stderr)
+        # one line, but for what progress has said before
+        lines = [x for x in done.stderr.splitlines() if 'images checked' not in x and 'subjects, protocol' not in x]
+        assert len(lines) == 1 and why in lines[0], (command, done.stderr)
         assert not (tmp_path / 'x').exists(), command
     assert 'levi_hassner_onecycle' in agecls('compare', out, check=0).stdout
+
+
+def test_demo(tmp_path):
+    "The demo, smaller still: both recipes, one table, and the notice that it fell back to random weights"
+    code = ('import sys; from agecls_fastai import cli; cli.DEMO_DATA = dict(n_subjects=40, size=40); '
+            'tiny = dict(size=40, resize=40, bs=8, epochs=1); '
+            'cli.DEMO_CHANGES = {name: changes | tiny for name, changes in cli.DEMO_CHANGES.items()}; '
+            'sys.exit(cli.main(["demo", "--out", sys.argv[1]]))')
+    env = os.environ | dict(TORCH_HOME=str(tmp_path / 'empty'), http_proxy='http://127.0.0.1:9',
+                            https_proxy='http://127.0.0.1:9')
+    for again in (False, True):
+        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, tmp_path / 'demo'], capture_output=True,
+                              text=True, env=env, timeout=600)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count('was done before') == (10 if again else 0)
+        for what in ('levi_hassner_onecycle', 'finetune_resnet34', 'balanced guessing', 'majority class', 'fold 4',
+                     'Published, on Adience (other data than above', 'not real people', 'started from random weights',
+                     str(tmp_path / 'demo' / 'finetune_resnet34_from_scratch')):
+            assert what in done.stdout, (what, done.stdout)
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs Linux')

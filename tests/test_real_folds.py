@@ -74,7 +74,14 @@ def column_dropped(folder): rewrite(folder, 1, ['\t'.join(line.split('\t')[:4] +
 
 
 def subject_moved(folder):
-    rewrite(folder, 0, lines(folder, 0) + lines(folder, 1)[1:2])
+    head, *rows = lines(folder, 1)
+    subject = rows[0].split('\t')[2]
+    moved = [row for row in rows if row.split('\t')[2] == subject]
+    rewrite(folder, 1, [head, *(row for row in rows if row not in moved)])
+    rewrite(folder, 0, lines(folder, 0) + moved)
+
+
+def subject_in_two_folds(folder): rewrite(folder, 0, lines(folder, 0) + lines(folder, 1)[1:2])
 
 
 def label_changed(folder):
@@ -88,7 +95,8 @@ def label_changed(folder):
     (crlf, 'fold_0_data.txt: lines end in CRLF'),
     (columns_shifted, 'columns shifted?'),
     (column_dropped, 'fold_1_data.txt: column gender is missing'),
-    (subject_moved, 'subject in two folds: '),
+    (subject_moved, 'account in two folds: '),
+    (subject_in_two_folds, 'subject in two folds: '),
     (label_changed, 'contents differ')])
 def test_damaged_copies(real_copy, damage, reason):
     before = {f.name: f.read_bytes() for f in real_copy.iterdir()}
