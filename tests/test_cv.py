@@ -101,7 +101,7 @@ def test_pretrained_weights(drawn, weights, tmp_path):
     other = tmp_path / 'other.pth'
     torch.save(resnet18().state_dict(), other)
     for how in ('cache', str(file), str(other)):
-        out = tmp_path / os.path.basename(how)
+        out = tmp_path / f'run_{len(found)}'
         subprocess.run([sys.executable, '-W', 'ignore', '-c', code, drawn, out, how], check=True, capture_output=True,
                        env=os.environ | dict(TORCH_HOME=str(home)))
         found[how] = predictions(out)
