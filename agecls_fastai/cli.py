@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 from . import __version__
@@ -234,6 +235,8 @@ def main(
         print(f'agecls: {text}', file=sys.stderr)
         return status
     from agecls_fastai.folds import AgeclsError
+    if not args.debug:  # fastai's use of what torch is going to drop is not the user's to mend
+        warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.')
     def drop_output():
         "Where nobody reads on, or there is no space, Python would complain once more when it ends"
         try: sys.stdout.flush()
