@@ -61,8 +61,8 @@ class Recipe:
         else:
             number('iters', 1)
             check(self.epochs is None, 'epochs', 'None where iters is given')
-        check(not self.frozen or self.schedule == 'one_cycle', 'frozen', "False, unless the schedule is 'one_cycle',")
-        check(not self.frozen or self.pretrained, 'pretrained', 'True where the body is frozen,')
+        check(not self.frozen or self.schedule == 'one_cycle', 'frozen', "False, unless the schedule is 'one_cycle'")
+        check(not self.frozen or self.pretrained, 'pretrained', 'True where the body is frozen')
         if self.wd is not None: number('wd', 0, float)
         for field in ('base_lr', 'lr_mult'):
             number(field, 0, float)
