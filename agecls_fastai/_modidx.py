@@ -113,6 +113,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'agecls_fastai/models.py'),
                                       'agecls_fastai.models.LeviHassnerNet.forward': ( 'models.html#levihassnernet.forward',
                                                                                        'agecls_fastai/models.py'),
+                                      'agecls_fastai.models._arch_name': ('models.html#_arch_name', 'agecls_fastai/models.py'),
                                       'agecls_fastai.models._fetching': ('models.html#_fetching', 'agecls_fastai/models.py'),
                                       'agecls_fastai.models._load_body': ('models.html#_load_body', 'agecls_fastai/models.py'),
                                       'agecls_fastai.models._norm': ('models.html#_norm', 'agecls_fastai/models.py'),

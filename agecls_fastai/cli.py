@@ -146,8 +146,7 @@ def demo(args):
     for i, (name, recipe) in enumerate(recipes.items(), 3):
         progress.line(f'{i}. Cross-validating {name}')
         folder = out / name if recipe.pretrained == RECIPES[name].pretrained else out / f'{name}_from_scratch'
-        runs.append(cross_validate(items, data, recipe, folder, seed=args.seed, progress=progress,
-                                   data=DRAWN))
+        runs.append(cross_validate(items, data, recipe, folder, seed=args.seed, progress=progress, data=DRAWN))
     result = compare(runs)
     best = json.loads((data / 'manifest.json').read_text('utf-8'))['best_reachable']
     places = {'the drawn faces': data, **{f'the run of {run.name}': run.path for run in runs}}
@@ -234,7 +233,7 @@ def main(
         if args.debug: traceback.print_exc()
         print(f'agecls: {text}', file=sys.stderr)
         return status
-    from agecls_fastai.folds import AgeclsError
+    from agecls_fastai.folds import AgeclsError, first_line
     if not args.debug:  # fastai's use of what torch is going to drop is not the user's to mend
         warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.')
     def drop_output():
@@ -256,5 +255,4 @@ def main(
         drop_output()
         return fail(f'{e.strerror or e}{f": {e.filename}" if e.filename else ""}', 2)
     except Exception as e:  # a bug: say so, and how to see more
-        return fail(f'unexpected {type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ""} '
-                    '(--debug shows where)', 1)
+        return fail(f'unexpected {type(e).__name__}: {first_line(e)} (--debug shows where)', 1)

@@ -7,12 +7,14 @@ __all__ = ['DEFINES_A_RUN', 'write_atomic', 'fold_seed', 'FoldLog', 'train_fold'
 
 # %% ../nbs/09_crossval.ipynb #7e2972ee
 import hashlib
+import io
 import json
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +29,9 @@ from fastcore.basics import IN_NOTEBOOK
 
 from .data import check_images, images_digest
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
-from .metrics import mean_group_error, one_off_accuracy, quadratic_kappa
 from .progress import Progress, duration
 from .recipes import Recipe, get_recipe
-from .results import Run, finished_fold, load_run
+from .results import METRICS, Run, finished_fold, image_sums, load_run, scores_from_sums
 
 # %% ../nbs/09_crossval.ipynb #56cbdc68
 def write_atomic(
@@ -124,9 +125,7 @@ def train_fold(
     learn = recipe.learner(dls, weights)
     if progress: learn.remove_cb(ProgressCallback)
     log = FoldLog(fold, recipe.n_epochs(dls), progress)
-    if progress:
-        with learn.no_logging(): recipe.fit(learn, cbs=[log])
-    else: recipe.fit(learn, cbs=[log])
+    with learn.no_logging() if progress else nullcontext(): recipe.fit(learn, cbs=[log])
     probabilities, _ = learn.get_preds(dl=dls.test)
     probabilities = probabilities.float().numpy()
     if pd.isna(probabilities).any():
@@ -152,9 +151,8 @@ def write_fold(
     write_atomic(folder / 'predictions.csv', predictions.to_csv(index=False, float_format='%.7g'))
     write_atomic(folder / 'history.csv', history.to_csv(index=False, float_format='%.6g'))
     pred, true = (pd.Categorical(predictions[c], labels).codes for c in ('pred', 'label'))
-    scores = dict(accuracy=float((pred == true).mean()), one_off_accuracy=one_off_accuracy(pred, true),
-                  mean_group_error=mean_group_error(pred, true), quadratic_kappa=quadratic_kappa(pred, true))
-    scores = {name: None if pd.isna(x) else x for name, x in scores.items()}
+    scores = scores_from_sums(image_sums(pred, true).sum(0)).tolist()
+    scores = {name: None if pd.isna(x) else x for name, x in zip(METRICS, scores)}
     write_atomic(folder / 'done.json', json.dumps(dict(
         metrics=scores, n_images=len(predictions), n_subjects=predictions['subject'].nunique(), epochs=len(history),
         predictions_sha256=_digest(folder / 'predictions.csv'), history_sha256=_digest(folder / 'history.csv'),
@@ -256,7 +254,7 @@ def cross_validate(
     show = progress
     if progress is None: show = None if IN_NOTEBOOK else Progress()
     elif progress is True: show = Progress()
-    elif progress is False: show = Progress(open(os.devnull, 'w'))
+    elif progress is False: show = Progress(io.StringIO())
 
     items, skipped = check_images(items, path, skip_bad_images, show.counter('images checked') if show else None)
     counts = composition(items).drop(index='all', columns='all')

@@ -25,15 +25,7 @@ from fastai.vision.core import PILImage, TensorImage, imagenet_stats
 from fastcore.basics import patch
 from PIL import Image
 
-from agecls_fastai.folds import (
-    AgeclsError,
-    check_items,
-    first_line,
-    hash_order,
-    some,
-    split_items,
-    valid_subjects,
-)
+from .folds import AgeclsError, check_items, first_line, hash_order, some, split_items, valid_subjects
 
 # %% ../nbs/03_data.ipynb #df67ab2e
 def _what_is_wrong(path):

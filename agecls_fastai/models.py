@@ -116,6 +116,9 @@ def resolve_arch(
                       + ('' if known else '; more with the package timm'))
 
 
+def _arch_name(arch): return arch if isinstance(arch, str) else arch.__name__
+
+
 @contextmanager
 def _fetching(arch):
     "Turn a failed download into one line"
@@ -124,8 +127,8 @@ def _fetching(arch):
     # URLError and huggingface_hub's errors; a broken download; a damaged file in the cache; no weights of that name
     except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         reason = e.reason if isinstance(getattr(e, 'reason', None), (str, OSError)) else first_line(e)
-        raise AgeclsError(f'the pretrained weights of {arch if isinstance(arch, str) else arch.__name__} cannot be '
-                          f'fetched ({reason}); give a file (--weights FILE) or train from scratch '
+        raise AgeclsError(f'the pretrained weights of {_arch_name(arch)} cannot be fetched ({reason}); '
+                          'give a file (--weights FILE) or train from scratch '
                           '(--no-pretrained, pretrained=False)') from None
 
 
@@ -148,26 +151,21 @@ def fetch_weights(
 
 def _load_body(learn, state, arch, file):
     "Put a torchvision or timm state dict into the body of a `vision_learner`"
-    build = arch if callable(arch) else None
-    if build is not None:
+    body = learn.model[0]
+    if callable(arch):
+        head = ('fc.', 'classifier.')
         # its random start must not move the random numbers that training will see
-        with torch.random.fork_rng(devices=[]): whole = build(weights=None)
-        fits = {k: v for k, v in state.items() if not k.startswith(('fc.', 'classifier.'))}
-        try: missing, unexpected = whole.load_state_dict(fits, strict=False)
-        except RuntimeError as e: missing, unexpected = [str(e).splitlines()[-1].strip()], []
-        missing = [k for k in missing if not k.startswith(('fc.', 'classifier.'))]
-        # the body of `vision_learner` is the network's children, cut off before the pooling: same order, other names
-        tensors = list(whole.state_dict().values())
-        body = learn.model[0].state_dict()
-        if not missing and not unexpected: learn.model[0].load_state_dict(dict(zip(body, tensors)))
+        with torch.random.fork_rng(devices=[]): target = arch(weights=None)
+        state = {k: v for k, v in state.items() if not k.startswith(head)}
     else:
-        target = learn.model[0].model
-        try: missing, unexpected = target.load_state_dict(
-            {k: v for k, v in state.items() if k in target.state_dict()}, strict=False)
-        except RuntimeError as e: missing, unexpected = [str(e).splitlines()[-1].strip()], []
-    if missing or unexpected:
-        raise AgeclsError(f'{file} does not fit {arch if isinstance(arch, str) else arch.__name__}: '
-                          f'{some([*missing, *unexpected])}')
+        head, target = (), body.model
+        state = {k: v for k, v in state.items() if k in target.state_dict()}
+    try: missing, unexpected = target.load_state_dict(state, strict=False)
+    except RuntimeError as e: missing, unexpected = [str(e).splitlines()[-1].strip()], []
+    if wrong := [*(k for k in missing if not k.startswith(head)), *unexpected]:
+        raise AgeclsError(f'{file} does not fit {_arch_name(arch)}: {some(wrong)}')
+    # a torchvision body is the network's children, cut off before the pooling: same order, other names
+    if callable(arch): body.load_state_dict(dict(zip(body.state_dict(), target.state_dict().values())))
 
 # %% ../nbs/07_models.ipynb #5c6ddd2c
 @delegates(vision_learner)
@@ -186,9 +184,8 @@ def age_learner(
     if arch == 'levi_hassner':
         if weights is not None: raise AgeclsError('levi_hassner is trained from scratch and takes no weights')
         size = getattr(dls, 'image_size', None) or dls.one_batch()[0].shape[-1]
-        learn = Learner(dls, LeviHassnerNet(len(dls.vocab), size), loss_func, metrics=metrics,
-                        splitter=levi_hassner_splitter, **kwargs)
-        return learn
+        return Learner(dls, LeviHassnerNet(len(dls.vocab), size), loss_func, metrics=metrics,
+                       splitter=levi_hassner_splitter, **kwargs)
     arch = resolve_arch(arch)
     if weights is not None and not pretrained: raise AgeclsError('weights are given, but pretrained is False')
     state = load_weights(weights) if weights is not None else None

@@ -246,15 +246,14 @@ class Comparison:
     def __str__(self):
         tested = self.runs[0].predictions.query('fold in @self.folds')
         n_images, n_subjects = len(tested), tested['subject'].nunique()
+        def number(x, scale): return f'{scale * x:.{1 if scale > 1 else 2}f}'
         def cells(metric, scale):
-            s = self.scores.xs(metric, level='metric')
-            return [f'{scale * r["mean"]:.{1 if scale > 1 else 2}f} ± {scale * r["std"]:.{1 if scale > 1 else 2}f} '
-                    f'[{scale * r.low:.{1 if scale > 1 else 2}f}, {scale * r.high:.{1 if scale > 1 else 2}f}]'
-                    for _, r in s.loc[self.names].iterrows()]
+            s = self.scores.xs(metric, level='metric').loc[self.names, ['mean', 'std', 'low', 'high']]
+            return ['{} ± {} [{}, {}]'.format(*(number(x, scale) for x in row)) for row in s.itertuples(index=False)]
         heads = {'accuracy %': ('accuracy', 100), 'one-off accuracy %': ('one_off_accuracy', 100),
                  'groups off': ('mean_group_error', 1), 'kappa': ('quadratic_kappa', 1)}
         main = pd.DataFrame({head: cells(*what) for head, what in heads.items()}, index=self.names)
-        guesses = pd.DataFrame({head: [f'{scale * x:.{1 if scale > 1 else 2}f}' for x in self.baselines[metric]]
+        guesses = pd.DataFrame({head: [number(x, scale) for x in self.baselines[metric]]
                                 for head, (metric, scale) in heads.items()}, index=self.baselines.index)
         seconds = [f'{sum(run.done[k].get("seconds", 0) for k in self.folds):,.0f} s' for run in self.runs]
         main['training'], guesses['training'] = seconds, ''
@@ -314,9 +313,7 @@ def compare(
     draws = resample([subject_sums(run, folds) for run in runs], n_resamples, seed)
     by_fold = {name: run.fold_scores().loc[folds] for name, run in zip(names, runs)}
     scores, differences = {}, []
-    for name, draw in zip(names, draws):
-        low, high = interval(draw)
-        scores[name] = _summary(by_fold[name], low, high)
+    for name, draw in zip(names, draws): scores[name] = _summary(by_fold[name], *interval(draw))
     for i in range(len(runs)):
         for j in range(i):
             low, high = interval(draws[i] - draws[j])

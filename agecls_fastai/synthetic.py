@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -22,15 +23,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter
 
-from agecls_fastai.adience import (
-    AGE_GROUPS,
-    FOLD_COLUMNS,
-    N_FOLDS,
-    find_folds,
-    fold_file_name,
-    image_pattern,
-    read_fold_table,
-)
+from .adience import AGE_GROUPS, FOLD_COLUMNS, N_FOLDS  # two lines: nbdev makes such imports relative
+from .adience import find_folds, fold_file_name, image_pattern, read_fold_table
 from .folds import AgeclsError
 
 # %% ../nbs/02_synthetic.ipynb #e4dae44d
@@ -353,13 +347,9 @@ def draw_adience(
         draw = partial(_draw_row, folder=partial_folder, size=size, seed=seed, ambiguity=ambiguity,
                        label_noise=label_noise, sources=sources)
         n_workers = os.cpu_count() or 1 if n_workers is None else n_workers
-        if n_workers > 1:
-            with ProcessPoolExecutor(n_workers) as pool:
-                for i, _ in enumerate(pool.map(draw, rows, chunksize=16), 1):
-                    if progress: progress(i, len(rows))
-        else:
-            for i, row in enumerate(rows, 1):
-                draw(row)
+        with ProcessPoolExecutor(n_workers) if n_workers > 1 else nullcontext() as pool:
+            drawn = pool.map(draw, rows, chunksize=16) if pool else map(draw, rows)
+            for i, _ in enumerate(drawn, 1):
                 if progress: progress(i, len(rows))
         for name, text in texts.items(): (partial_folder / name).write_bytes(text)
         (partial_folder / 'manifest.json').write_text(json.dumps(manifest, indent=1), 'utf-8')
