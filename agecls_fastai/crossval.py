@@ -27,8 +27,8 @@ from fastai.learner import Recorder
 from fastai.torch_core import default_device, set_seed
 from fastcore.basics import IN_NOTEBOOK
 
-from .data import check_images, images_digest
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
+from .images import check_images, images_digest
 from .progress import Progress, duration
 from .recipes import Recipe, get_recipe
 from .results import METRICS, Run, finished_fold, image_sums, load_run, scores_from_sums
