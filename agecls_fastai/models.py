@@ -179,7 +179,8 @@ def age_learner(
     **kwargs,
 ) -> Learner:
     "A fastai `Learner` for classes that have an order"
-    metrics = [accuracy, one_off_accuracy] if metrics is None else metrics
+    # of two classes each is the other's neighbour
+    if metrics is None: metrics = [accuracy, one_off_accuracy] if len(dls.vocab) > 2 else [accuracy]
     loss_func = CrossEntropyLossFlat() if loss_func is None else loss_func
     if arch == 'levi_hassner':
         if weights is not None: raise AgeclsError('levi_hassner is trained from scratch and takes no weights')
