@@ -271,10 +271,13 @@ class Comparison:
     def __str__(self):
         tested = self.runs[0].predictions.query('fold in @self.folds')
         n_images, n_subjects = len(tested), tested['subject'].nunique()
-        def number(x, scale): return f'{scale * x:.{1 if scale > 1 else 2}f}'
+        def number(x, scale):
+            digits = 1 if scale > 1 else 2
+            return f'{round(scale * x, digits) + 0:.{digits}f}'  # + 0: no minus sign before a zero
         def cells(metric, scale):
             s = self.scores.xs(metric, level='metric').loc[self.names, ['mean', 'std', 'low', 'high']]
-            return ['{} ± {} [{}, {}]'.format(*(number(x, scale) for x in row)) for row in s.itertuples(index=False)]
+            shape = '{} ± {} [{}, {}]' if len(self.folds) > 1 else '{0} [{2}, {3}]'
+            return [shape.format(*(number(x, scale) for x in row)) for row in s.itertuples(index=False)]
         metrics = metrics_for(self.runs[0].labels)
         heads = {'accuracy %': ('accuracy', 100), 'one-off accuracy %': ('one_off_accuracy', 100),
                  'groups off': ('mean_group_error', 1), 'kappa': ('quadratic_kappa', 1)}
@@ -284,19 +287,19 @@ class Comparison:
         guesses = pd.DataFrame({head: [number(x, scale) for x in self.baselines[metric]]
                                 for head, (metric, scale) in heads.items()}, index=self.baselines.index)
         seconds = [f'{sum(run.done[k].get("seconds", 0) for k in self.folds):,.0f} s' for run in self.runs]
-        main['training'], guesses['training'] = seconds, ''
+        trained = 'model' not in self.runs[0].info
+        main['training' if trained else 'time'], guesses['training' if trained else 'time'] = seconds, ''
         folds = pd.concat([self.fold_scores[m].unstack('fold').loc[self.names].mul(100).round(1).add_prefix('fold ')
                            for m in percent], keys=percent.values(), names=['', ''])
         folds.columns.name = None
         data = self.runs[0].info.get('data') or 'unnamed data'
         protocols = ', '.join(dict.fromkeys(run.info['protocol'] for run in self.runs))
         devices = ', '.join(dict.fromkeys(str(run.info.get('device')) for run in self.runs))
-        parts = [f'Measured on: {data}\n{n_images:,} images of {n_subjects:,} subjects in {len(self.folds)} folds; '
+        parts = [f'Measured on: {data}\n{n_images:,} images of {n_subjects:,} subjects in {len(self.folds)} fold{"s" * (len(self.folds) > 1)}; '
                  f'protocol {protocols}; device {devices}',
                  pd.concat([main, guesses]).to_string(),
-                 'Mean over folds ± standard deviation over folds (n in the denominator) [95 % interval by resampling '
-                 'subjects]',
-                 folds.to_string()]
+                 ('Mean over folds ± standard deviation over folds (n in the denominator) ' if len(self.folds) > 1 else '')
+                 + '[95 % interval by resampling subjects]', *([folds.to_string()] if len(self.folds) > 1 else [])]
         if len(self.differences):
             d = self.differences.reset_index()
             d = d[d['metric'].isin(list(percent))]
