@@ -291,11 +291,14 @@ def _in_two_folds(table, column):
 
 def audit(
     path,  # the data folder, or the folder of fold files
-    images: bool = False,  # look at the pictures too, those in aligned/ and faces/
+    images: bool = False,  # look at the pictures too
+    source: str | None = None,  # which: see `image_pattern`; those of aligned/ and faces/ that are there if None
+    pattern: str | None = None,
     looks: bool = True,  # compare pictures by perceptual hash, not only by content
     progress: Callable[[str], Callable] | None = None,  # as `Progress.counter`
 ) -> Audit:
     "Count what is in the fold files, and compare it with the known complete copy or the drawn data set's manifest"
+    if source: image_pattern(source, pattern)                    # a mistake in it is told at once
     files = {file.name: file for file in find_folds(path)}
     folder = next(iter(files.values())).parent
     reference, compared_with, size = _reference(folder)
@@ -320,11 +323,12 @@ def audit(
     split = {what: _in_two_folds(table, column) for what, column in
              (('subject', 'face_id'), ('account', 'user_id'), ('photograph', 'original_image'))}
     problems += [f'{what} in two folds: {some(names)}' for what, names in split.items() if names]
-    looked = {}
-    for source in ('aligned', 'faces') if images else ():
-        if (Path(path) / source).is_dir():
-            looked[source] = audit_images(_image_files(table, SOURCES[source]), path, size, looks, progress)
-            problems += looked[source].problems
+    looked, there = {}, [s for s in ('aligned', 'faces') if (Path(path) / s).is_dir()]
+    for source in ([source] if source else there) if images else ():
+        expected = size if SOURCES[source] else None             # frontalized faces are smaller
+        rows_of = _image_files(table, image_pattern(source, pattern))
+        looked[source] = audit_images(rows_of, path, expected, looks, progress)
+        problems += looked[source].problems
     group = unique['age'].map(AGE_GROUPS)
     odd = unique.loc[group.isna(), 'age'].value_counts()
     def per_fold(counted): return [int(counted.get(k, 0)) for k in range(N_FOLDS)]
