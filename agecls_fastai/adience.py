@@ -324,11 +324,11 @@ def audit(
              (('subject', 'face_id'), ('account', 'user_id'), ('photograph', 'original_image'))}
     problems += [f'{what} in two folds: {some(names)}' for what, names in split.items() if names]
     looked, there = {}, [s for s in ('aligned', 'faces') if (Path(path) / s).is_dir()]
-    for source in ([source] if source else there) if images else ():
-        expected = size if SOURCES[source] else None             # frontalized faces are smaller
-        rows_of = _image_files(table, image_pattern(source, pattern))
-        looked[source] = audit_images(rows_of, path, expected, looks, progress)
-        problems += looked[source].problems
+    for which in ([source] if source else there) if images else ():
+        expected = size if SOURCES[which] else None              # frontalized faces are smaller
+        rows_of = _image_files(table, image_pattern(which, pattern))
+        looked[which] = audit_images(rows_of, path, expected, looks, progress)
+        problems += looked[which].problems
     group = unique['age'].map(AGE_GROUPS)
     odd = unique.loc[group.isna(), 'age'].value_counts()
     def per_fold(counted): return [int(counted.get(k, 0)) for k in range(N_FOLDS)]

@@ -316,7 +316,7 @@ def write_evaluation(
 ) -> Run:
     "A run whose only fold is all of the data"
     if out is None:
-        with tempfile.TemporaryDirectory() as tmp: return write_evaluation(Path(tmp) / 'run', info, predictions, seconds)
+        with tempfile.TemporaryDirectory() as d: return write_evaluation(Path(d) / 'run', info, predictions, seconds)
     _open_run(out := Path(out), info)
     write_fold(out / 'fold_0', predictions, pd.DataFrame(columns=['epoch']), info['labels'], fold=0,
                seconds=round(seconds, 2))

@@ -193,20 +193,21 @@ def audit_images(
 
 # %% ../nbs/01b_images.ipynb #210f401e
 def pairs_sheet(
-    found: ImageAudit,
-    n: int = 30,  # at most so many pairs
+    *found: ImageAudit,
+    n: int = 30,  # at most so many pairs of each
     size: int = 160,  # pixels of a picture, height and width
 ) -> Image.Image:
     "The suspicious pairs side by side, the most alike first"
-    pairs, across = found.pairs[:n], min(3, max(1, len(found.pairs)))
+    pairs = [(Path(audit.folder), p) for audit in found for p in audit.pairs[:n]]
     if not pairs: raise AgeclsError('there are no suspicious pairs to draw')
+    across = min(3, len(pairs))
     cell = 2 * size + 24, size + 44
     page = Image.new('RGB', (across * cell[0], -(-len(pairs) // across) * cell[1]), 'white')
     draw = ImageDraw.Draw(page)
-    for i, p in enumerate(pairs):
+    for i, (folder, p) in enumerate(pairs):
         left, top = i % across * cell[0] + 8, i // across * cell[1] + 6
         for j in range(2):
-            with Image.open(Path(found.folder) / p['files'][j]) as image:
+            with Image.open(folder / p['files'][j]) as image:
                 page.paste(image.convert('RGB').resize((size, size)), (left + j * (size + 4), top))
             caption = f'subject {p["subjects"][j]}, fold {p["folds"][j]}'
             draw.text((left + j * (size + 4), top + size + 2), caption, 'black')

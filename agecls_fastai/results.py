@@ -295,11 +295,12 @@ class Comparison:
         data = self.runs[0].info.get('data') or 'unnamed data'
         protocols = ', '.join(dict.fromkeys(run.info['protocol'] for run in self.runs))
         devices = ', '.join(dict.fromkeys(str(run.info.get('device')) for run in self.runs))
-        parts = [f'Measured on: {data}\n{n_images:,} images of {n_subjects:,} subjects in {len(self.folds)} fold{"s" * (len(self.folds) > 1)}; '
-                 f'protocol {protocols}; device {devices}',
+        several = len(self.folds) > 1
+        parts = [f'Measured on: {data}\n{n_images:,} images of {n_subjects:,} subjects in {len(self.folds)} '
+                 f'fold{"s" * several}; protocol {protocols}; device {devices}',
                  pd.concat([main, guesses]).to_string(),
-                 ('Mean over folds ± standard deviation over folds (n in the denominator) ' if len(self.folds) > 1 else '')
-                 + '[95 % interval by resampling subjects]', *([folds.to_string()] if len(self.folds) > 1 else [])]
+                 'Mean over folds ± standard deviation over folds (n in the denominator) ' * several
+                 + '[95 % interval by resampling subjects]', *[folds.to_string()] * several]
         if len(self.differences):
             d = self.differences.reset_index()
             d = d[d['metric'].isin(list(percent))]
