@@ -20,7 +20,7 @@ SOURCES = ['nbs', 'agecls_fastai', 'pyproject.toml', 'settings.ini', 'setup.py',
 
 def files(root):
     "The files to compare, with their contents"
-    patterns = ['README.md', 'README_files/*', 'nbs/*.ipynb', 'agecls_fastai/**/*.py']
+    patterns = ['README.md', 'README_files/*', 'nbs/**/*.ipynb', 'agecls_fastai/**/*.py']
     paths = [path for pattern in patterns for path in root.glob(pattern)]
     return {str(p.relative_to(root)): p.read_bytes() for p in paths if p.is_file()}
 
