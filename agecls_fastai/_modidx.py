@@ -91,6 +91,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'agecls_fastai.folds._check_labels': ('folds.html#_check_labels', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds._check_subjects': ('folds.html#_check_subjects', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds._check_table': ('folds.html#_check_table', 'agecls_fastai/folds.py'),
+                                     'agecls_fastai.folds._in_order': ('folds.html#_in_order', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds._text': ('folds.html#_text', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds._uneven': ('folds.html#_uneven', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds.check_items': ('folds.html#check_items', 'agecls_fastai/folds.py'),

@@ -138,9 +138,9 @@ def read_imdb_wiki(
     if not Path(path).is_dir(): raise AgeclsError(f'there is no folder {path}')
     raw = read_table(csv)
     raw = raw.astype(object).where(raw.notna(), '').astype(str)  # Parquet as a CSV would have it
-    need = ['full_path' if 'filename' not in raw else 'filename', *(['gender'] if target == 'gender' else []),
-            *(['dob', 'photo_taken'] if 'age' not in raw else [])]
-    missing = [c for c in need if c not in raw]
+    file_column = 'filename' if 'full_path' not in raw and 'filename' in raw else 'full_path'
+    need = {'age': [] if 'age' in raw else ['dob', 'photo_taken'], 'gender': ['gender']}.get(target, [])
+    missing = [c for c in [file_column, *need] if c not in raw]
     if missing: raise AgeclsError(f'{csv}: column {some(missing)} is missing; there are {some(raw.columns, 20)}')
     file = raw['full_path' if 'full_path' in raw else 'filename']
     def number(column): return pd.to_numeric(raw[column], errors='coerce')
