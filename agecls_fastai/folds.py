@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'PROTOCOLS', 'UNEVEN_SIZE', 'UNEVEN_LABEL', 'AgeclsError', 'DataWarning', 'some', 'first_line',
-           'check_items', 'fold_balance', 'make_folds', 'group_years', 'nearest_group', 'read_table', 'label_order',
-           'leave_out', 'read_items', 'hash_order', 'valid_subjects', 'split_items', 'limit_items', 'items_digest',
+           'check_items', 'hash_order', 'fold_balance', 'make_folds', 'group_years', 'nearest_group', 'read_table',
+           'label_order', 'leave_out', 'read_items', 'valid_subjects', 'split_items', 'limit_items', 'items_digest',
            'composition']
 
 # %% ../nbs/00_folds.ipynb #64ce1c87
@@ -111,7 +111,15 @@ def check_items(
     "Enforce the contract of the items table; an `AgeclsError` names the rows that break it"
     return _check_table(items, _CHECKS)
 
-# %% ../nbs/00_folds.ipynb #eae9cefe
+# %% ../nbs/00_folds.ipynb #439873ff
+def hash_order(
+    names: Sequence[str],  # what to put in order
+    seed: int = 0,  # another seed gives another order
+) -> np.ndarray:  # positions that sort `names`
+    "An order of `names` that looks random but depends on nothing but `seed` and each name"
+    return np.argsort([hashlib.sha256(f'{seed}:{name}'.encode()).digest() for name in names], kind='stable')
+
+
 UNEVEN_SIZE = 0.25  # a fold's images are more than this share off an even part
 UNEVEN_LABEL = 0.5  # a label's images in a fold are more than this share off what the fold's size would give
 
@@ -154,14 +162,15 @@ def make_folds(
     n_subjects, largest = items['subject'].nunique(), items['label'].value_counts().max()
     if n_subjects < n: raise AgeclsError(f'{n} folds need {n} subjects or more; there are {n_subjects}')
     if largest < n: raise AgeclsError(f'{n} folds need a label with {n} images; the most that one has is {largest}')
-    order, fold = np.argsort(items['file'].to_numpy(), kind='stable'), np.zeros(len(items), int)
-    label, subject = items['label'].cat.codes.to_numpy()[order], items['subject'].to_numpy(str)[order]
-    folds = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(label, label, subject)
+    who, names = pd.factorize(items['subject'])
+    who = np.argsort(hash_order(names, seed))[who]  # numbers in the order that the seed draws
+    label, fold = items['label'].cat.codes.to_numpy(), np.zeros(len(items), int)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # a label with fewer images than folds: said below, by its name
-        for k, (_, test) in enumerate(folds): fold[order[test]] = k
+        for k, (_, test) in enumerate(StratifiedGroupKFold(n).split(label, label, who)): fold[test] = k
     empty = sorted(set(range(n)) - set(fold))
-    if empty: raise AgeclsError(f'{n} folds cannot be made of these subjects: fold {some(empty)} stays empty')
+    if empty: raise AgeclsError(f'{n} folds cannot be made of these subjects: fold {some(empty)} stays empty; '
+                                'try another seed or fewer folds')
     items = check_items(items.assign(fold=fold))
     if uneven := _uneven(items):
         more = f'; and {len(uneven) - 3} more (see fold_balance)' if len(uneven) > 3 else ''
@@ -290,15 +299,7 @@ def read_items(
     items = check_items(items.assign(fold=number.astype(int)))
     return items[[*COLUMNS, *items.columns.difference(COLUMNS, sort=False)]]
 
-# %% ../nbs/00_folds.ipynb #439873ff
-def hash_order(
-    names: Sequence[str],  # what to put in order
-    seed: int = 0,  # another seed gives another order
-) -> np.ndarray:  # positions that sort `names`
-    "An order of `names` that looks random but depends on nothing but `seed` and each name"
-    return np.argsort([hashlib.sha256(f'{seed}:{name}'.encode()).digest() for name in names], kind='stable')
-
-
+# %% ../nbs/00_folds.ipynb #0c5ffd57
 def valid_subjects(
     items: pd.DataFrame,  # the training part of an items table
     frac: float = 0.1,  # the share of the images to take, of each label as nearly as whole subjects allow
