@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .folds import AgeclsError, check_items, some
+from .folds import AgeclsError, check_items, nearest_group, some
 from .images import audit_images
 
 # %% ../nbs/01_adience.ipynb #9d78dfce
@@ -139,12 +139,7 @@ def age_group(
     if raw in AGE_GROUPS: return AGE_GROUPS[raw]
     years = sorted(map(int, re.findall(r'\d+', raw)))
     if labels == 'benchmark' or not years: return None
-    low, high = years[0], years[-1]
-    def rank(group):
-        first, last = map(int, group.split('-'))
-        overlap = max(0, min(high, last) - max(low, first) + 1)
-        return -overlap, max(first - high, low - last, 0)
-    return min(AGE_GROUPS.values(), key=rank)  # min keeps the first of equals: a tie goes to the younger group
+    return nearest_group(years[0], years[-1], AGE_GROUPS.values())
 
 
 LABEL_RULES = ('benchmark', 'extended')

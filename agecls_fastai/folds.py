@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'PROTOCOLS', 'UNEVEN_SIZE', 'UNEVEN_LABEL', 'AgeclsError', 'DataWarning', 'some', 'first_line',
            'check_items', 'hash_order', 'fold_balance', 'make_folds', 'group_years', 'nearest_group', 'read_table',
-           'label_order', 'leave_out', 'read_items', 'valid_subjects', 'split_items', 'limit_items', 'items_digest',
-           'composition']
+           'label_order', 'leave_out', 'read_items', 'valid_subjects', 'split_items', 'limit_items', 'write_atomic',
+           'write_items', 'items_digest', 'composition']
 
 # %% ../nbs/00_folds.ipynb #64ce1c87
 import hashlib
@@ -353,6 +353,38 @@ def limit_items(
     if n < 1: raise AgeclsError(f'limit must be 1 or more, not {n}')
     drawn = items.iloc[hash_order(items['file'], seed)]
     return check_items(drawn.groupby('fold').head(n).sort_index())
+
+# %% ../nbs/00_folds.ipynb #d8645918
+def write_atomic(
+    path,  # where the file shall be
+    content: str | bytes,
+):
+    "Write a file that is either whole or not there"
+    path = Path(path)
+    part = path.with_name(f'.{path.name}.part')
+    try:
+        with open(part, 'wb') as f:
+            f.write(content.encode() if isinstance(content, str) else content)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    except BaseException:  # no space, no permission, Ctrl-C
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_items(
+    items: pd.DataFrame,  # the items table
+    file,  # CSV, TSV or Parquet, by its suffix
+):
+    "Write an items table; a Parquet file keeps the order of the labels, text files don't"
+    suffix = Path(file).suffix.lower()
+    if suffix == '.parquet':
+        try: content = items.to_parquet(index=False, engine='pyarrow')
+        except ImportError: raise AgeclsError(f"{file}: Parquet needs pyarrow: pip install 'agecls_fastai[parquet]'") from None
+    elif suffix in ('.csv', '.tsv'): content = items.to_csv(index=False, sep=',' if suffix == '.csv' else '\t')
+    else: raise AgeclsError(f'{file}: the name of a table ends in .csv, .tsv or .parquet')
+    write_atomic(file, content)
 
 # %% ../nbs/00_folds.ipynb #398db5ea
 def items_digest(
