@@ -53,8 +53,8 @@ def _login(user, password):
         try: user, password = user or input('User name for Adience: '), password or getpass('Password: ')
         except EOFError: pass
     if user and password: return user, password
-    raise AgeclsError('a login is needed: give user and password, set ADIENCE_USER and ADIENCE_PASSWORD, or run this in '
-                      f'a terminal, which asks; {LOGIN_PAGE} says how to get one')
+    raise AgeclsError('a login is needed: give user and password, set ADIENCE_USER and ADIENCE_PASSWORD, or call this '
+                      f'in a terminal, where it asks; {LOGIN_PAGE} says how to get one')
 
 
 def _address(base_url):
@@ -133,8 +133,8 @@ def _check_size(url, path, total, on_disk, size=None, at_most=None, **_):
         raise AgeclsError(f'{url} has {total:,} bytes, where at most {at_most:,} belong: it is not the known file')
     free = shutil.disk_usage(path.parent).free
     if total - on_disk > free:
-        raise AgeclsError(f'{path.name} needs {_size(total - on_disk)}, and on the disk of {path.parent} {_size(free)} are '
-                          'free; make room, and the same again goes on')
+        raise AgeclsError(f'{path.name} needs {_size(total - on_disk)}, and {path.parent} has {_size(free)} free; make '
+                          'room, and the same again goes on')
 
 
 def _attempt(client, url, path, file, progress):
@@ -154,10 +154,10 @@ def _attempt(client, url, path, file, progress):
                 head.get('content-range') == f'bytes {have}-{total - 1}/{total}' and length == total - have
                 and validator in (None, before['validator'])):
             part.unlink(missing_ok=True)
-            raise httpx.RemoteProtocolError('the file on the server has changed, so it starts anew')
+            raise httpx.RemoteProtocolError('what the server sends does not fit what is there')
         _check_status(response, url, ranges)
         _check_size(url, path, total, on_disk, **file)
-        if have: progress.line(f'{path.name}: going on after {_size(have)}')
+        if on_disk: progress.line(f'{path.name}: ' + (f'going on after {_size(have)}' if have else 'starting anew'))
         with open(part, 'ab' if have else 'wb') as f:
             if not have: _write_json(state, dict(size=total, validator=validator))  # the old part is empty by now
             show = _meter(progress, path.name, total, have)
@@ -180,8 +180,8 @@ def _fetch(client, url, path, file, progress):
             if have > furthest: furthest, waits = have, iter(WAITS)
             wait = next(waits, None)
             if wait is None:
-                raise AgeclsError(f'{url}: {first_line(e)}; given up after {len(WAITS) + 1} attempts in a row; what came '
-                                  'is kept, and the same again goes on') from None
+                raise AgeclsError(f'{url}: {first_line(e)}; given up after {len(WAITS) + 1} attempts in a row; what '
+                                  'came is kept, and the same again goes on') from None
             progress.line(f'{path.name}: {first_line(e)}; again in {wait} s')
             time.sleep(wait)
     if 'sha256' in file and _digest(part) != file['sha256']:
@@ -282,8 +282,8 @@ def _is_there(path, file):
     "Is a file there? One that is there but is not the known one is the user's, and is left alone"
     if not path.is_file(): return False
     if 'sha256' in file and _digest(path) != file['sha256']:
-        raise AgeclsError(f'{path} is there, but is not the known file (SHA-256); agecls audit {path.parent} tells more; '
-                          'move it away, and the same again fetches it')
+        raise AgeclsError(f'{path} is there, but is not the known file (SHA-256); agecls audit {path.parent} tells '
+                          'more; move it away, and the same again fetches it')
     return True
 
 

@@ -20,8 +20,9 @@ class Fault:
     status: int | None = None  # this status and no file
     location: str | None = None  # send on to this address
     drop: int | None = None  # close the connection after so many bytes of the body
-    announce: int = 0  # so many bytes more, or fewer, in Content-Length than there are
+    announce: int | None = 0  # so many bytes more, or fewer, in Content-Length than there are; None: no Content-Length
     ranges: bool = True  # False: send the whole file, whatever was asked for
+    careless: bool = False  # heed Range but not If-Range
     shift: int = 0  # a part that begins so many bytes further on than was asked for
     silence: float = 0  # seconds without a byte before the body
     pace: float = 0  # seconds between two blocks of 4 KiB
@@ -30,10 +31,10 @@ class Fault:
 
 
 class FaultyServer:
-    "Serve `files` (name → bytes) from a port that is free, to whoever has the login"
-    def __init__(self, files, user, password, etag=True, date=True):
+    "Serve `files` (name → bytes) from a port that is free, to whoever has the login, or to all if there is none"
+    def __init__(self, files, user=None, password=None, etag=True, date=True):
         self.files, self.etag, self.date = dict(files), etag, date
-        self.login = 'Basic ' + base64.b64encode(f'{user}:{password}'.encode()).decode()
+        self.login = user and 'Basic ' + base64.b64encode(f'{user}:{password}'.encode()).decode()
         self.faults = {}  # name → list of `Fault`, the first one is next
         self.requests = []
         self.http = ThreadingHTTPServer(('127.0.0.1', 0), _Handler)
@@ -57,6 +58,7 @@ class FaultyServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
+    disable_nagle_algorithm = True  # or each answer takes 40 ms
 
     def log_message(self, *_): pass
 
@@ -68,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server, name = self.server.faulty, self.path.strip('/')
         server.requests.append(Request(self.path, dict(self.headers)))
-        if self.headers.get('Authorization') != server.login:
+        if server.login and self.headers.get('Authorization') != server.login:
             return self.answer(401, WWW_Authenticate='Basic realm="faces"', Content_Length=0)
         fault = server.next_fault(name)
         if fault.location: return self.answer(302, Location=fault.location, Content_Length=0)
@@ -83,14 +85,15 @@ class _Handler(BaseHTTPRequestHandler):
         date = {'Last_Modified': DATE} if server.date else {}
         size, begin, asked = len(body), 0, self.headers.get('Range')
         same = self.headers.get('If-Range') in (None, *tag.values(), *date.values())
-        if asked and fault.ranges and same:
+        if asked and fault.ranges and (same or fault.careless):
             begin = int(asked.removeprefix('bytes=').removesuffix('-')) + fault.shift
             if begin >= size: return self.answer(416, Content_Range=f'bytes */{size}', Content_Length=0)
         part = {'Content_Range': f'bytes {begin}-{size - 1}/{size}'} if begin else {}
         body = body[begin:]
-        self.answer(206 if begin else 200, Content_Length=len(body) + fault.announce, **tag, **date, **part)
+        length = {} if fault.announce is None else {'Content_Length': len(body) + fault.announce}
+        self.answer(206 if begin else 200, **length, **tag, **date, **part)
         time.sleep(fault.silence)
-        end = len(body) + min(fault.announce, 0) if fault.drop is None else fault.drop
+        end = len(body) + min(fault.announce or 0, 0) if fault.drop is None else fault.drop
         try:
             for i in range(0, end, 4096):
                 self.wfile.write(body[i:min(i + 4096, end)])
