@@ -102,10 +102,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = fault.drop is not None or fault.announce != 0
 
 
-def tar_gz(files):
-    "Pack files (name → bytes, or a whole `TarInfo` → bytes)"
+def tar_gz(files, level=9):
+    "Pack files (name → bytes, or a whole `TarInfo` → bytes); at level 0 the size depends on theirs alone"
     packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode='wb', mtime=0) as gz, tarfile.open(fileobj=gz, mode='w') as tar:
+    with (gzip.GzipFile(fileobj=packed, mode='wb', compresslevel=level, mtime=0) as gz,
+          tarfile.open(fileobj=gz, mode='w') as tar):
         for member, content in files.items():
             if isinstance(member, str):
                 member = tarfile.TarInfo(member)
