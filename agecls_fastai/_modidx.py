@@ -81,6 +81,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'agecls_fastai.download._address': ('download.html#_address', 'agecls_fastai/download.py'),
                                         'agecls_fastai.download._archive_errors': ( 'download.html#_archive_errors',
                                                                                     'agecls_fastai/download.py'),
+                                        'agecls_fastai.download._ask': ('download.html#_ask', 'agecls_fastai/download.py'),
                                         'agecls_fastai.download._attempt': ('download.html#_attempt', 'agecls_fastai/download.py'),
                                         'agecls_fastai.download._check_member': ( 'download.html#_check_member',
                                                                                   'agecls_fastai/download.py'),
