@@ -130,6 +130,10 @@ def test_what_is_missing_is_fetched(server, tmp_path):
     (tmp_path / ARCHIVE).unlink()
     get(server, tmp_path)
     assert_complete(tmp_path)
+    new = tar_gz(PICTURES | {'aligned/new.jpg': b'new'})
+    (tmp_path / ARCHIVE).write_bytes(new)                      # another version, fetched by other means
+    get(server, tmp_path, user=None, password=None)
+    assert_complete(tmp_path, new, PICTURES | {'aligned/new.jpg': b'new'})
 
 
 def test_choices(server, tmp_path):
@@ -147,6 +151,7 @@ def test_choices(server, tmp_path):
     ([Fault(silence=1)], [None, None]),
     ([Fault(drop=30_000), Fault(ranges=False)], [None, 'bytes=30000-']),
     ([Fault(drop=30_000), Fault(shift=5)], [None, 'bytes=30000-', None]),
+    ([Fault(drop=30_000), Fault(shift=5, announce=5)], [None, 'bytes=30000-', None]),
     ([Fault(drop=20_000, times=99)], [None, *(f'bytes={i}-' for i in range(20_000, len(FILES[ARCHIVE]), 20_000))]),
     ([Fault(announce=100)], [None, f'bytes={len(FILES[ARCHIVE])}-', None]),
 ])
@@ -399,10 +404,12 @@ END = len(gzip.decompress(tar_gz(GOOD)).rstrip(b'\0')) // 512 * 512 + 512  # of 
     (tar_gz({member('aligned/link', tarfile.LNKTYPE, 'aligned/1@N01/1.jpg'): b''}), ['refused', 'neither']),
     (tar_gz({member('aligned/null', tarfile.CHRTYPE): b''}), ['refused', 'neither']),
     (tar_gz({member('aligned/pipe', tarfile.FIFOTYPE): b''}), ['refused', 'neither']),
+    (headers(member('aligned/holes', tarfile.GNUTYPE_SPARSE)), ['refused', 'neither']),
     (tar_gz({'fold_0_data.txt': b'x'}), ['refused', 'is not in aligned/']),
     (tar_gz({'aligned/giant.jpg': bytes(30_000_000)}), ['refused', '30,000,000 bytes, more than is allowed']),
     (tar_gz({f'aligned/{i}.jpg': bytes(90_000) for i in range(20)}), ['refused', 'more than is allowed']),
     (headers(member('aligned/x', tarfile.XHDTYPE, size=30_000_000), bytes(30_000_000)), ['refused', 'more comes out']),
+    (gzip.compress(gzip.decompress(tar_gz(GOOD)) + bytes(30_000_000)), ['refused', 'more comes out']),
     (headers(member('aligned/x', tarfile.XHDTYPE, size=-512)), ['refused', 'more comes out']),
     (headers(member('aligned/x', size=-512)), ['refused']),
     (tar_gz({f'aligned/{i}': b'' for i in range(101)}), ['refused', 'more than 100 files and folders']),
