@@ -9,11 +9,16 @@ __all__ = []
 from fastai.vision.all import *
 
 from .adience import *
+from .bundle import *
 from .crossval import *
 from .data import *
+from .datasets import *
+from .download import REMOTE_FILES, download_adience, unpack
 from .folds import *
+from .images import *
 from .metrics import *
 from .models import *
+from .predict import *
 from .progress import Progress
 from .recipes import *
 from .results import *

@@ -10,7 +10,6 @@ __all__ = ['DEFINES_A_RUN', 'fold_seed', 'FoldLog', 'prediction_table', 'train_f
 import hashlib
 import io
 import json
-import os
 import platform
 import subprocess
 import tempfile
@@ -32,7 +31,7 @@ from fastcore.basics import IN_NOTEBOOK
 
 from .bundle import save_bundle
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
-from .folds import write_atomic
+from .folds import file_digest, write_atomic
 from .images import check_images, images_digest
 from .progress import Progress, duration
 from .recipes import Recipe, get_recipe
@@ -45,11 +44,6 @@ def fold_seed(
 ) -> int:
     "The seed of a fold's training: another one for each, whatever folds are trained together"
     return int.from_bytes(hashlib.sha256(f'{seed}:{fold}'.encode()).digest()[:4])
-
-
-def _digest(path):
-    "SHA-256 of a file"
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 # %% ../nbs/09_crossval.ipynb #fc52de11
 class FoldLog(Callback):
@@ -151,7 +145,7 @@ def write_fold(
     scores = {name: None if pd.isna(x) else x for name, x in zip(metrics_for(labels), scores)}
     write_atomic(folder / 'done.json', json.dumps(dict(
         metrics=scores, n_images=len(predictions), n_subjects=predictions['subject'].nunique(), epochs=len(history),
-        predictions_sha256=_digest(folder / 'predictions.csv'), history_sha256=_digest(folder / 'history.csv'),
+        predictions_sha256=file_digest(folder / 'predictions.csv'), history_sha256=file_digest(folder / 'history.csv'),
         **facts), indent=1))
     return scores
 
@@ -260,7 +254,7 @@ def cross_validate(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
         images_digest=images_digest(items, path),
         labels=[str(x) for x in items['label'].cat.categories], seed=seed,
-        weights_sha256=_digest(weights) if weights is not None else None, data=data,
+        weights_sha256=file_digest(weights) if weights is not None else None, data=data,
         benchmark=benchmark, n_images=len(items),
         n_subjects=items['subject'].nunique(), composition={str(k): row.tolist() for k, row in counts.iterrows()},
         skipped=skipped, **environment))

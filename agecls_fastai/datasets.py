@@ -283,7 +283,7 @@ def read_data(
 class DataAudit:
     "What is in a data set that is not Adience, and whether its pictures are whole"
     data: Data
-    images: dict = field(default_factory=dict)  # 'pictures' → `ImageAudit`, if they were looked at
+    images: dict[str, ImageAudit] = field(default_factory=dict)  # 'pictures' → the audit, if they were looked at
 
     @property
     def whole(self) -> bool: return not self.problems
@@ -313,7 +313,7 @@ def audit_data(
     progress: Callable[[str], Callable] | None = None,  # as `Progress.counter`
     dataset: str | None = None,  # the kind of data: see `read_data`
     **options,  # as for `read_data`
-) -> 'Audit | DataAudit':
+) -> Audit | DataAudit:
     "Is a data set whole?"
     if check_dataset(dataset, **options) == 'adience':
         for name in ('labels', 'target', 'subset'):

@@ -7,7 +7,6 @@ __all__ = ['BASE_URL', 'LOGIN_PAGE', 'REMOTE_FILES', 'ARCHIVES', 'WAITS', 'TIMEO
 
 # %% ../nbs/01a_download.ipynb #a4d8ba29
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -154,7 +153,8 @@ def _attempt(client, url, path, file, progress):
         _check_size(url, path, total, on_disk, **file)
         if on_disk: progress.line(f'{path.name}: ' + (f'going on after {_size(have)}' if have else 'starting anew'))
         with open(part, 'ab' if have else 'wb') as f:
-            if not have: write_atomic(state, json.dumps(dict(size=total, validator=validator)))  # the old part is empty by now
+            # the old part is empty by now
+            if not have: write_atomic(state, json.dumps(dict(size=total, validator=validator)))
             show = _meter(progress, path.name, total, have)
             for chunk in response.iter_raw():                  # raw: a .gz that is said to be an encoding stays packed
                 f.write(chunk)

@@ -1,0 +1,95 @@
+"Other people's data from the command line: items, audit, cv, evaluate"
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import agecls
+from PIL import Image
+
+from agecls_fastai.adience import read_adience
+
+TINY = ['--size', 40, '--epochs', 1, '--bs', 8, '--recipe', 'levi_hassner_onecycle']
+
+
+@pytest.fixture(scope='module')
+def album(tmp_path_factory):
+    "Class folders: three pictures of each of twelve people, half of them grown up"
+    path, rng = tmp_path_factory.mktemp('album') / 'album', np.random.default_rng(0)
+    for i in range(36):
+        group, person = ('child', 'adult')[i % 2], f'p{i % 12:02}'
+        (path / group).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(path / group / f'{person}_{i}.png')
+    return path
+
+
+FOLDER = ['--dataset', 'folder', '--classes', 'child', 'adult', '--subject', r'([^/]+)_\d+\.png', '--n-folds', 3]
+
+
+def test_a_folder_of_classes(album, tmp_path):
+    text = agecls('items', album, *FOLDER, '--out', tmp_path / 'items.csv', check=0).stdout
+    assert '36 images of 12 subjects' in text and 'child, adult' in text
+    table = pd.read_csv(tmp_path / 'items.csv')
+    assert table.groupby('subject')['fold'].nunique().max() == 1 and table['fold'].nunique() == 3
+    audit = agecls('audit', album, *FOLDER, '--json', check=0)
+    assert json.loads(audit.stdout)['images']['pictures']['pairs'] == []
+    run = agecls('cv', album, *FOLDER, *TINY, '--folds', 1, '--out', tmp_path / 'run', '--json', check=0)
+    answer = json.loads(run.stdout)
+    assert [s['metric'] for s in answer['scores']] == ['accuracy'] and answer['published'] == []
+    by_table = ['--items', tmp_path / 'items.csv', '--classes', 'child', 'adult']
+    again = agecls('cv', album, *by_table, *TINY, '--folds', 1, '--out', tmp_path / 'run', check=0)
+    assert 'was done before' in again.stderr                            # the same items by another door
+
+
+def test_a_table_of_ages(album, tmp_path):
+    files = sorted(p.relative_to(album).as_posix() for p in album.rglob('*.png'))
+    ages = [5 if file.startswith('child') else 40 for file in files]
+    ages[3] = ''
+    pd.DataFrame(dict(path=files, years=ages)).to_csv(tmp_path / 'ages.tsv', sep='\t', index=False)
+    done = agecls('items', album, '--items', tmp_path / 'ages.tsv', '--columns', 'file=path', 'label=years',
+                  'subject=path', '--ages', '--classes', '0-17', '18+', '--n-folds', 2, '--json', check=0)
+    answer = json.loads(done.stdout)
+    assert answer['images'] == 35 and answer['labels'] == ['0-17', '18+']
+    notes = done.stderr.splitlines()
+    assert len(notes) == 1 and notes[0].startswith('note: 1 of 36 pictures left out') and files[3] in notes[0]
+
+
+def test_evaluate(drawn, tmp_path):
+    "A run that kept its models, on other drawn people; gender in the place of age is refused"
+    other = tmp_path / 'other'
+    agecls('synth', other, '--subjects', 40, '--size', 40, '--seed', 1, check=0)
+    run = tmp_path / 'run'
+    agecls('cv', drawn, *TINY, '--folds', 0, 2, '--keep-models', '--out', run, check=0)
+    assert sorted(p.name for p in (run / 'fold_2/model').iterdir()) == ['model.json', 'model.safetensors']
+    done = agecls('evaluate', run, other, '--out', tmp_path / 'elsewhere', '--json', check=0)
+    answer = json.loads(done.stdout)
+    assert answer['folds'] == [0] and answer['data'].startswith('faces drawn by agecls synth')
+    predictions = pd.read_csv(tmp_path / 'elsewhere/fold_0/predictions.csv')
+    assert predictions['file'].tolist() == read_adience(other)['file'].tolist()
+    assert 'levi_hassner_onecycle' in agecls('compare', tmp_path / 'elsewhere', check=0).stdout
+    for argv, why in [((run, drawn), 'these very items'), ((run, other, '--target', 'gender'), 'the data has f, m'),
+                      ((tmp_path / 'none', other), 'there is no run folder'),
+                      ((run, other, '--device', 'gpu'), "device must be a name like 'cpu'")]:
+        done = agecls('evaluate', *argv, check=2)
+        assert why in done.stderr and 'Traceback' not in done.stderr, done.stderr
+    shutil.rmtree(run / 'fold_0/model')
+    (run / 'fold_2/model/model.safetensors').write_bytes(b'cut')
+    assert 'opened safely' in agecls('evaluate', run, other, check=2).stderr
+
+
+def test_gender(drawn, tmp_path):
+    done = agecls('cv', drawn, '--target', 'gender', *TINY, '--folds', 1, '--out', tmp_path / 'run', check=0)
+    assert 'gender labels' in done.stdout and 'one-off' not in done.stdout + done.stderr
+    assert '86.8 ± 1.4' in done.stdout and 'not to be compared' in done.stdout
+    history = pd.read_csv(tmp_path / 'run/fold_1/history.csv')
+    assert 'accuracy' in history and 'one_off_accuracy' not in history
+
+
+def test_frontal_and_pattern(drawn, tmp_path):
+    done = agecls('items', drawn, '--subset', 'frontal', check=0)
+    assert 'frontal faces, by yaw' in done.stdout and 'not real people' in done.stdout
+    pattern = 'aligned/{user_id}/landmark_aligned_face.{face_id}.{original_image}'
+    run = agecls('cv', drawn, '--source', 'frontalized', '--pattern', pattern, *TINY, '--folds', 0, '--out',
+                 tmp_path / 'run', check=0)
+    assert 'frontalized' in run.stdout
