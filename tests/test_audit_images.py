@@ -74,7 +74,8 @@ def test_parts_can_be_left_out(damaged, tmp_path):
     assert len(found['pairs']) == 5 and all(p['same'] for p in found['pairs'])
     done = agecls('audit', path, '--no-images', check=0)
     assert 'no pictures were looked at' in done.stdout
-    for argv, why in [(['--sheet', tmp_path / 'x.gif'], 'PNG or JPEG'), (['--no-images', '--sheet', 'x.png'], '--sheet'),
+    for argv, why in [(['--sheet', tmp_path / 'x.gif'], 'PNG or JPEG'),
+                      (['--no-images', '--sheet', 'x.png'], '--sheet'),
                       (['--labels', 'extended'], 'means nothing for an audit'),
                       (['--source', 'sideways'], 'aligned, faces, frontalized'),
                       (['--source', 'frontalized'], 'needs a pattern'),

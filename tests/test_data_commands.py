@@ -1,11 +1,14 @@
 "Other people's data from the command line: items, audit, cv, evaluate"
 import json
+import os
 import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import agecls
+from faulty_server import FaultyServer, tar_gz
 from PIL import Image
 
 from agecls_fastai.adience import read_adience
@@ -93,3 +96,29 @@ def test_frontal_and_pattern(drawn, tmp_path):
     run = agecls('cv', drawn, '--source', 'frontalized', '--pattern', pattern, *TINY, '--folds', 0, '--out',
                  tmp_path / 'run', check=0)
     assert 'frontalized' in run.stdout
+
+
+def test_download_command(real_folds, tmp_path):
+    "With the real fold files on a server of our own: by argument and environment, a wrong login, nothing written of it"
+    files = {file.name: file.read_bytes() for file in real_folds.glob('fold_?_data.txt')}
+    agecls('synth', tmp_path / 'drawn', '--subjects', 12, '--size', 16, check=0)
+    pictures = {p.relative_to(tmp_path / 'drawn').as_posix(): p.read_bytes()
+                for p in (tmp_path / 'drawn/aligned').rglob('*.jpg')}
+    files['aligned.tar.gz'] = tar_gz(pictures)
+    said = ''
+    with FaultyServer(files, user='marked-user', password='marked-word') as server:
+        command = ['download', tmp_path / 'adience', '--base-url', server.url, '--no-frontal']
+        done = agecls(*command, '--user', 'marked-user', '--password', 'wrong-word', check=2)
+        assert len(done.stderr.splitlines()) == 1 and 'login' in done.stderr, done.stderr
+        said += done.stderr + agecls(*command, check=2, stdin=subprocess.DEVNULL).stderr
+        env = os.environ | dict(ADIENCE_USER='marked-user', ADIENCE_PASSWORD='marked-word')
+        done = agecls(*command, check=0, env=env)
+        assert 'agecls audit' in done.stdout and 'aligned.tar.gz' in done.stderr
+        n = len(server.requests)
+        said += done.stdout + done.stderr + agecls(*command, check=0, env=env).stderr
+        assert len(server.requests) == n                                # nothing is fetched twice
+    written = b''.join(p.read_bytes() for p in (tmp_path / 'adience').rglob('*') if p.is_file()) + said.encode()
+    assert not any(word in written for word in (b'marked-user', b'marked-word', b'wrong-word'))
+    found = json.loads(agecls('audit', tmp_path / 'adience', '--no-images', '--json', check=0).stdout)
+    assert found['whole'] and found['compared_with'] == 'Adience'
+    assert len(list((tmp_path / 'adience/aligned').rglob('*.jpg'))) == len(pictures)
