@@ -189,6 +189,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'agecls_fastai.images._what_is_wrong': ('images.html#_what_is_wrong', 'agecls_fastai/images.py'),
                                       'agecls_fastai.images.audit_images': ('images.html#audit_images', 'agecls_fastai/images.py'),
                                       'agecls_fastai.images.check_images': ('images.html#check_images', 'agecls_fastai/images.py'),
+                                      'agecls_fastai.images.correlation': ('images.html#correlation', 'agecls_fastai/images.py'),
                                       'agecls_fastai.images.images_digest': ('images.html#images_digest', 'agecls_fastai/images.py'),
                                       'agecls_fastai.images.near_pairs': ('images.html#near_pairs', 'agecls_fastai/images.py'),
                                       'agecls_fastai.images.pairs_sheet': ('images.html#pairs_sheet', 'agecls_fastai/images.py')},
