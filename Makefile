@@ -15,9 +15,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python tests/check_generated.py
 	$(BIN)/ruff check .
-	# one thread a notebook: two notebooks with two threads each would fight over two cores
+	# one thread each: two notebooks or tests with two threads each would fight over two cores
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 install: $(INSTALLED)
 

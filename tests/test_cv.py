@@ -187,6 +187,7 @@ def test_demo(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs Linux')
 def test_no_space(drawn, tmp_path):
-    done = subprocess.run([sys.executable, '-m', 'agecls_fastai', 'audit', drawn], stdout=open('/dev/full', 'w'),
+    done = subprocess.run([sys.executable, '-m', 'agecls_fastai', 'audit', drawn, '--no-images'],
+                          stdout=open('/dev/full', 'w'),
                           stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (2, 'agecls: No space left on device\n'), done
