@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
-from fastai.data.core import DataLoaders
+from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import ColReader, IntToFloatTensor, Normalize
 from fastai.torch_core import default_device
 from fastai.vision.augment import RandTransform, Resize, aug_transforms
@@ -24,6 +24,8 @@ from fastcore.basics import patch
 from PIL import Image
 
 from .folds import AgeclsError, check_items, hash_order, some, split_items, valid_subjects
+from .loader import PackedDL, PackedImage
+from .pack import Pack, open_pack
 
 # %% ../nbs/03_data.ipynb #8e1549e6
 class CenterResize(Resize):
@@ -33,7 +35,7 @@ class CenterResize(Resize):
 
 class CropFlip(RandTransform):
     "Crop a batch to `size`: in training at random, each image mirrored half the time, if `vary`; the middle otherwise"
-    order, split_idx = 10, None
+    order, split_idx = 9, None  # before `IntToFloatTensor`: bytes are moved, not floats
 
     def __init__(self, size, vary=True):
         super().__init__(p=1)
@@ -44,12 +46,21 @@ class CropFlip(RandTransform):
     def encodes(self, x: TensorImage):
         n, s, (down, across) = len(x), self.size, [side - self.size for side in x.shape[-2:]]
         if not self.training: return x[..., down // 2:down // 2 + s, across // 2:across // 2 + s]
-        top, left = (torch.randint(room + 1, (n, 1, 1), device=x.device) for room in (down, across))
-        rows = top + torch.arange(s, device=x.device)[:, None]
-        columns = torch.arange(s, device=x.device)
-        columns = torch.where(torch.rand(n, 1, 1, device=x.device) < 0.5, columns.flip(0), columns)
-        columns = left + columns
+        top, left = (torch.randint(room + 1, (n,), device=x.device) for room in (down, across))
+        mirror = torch.rand(n, device=x.device) < 0.5
+        if x.device.type == 'cpu': return self._copy(x, top.tolist(), left.tolist(), mirror.tolist())
+        rows, columns = top[:, None, None] + torch.arange(s, device=x.device)[:, None], torch.arange(s, device=x.device)
+        columns = left[:, None, None] + torch.where(mirror[:, None, None], columns.flip(0), columns)
         return x[torch.arange(n, device=x.device)[:, None, None], :, rows, columns].permute(0, 3, 1, 2)
+
+    def _copy(self, x, top, left, mirror):
+        "Image by image, which a processor does faster; channels stay where they are in memory"
+        s, last = self.size, torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
+        out, plain = torch.empty((*x.shape[:2], s, s), dtype=x.dtype, memory_format=last), x.as_subclass(torch.Tensor)
+        for i, (y, x, m) in enumerate(zip(top, left, mirror)):
+            part = plain[i, :, y:y + s, x:x + s]
+            out[i] = part.flip(-1) if m else part
+        return TensorImage(out)
 
 # %% ../nbs/03_data.ipynb #10985948
 AUGMENTS = ('affine', 'crop', 'none')
@@ -89,13 +100,19 @@ def age_block(
     augment: str = 'affine',  # 'affine', 'crop' or 'none'
     normalize: Normalize | None = None,  # the last transform of a batch
     splitter: Callable = part_splitter,  # from an items table to two lists of positions
+    pack: Pack | None = None,  # takes images that are in it out of it; give it to `dataloaders` as well
 ) -> DataBlock:
     "A `DataBlock` for items tables, its classes in the order of the labels"
     if isinstance(labels, pd.DataFrame): labels = labels['label'].cat.categories
     resize = resize or round(size * 8 / 7)
     if resize < size: raise AgeclsError(f'resize ({resize}) must not be smaller than size ({size})')
+    if pack is not None and pack.size != resize:
+        raise AgeclsError(f'{pack.folder} is a pack of {pack.size} pixels, and images are brought to {resize}; '
+                          f'pack them at that size (agecls pack --size {resize})')
     return DataBlock(
-        blocks=(TransformBlock(type_tfms=open_image, batch_tfms=IntToFloatTensor),
+        dl_type=TfmdDL if pack is None else PackedDL,
+        blocks=(TransformBlock(type_tfms=open_image if pack is None else PackedImage(pack, path, open_image),
+                               batch_tfms=IntToFloatTensor),
                 CategoryBlock(vocab=list(labels), sort=False)),
         get_x=ColReader('file', pref=f'{path}{os.sep}'), get_y=ColReader('label'), splitter=splitter,
         item_tfms=CenterResize(resize),
@@ -110,6 +127,7 @@ def train_mean(
     path,  # the data folder
     resize: int = 256,  # pixels that an image is brought to
     n: int = 256,  # take so many images, chosen by a hash of their names
+    open_image: Callable = open_image,
 ) -> list[float]:  # red, green and blue, from 0 to 1
     "The mean colour of the training images"
     chosen = items['file'].iloc[hash_order(items['file'])[:n]]
@@ -138,6 +156,7 @@ def age_dls(
     seed: int = 0,  # draws the inner validation set
     num_workers: int | None = None,  # loader processes; if None, one a core (at most 16) for a GPU and none without
     device=None,  # fastai's default device if None
+    pack=None,  # a `Pack` of the images, or its folder: whole batches are taken out of it
 ) -> DataLoaders:  # train, valid and test
     "fastai `DataLoaders` whose `test` is the test fold, and whose train and valid come from the other folds"
     items = check_items(items)
@@ -148,18 +167,22 @@ def age_dls(
     if not pair and normalize not in NORMALIZE:
         raise AgeclsError(f'normalize must be one of {NORMALIZE}, not {normalize!r}')
     device = torch.device(device) if device is not None else default_device()
+    if pack is not None:
+        if not isinstance(pack, Pack): pack = open_pack(pack)
+        pack.check(items, path)
     if num_workers is None: num_workers = min(16, os.cpu_count() or 1) if device.type == 'cuda' else 0
     tfm = None
     if pair or normalize == 'imagenet':
         tfm = Normalize.from_stats(*(normalize if pair else imagenet_stats), cuda=False)
     if normalize == 'train_mean':
-        tfm = Normalize.from_stats(train_mean(items[part == 'train'], path, resize or round(size * 8 / 7)),
-                                   [1 / 255] * 3, cuda=False)
+        opener = open_image if pack is None else PackedImage(pack, path, open_image)
+        mean = train_mean(items[part == 'train'], path, resize or round(size * 8 / 7), open_image=opener)
+        tfm = Normalize.from_stats(mean, [1 / 255] * 3, cuda=False)
     if tfm: tfm.mean, tfm.std = tfm.mean.to(device), tfm.std.to(device)
-    block = age_block(items, path, size, resize, augment, tfm)
+    block = age_block(items, path, size, resize, augment, tfm, pack=pack)
     training = items.assign(part=part)[part != 'test']
     dls = block.dataloaders(training, path=path, bs=min(bs, int((part == 'train').sum())), val_bs=bs,
-                            num_workers=num_workers, device=device)
+                            num_workers=num_workers, device=device, **({} if pack is None else dict(pack=pack)))
     dls.loaders.append(dls.test_dl(items[part == 'test'], with_labels=True))
     dls.image_size = size
     return dls

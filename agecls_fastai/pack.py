@@ -161,8 +161,27 @@ class Pack:
         self.size, self.stamps = info['size'], {file: stamp for file, *stamp in rows}
         self.row = {file: i for i, (file, *_) in enumerate(rows)}
         self.starts = np.cumsum([0, *(len(a) for a in arrays)])
+        self._resident = {}  # device → tensor
 
     def __len__(self): return len(self.row)
+
+    def on_device(
+        self,
+        device,  # a GPU
+        share: float = 0.4,  # of its free memory, that the pack may take
+    ):  # (n, size, size, 3) uint8 tensor there, kept for the next call; None where it does not fit
+        "The whole pack in the GPU's memory"
+        import torch
+        if str(device) not in self._resident:
+            fits = len(self) * self.size**2 * 3 <= share * torch.cuda.mem_get_info(device)[0]
+            shape = len(self), self.size, self.size, 3
+            tensor = torch.empty(shape, dtype=torch.uint8, device=device) if fits else None
+            for start in range(0, len(self) if fits else 0, 1024):       # in parts: no second copy of all of it
+                rows = np.arange(start, min(start + 1024, len(self)))
+                tensor[rows[0]:rows[-1] + 1] = torch.from_numpy(self.gather(rows)).to(device)
+            self._resident[str(device)] = tensor
+        return self._resident[str(device)]
+
     def __contains__(self, file): return file in self.row
     def __getitem__(self, file): return self.gather([self.row[file]])[0]
 
@@ -218,7 +237,7 @@ def open_pack(
             rows += json.loads(_shard(path, i, '.json').read_text('utf-8'))
             if arrays[-1].shape != (n, info['size'], info['size'], 3) or arrays[-1].dtype != np.uint8:
                 raise ValueError('another shape')
-        if len(rows) != info['images'] or len({row[0] for row in rows}) != len(rows): raise ValueError('rows are missing')
+        if not info['images'] == len(rows) == len({row[0] for row in rows}): raise ValueError('rows are missing')
         return Pack(path, info, arrays, rows)
     except AgeclsError: raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
