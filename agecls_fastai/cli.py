@@ -75,8 +75,9 @@ def download(args):
     "agecls download"
     from agecls_fastai.download import BASE_URL, download_adience
     from agecls_fastai.progress import Progress
-    folder = download_adience(args.dest, args.user, args.password, args.base_url or BASE_URL, args.source,
-                              not args.no_frontal, progress=Progress())
+    for source in ['aligned', 'faces'] if args.source == 'both' else [args.source]:
+        folder = download_adience(args.dest, args.user, args.password, args.base_url or BASE_URL, source,
+                                  not args.no_frontal, progress=Progress())
     if args.json: print(json.dumps(dict(path=str(folder))))
     else: print(f'Adience lies in {folder}; agecls audit {folder} looks whether it is whole')
 

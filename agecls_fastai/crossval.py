@@ -14,7 +14,7 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
@@ -149,8 +149,9 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #0f460610
-DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256', 'model']
+# %% ../nbs/09_crossval.ipynb #b1e1a173
+DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
+                 'model_sha256']
 
 
 def run_environment(device):
@@ -248,6 +249,7 @@ def cross_validate(
     elif progress is False: show = Progress(io.StringIO())
 
     items, skipped = check_images(items, path, skip_bad_images, show.counter('images checked') if show else None)
+    if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
     environment = run_environment(device)
     new = _open_run(out, dict(
@@ -288,13 +290,17 @@ def cross_validate(
 def write_evaluation(
     out,  # the folder, or None to write nothing
     info: dict,  # for run.json
-    predictions: pd.DataFrame,  # from `prediction_table`
-    seconds: float,
+    predict: Callable[[], pd.DataFrame],  # makes the predictions, as `prediction_table` has them
 ) -> Run:
-    "A run whose only fold is all of the data"
+    "A run whose only fold is all of the data; one that is there already is only read"
     if out is None:
-        with tempfile.TemporaryDirectory() as d: return write_evaluation(Path(d) / 'run', info, predictions, seconds)
-    _open_run(out := Path(out), info)
-    write_fold(out / 'fold_0', predictions, pd.DataFrame(columns=['epoch']), info['labels'], fold=0,
-               seconds=round(seconds, 2))
+        with tempfile.TemporaryDirectory() as d: return write_evaluation(Path(d) / 'run', info, predict)
+    new, start = _open_run(out := Path(out), info), time.monotonic()
+    try:
+        if not finished_fold(out / 'fold_0'):
+            write_fold(out / 'fold_0', predict(), pd.DataFrame(columns=['epoch']), info['labels'], fold=0,
+                       seconds=round(time.monotonic() - start, 2))
+    except BaseException:
+        if new: _close_unused(out)
+        raise
     return load_run(out)

@@ -12,6 +12,7 @@ import json
 import mimetypes
 import os
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .adience import AGE_GROUPS, GENDERS, Audit, audit, has_frontal_files, read_adience
-from .folds import AgeclsError, fold_balance, group_years, label_order, leave_out, make_folds
-from .folds import nearest_group, read_items, read_table, some
+from .adience import AGE_GROUPS, GENDERS, Audit, audit, has_fold_files, read_adience
+from .folds import COLUMNS, AgeclsError, DataWarning, fold_balance, group_years, label_order
+from .folds import leave_out, make_folds, nearest_group, read_items, read_table, some
 from .images import ImageAudit, audit_images
 
 # %% ../nbs/01c_datasets.ipynb #d13d5d55
@@ -62,13 +63,21 @@ def _pictures(path):
     "The pictures in a folder and below it: relative paths with forward slashes, in order"
     path = Path(path)
     if not path.is_dir(): raise AgeclsError(f'there is no folder {path}')
-    files = []
+    files, seen = [], set()
     for folder, folders, names in os.walk(path, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in seen: folders[:] = names[:] = []  # a link leads back to a folder above
+        seen.add((here.st_dev, here.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
         files += [Path(folder, name).relative_to(path).as_posix() for name in names
                   if not name.startswith('.') and Path(name).suffix.lower() in SUFFIXES]
+    # no table can hold a name that is not UTF-8, or has a newline in it
+    odd = [name for name in files if re.search(r'[\x00-\x1f\ud800-\udfff]|^[A-Za-z]:', name)]
+    if odd: warnings.warn(f'{len(odd):,} pictures left out, whose names cannot be written down: '
+                          f'{some(map(ascii, odd))}', DataWarning, stacklevel=4)
+    files = sorted(set(files).difference(odd))
     if not files: raise AgeclsError(f'there are no pictures in {path}')
-    return pd.Series(sorted(files), name='file')
+    return pd.Series(files, name='file')
 
 
 def _by_name(path, pattern, form):
@@ -155,7 +164,8 @@ def read_imdb_wiki(
         if column in raw: subject = raw[column].where(raw[column] != '', subject)
     genders = {'0': 'f', '0.0': 'f', 'f': 'f', 'female': 'f', '1': 'm', '1.0': 'm', 'm': 'm', 'male': 'm'}
     gender = raw['gender'].str.lower().map(genders) if 'gender' in raw else pd.Series(None, raw.index, dtype=object)
-    reasons = {}
+    if not len(raw): raise AgeclsError(f'{csv} has no rows')
+    reasons = {'in more than one row': file.duplicated()}
     if 'face_score' in raw: reasons['without a face'] = ~(number('face_score') > -np.inf)
     if 'second_face_score' in raw: reasons['with a second face'] = number('second_face_score').notna()
     items = _label(pd.DataFrame(dict(file=file, subject=subject, age=age, gender=gender)), reasons, target, groups, 100)
@@ -175,8 +185,8 @@ def read_folder(
     file = _pictures(path)
     folder = file.str.extract(r'^([^/]+)/', expand=False)
     found = sorted(folder.dropna().unique())
-    if labels is None: raise AgeclsError(f'say the order of the classes: labels=[…], youngest first; the folders in '
-                                         f'{path} are {some(found, 20) or "none"}')
+    if labels is None: raise AgeclsError('say the order of the classes, labels (--classes), youngest first; the '
+                                         f'folders in {path} are {some(found, 20) or "none"}')
     labels = label_order(labels)
     if odd := [x for x in found if x not in labels]: raise AgeclsError(f'folder {some(odd)} in {path} is not in labels')
     if empty := [x for x in labels if x not in found]:
@@ -216,7 +226,7 @@ def check_dataset(
     **options,  # those that are None are not given
 ) -> str:  # the kind of data
     "The kind of data; an `AgeclsError` where an option doesn't go with it"
-    given = [name for name, value in options.items() if value not in (None, False)]
+    given = [name for name, value in options.items() if value is not None and value is not False]
     dataset = dataset or ('table' if 'items' in given else 'adience')
     if dataset not in DATASETS: raise AgeclsError(f'dataset must be one of {some(DATASETS, 9)}, not {dataset!r}')
     for name in given:
@@ -224,6 +234,8 @@ def check_dataset(
         kinds = [kind for kind, names in DATASETS.items() if name in names]
         raise AgeclsError(f'{name} means nothing for {dataset} data' + (f', but for {some(kinds, 9)}; dataset '
                           '(--dataset) says which kind it is' if kinds else ''))
+    if 'labels' in given and options.get('target') == 'gender':
+        raise AgeclsError('labels is a rule for ages, not for gender')
     return dataset
 
 
@@ -231,14 +243,17 @@ def _read_adience(path, **options):
     "Adience, with what it is in words"
     items, given = read_adience(path, **options), dict(source='aligned', subset='all', labels='benchmark', target='age')
     given |= options
-    try: found = audit(path)
-    except AgeclsError: found = None                             # there are but the frontal fold files
-    drawn, whole = found is not None and found.compared_with != 'Adience', found is None or found.whole
-    by = ', by yaw' if given['subset'] == 'frontal' and not has_frontal_files(path) else ''
-    what = DRAWN if drawn else 'Adience' if whole else 'a damaged copy of Adience'
+    found = audit(path) if has_fold_files(path) else None
+    drawn, whole = found is not None and found.compared_with != 'Adience', found is not None and found.whole
+    by = ', by yaw' if given['subset'] == 'frontal' and not has_fold_files(path, 'frontal') else ''
+    what = (DRAWN if drawn else 'Adience' if whole else 'a damaged copy of Adience' if found else
+            'fold files that were not compared with Adience')
     rule = '' if given['target'] == 'gender' else f'{given["labels"]} '
-    return Data(items, f'{what}, {given["subset"]} faces{by}, {given["source"]}, {rule}{given["target"]} labels',
-                whole and not drawn and given['subset'] == 'all' and rule in ('', 'benchmark '))
+    pattern = f' ({given["pattern"]})' if 'pattern' in given else ''
+    pictures = f'{given["subset"]} faces{by}, {given["source"]}{pattern}'
+    return Data(items, f'{what}, {pictures}, {rule}{given["target"]} labels',
+                whole and not drawn and (given['subset'], given['source'], pattern) == ('all', 'aligned', '')
+                and rule in ('', 'benchmark '))
 
 
 def read_data(
@@ -263,6 +278,10 @@ def read_data(
     dataset = check_dataset(dataset, **options)
     if dataset == 'adience':
         return _read_adience(path, **{k: options[k] for k in DATASETS['adience'] if options[k] is not None})
+    classes = None if classes is None else list(classes)
+    if n_folds is not None and n_folds < 2: raise AgeclsError(f'n_folds must be 2 or more, not {n_folds}')
+    if odd := [name for name in columns or {} if name not in COLUMNS]:
+        raise AgeclsError(f'columns must name {some(COLUMNS, 9)}, not {odd[0]!r}')
     if dataset in ('table', 'imdb-wiki') and items is None:
         raise AgeclsError(f'{dataset} data needs a table, items (--items FILE)')
     seed, groups = fold_seed or 0, classes or ADIENCE_GROUPS
@@ -274,8 +293,9 @@ def read_data(
     elif dataset == 'fgnet': found = read_fgnet(path, groups, **folds)
     elif dataset == 'utkface': found = read_utkface(path, target or 'age', groups, **folds)
     else: found = read_imdb_wiki(path, items, target or 'age', groups, **folds)
-    what = {'table': f'the table {items}', 'folder': f'the class folders of {path}', 'utkface': 'UTKFace',
-            'fgnet': 'FG-NET', 'imdb-wiki': 'IMDB-WIKI'}[dataset]
+    table = 'a table' if isinstance(items, pd.DataFrame) else f'the table {items}'
+    what = {'table': table, 'folder': f'the class folders of {path}', 'utkface': 'UTKFace', 'fgnet': 'FG-NET',
+            'imdb-wiki': 'IMDB-WIKI'}[dataset]
     return Data(found, f'{what}, classes {", ".join(found["label"].cat.categories)}')
 
 # %% ../nbs/01c_datasets.ipynb #1dca710e

@@ -7,6 +7,7 @@ __all__ = ['BASE_URL', 'LOGIN_PAGE', 'REMOTE_FILES', 'ARCHIVES', 'WAITS', 'TIMEO
 
 # %% ../nbs/01a_download.ipynb #a4d8ba29
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -67,7 +68,8 @@ def _address(base_url):
     if '@' in base_url: raise AgeclsError('base_url must not hold a login (user:password@): give user and password')
     try: url = httpx.URL(base_url)
     except httpx.InvalidURL: url = httpx.URL('')
-    if url.scheme not in ('http', 'https') or not url.host or url.query or url.fragment:
+    if url.query or url.fragment: raise AgeclsError('base_url must be the address of a folder, without ? and #')
+    if url.scheme not in ('http', 'https') or not url.host:
         raise AgeclsError(f'base_url must be an http or https address of a folder, not {base_url!r}')
     return base_url.rstrip('/')
 
@@ -79,6 +81,13 @@ class _NotThere(AgeclsError):
 def _part(path): return path.with_name(f'.{path.name}.part')
 def _state(path): return path.with_name(f'.{path.name}.part.json')
 def _size(n): return f'{n / 1e6:,.1f} MB' if n >= 1e6 else f'{n / 1e3:,.0f} kB'
+
+
+def _facts(path):
+    "What a state file or a marker says; nothing where there is none, or a damaged one"
+    try: facts = json.loads(path.read_text('utf-8'))
+    except (OSError, ValueError): return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _meter(progress, what, total, have=0):
@@ -113,7 +122,9 @@ def _check_status(response, url, ranges):
         if response.history: raise AgeclsError(f'{url} leads on to {response.url.host}, which wants a login ({code}); '
                                                'yours is not sent to another server')
         raise AgeclsError(f'the login was refused ({code}) at {url}; {LOGIN_PAGE} says how to get one')
-    if code == 404: raise _NotThere(f'there is no {url} (404); base_url must be the address of the folder of the files')
+    if code == 404:
+        raise _NotThere(f'there is no {url} (404); base_url must be the address of the folder of the files'
+                        + ('; frontal=False (--no-frontal) does without this one' if 'frontal' in url else ''))
     if code in (408, 429) or code >= 500: raise httpx.RemoteProtocolError(f'the server answers {code}')
     if code != 200 and not (ranges and code == 206): raise AgeclsError(f'{url}: the server answers {code}')
 
@@ -135,7 +146,7 @@ def _attempt(client, url, path, file, progress):
     "Fetch what is missing of a file into its .part"
     part, state = _part(path), _state(path)
     on_disk = part.stat().st_size if part.is_file() else 0
-    before = json.loads(state.read_text('utf-8')) if on_disk and state.is_file() else {}
+    before = _facts(state) if on_disk else {}
     if before.get('size') == on_disk: return                   # complete, but for its name
     ranges = {'Range': f'bytes={on_disk}-', 'If-Range': before['validator']} if before.get('validator') else {}
     with client.stream('GET', url, headers=ranges) as response:
@@ -184,6 +195,10 @@ def _fetch(client, url, path, file, progress):
     if 'sha256' in file and file_digest(part) != file['sha256']:
         part.unlink()
         raise AgeclsError(f'{url} has the right size but not the known contents (SHA-256)')
+    # it may be a page that asks to log in
+    if path.name.startswith('fold_') and not part.read_bytes().startswith(b'user_id\t'):
+        part.unlink()
+        raise AgeclsError(f'{url} is no fold file: it does not begin with user_id')
     os.replace(part, path)
     _state(path).unlink(missing_ok=True)
     progress.line(f'{path.name}: {_size(path.stat().st_size)}')
@@ -249,7 +264,7 @@ def unpack(
             ended = True
         if not ended: raise tarfile.ReadError('it has been cut off')
         if not files: raise tarfile.ReadError('there are no files in it')
-        write_atomic(_marker(dest, top), json.dumps(dict(archive_bytes=size, files=len(files))))
+        write_atomic(_marker(dest, top), json.dumps(dict(archive_bytes=size, pictures=_pictures(dest, top))))
     progress.line(f'{archive.name}: {len(files):,} files unpacked')
     return len(files)
 
@@ -266,13 +281,18 @@ def _unpack_member(tar, member, dest):
     return path
 
 
+def _pictures(dest, top):
+    "A finger-print of the pictures that are there, by name and size"
+    names = sorted(f'{path.relative_to(dest).as_posix()}\x1f{path.stat().st_size}'
+                   for path in (dest / top).rglob('*') if path.suffix.lower() == '.jpg')
+    return hashlib.sha256('\x1e'.join(names).encode('utf-8', 'surrogateescape')).hexdigest()
+
+
 def _is_unpacked(dest, top):
-    "Is there all that has come out of the archive, by the marker?"
-    marker, archive = _marker(dest, top), dest / f'{top}.tar.gz'
-    if not marker.is_file(): return False
-    said = json.loads(marker.read_text('utf-8'))
-    if archive.is_file() and archive.stat().st_size != said['archive_bytes']: return False
-    return sum(path.is_file() for path in (dest / top).rglob('*')) >= said['files']
+    "Is there all that has come out of the archive, each file as large as it was, by the marker?"
+    said, archive = _facts(_marker(dest, top)), dest / f'{top}.tar.gz'
+    if not said or archive.is_file() and archive.stat().st_size != said.get('archive_bytes'): return False
+    return said.get('pictures') == _pictures(dest, top)
 
 # %% ../nbs/01a_download.ipynb #28521fff
 def _is_there(path, file):
@@ -282,6 +302,14 @@ def _is_there(path, file):
         raise AgeclsError(f'{path} is there, but is not the known file (SHA-256); agecls audit {path.parent} tells '
                           'more; move it away, and the same again fetches it')
     return True
+
+
+def _client(login):
+    "An httpx client; what the environment says about proxies and login may be nonsense"
+    try: return httpx.Client(auth=login, follow_redirects=True, timeout=TIMEOUT,
+                             headers={'Accept-Encoding': 'identity'})
+    except UnicodeError: raise AgeclsError('the login holds characters that cannot be sent') from None
+    except ValueError: raise AgeclsError('the proxy that the environment names cannot be used') from None
 
 
 def download_adience(
@@ -306,8 +334,7 @@ def download_adience(
         missing = {name: file for name, file in files.items()
                    if not (unpacked and name == archive) and not _is_there(dest / name, file)}
         if not all(file.get('optional') for file in missing.values()):  # optional ones alone were asked for before
-            with httpx.Client(auth=_login(user, password), follow_redirects=True, timeout=TIMEOUT,
-                              headers={'Accept-Encoding': 'identity'}) as client:
+            with _client(_login(user, password)) as client:
                 for name, file in missing.items():
                     try: _fetch(client, f'{base_url}/{name}', dest / name, file, progress)
                     except _NotThere:

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['find_bundles', 'predict_items', 'evaluate']
 
-# %% ../nbs/12_predict.ipynb #5df27e10
-import time
+# %% ../nbs/12_predict.ipynb #7f6fb8f1
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import numpy as np
 import pandas as pd
 from fastai.callback import fp16  # noqa: F401  (it gives Learner `to_fp16`)
 
-from .bundle import Bundle, load_bundle
+from .bundle import Bundle, image_keys, load_bundle
 from .crossval import prediction_table, run_device, run_environment, write_evaluation
-from .folds import AgeclsError, check_items, composition, items_digest, some
+from .folds import AgeclsError, check_items, composition, file_digest, items_digest, some
 from .images import check_images, images_digest
 from .progress import Progress
 from .results import Run, load_run
@@ -68,18 +67,22 @@ def evaluate(
     path, labels = Path(path), [str(x) for x in items['label'].cat.categories]
     if bundles[0].labels != labels:
         raise AgeclsError(f'the model tells {some(bundles[0].labels, 20)} apart; the data has {some(labels, 20)}')
-    home = model.path if isinstance(model, Run) else Path(model)
-    if (home / 'run.json').is_file() and load_run(home).info.get('items_digest') == items_digest(items):
-        raise AgeclsError(f'{home} was cross-validated on these very items; agecls compare {home} shows how it did')
+    seen = pd.Series(image_keys(items, path), items.index).isin({key for b in bundles for key in b.info['seen']})
+    if seen.any(): raise AgeclsError(f'{seen.sum():,} of {len(items):,} images are among those that the model was '
+                                     f'trained with: {some(items["file"][seen])}; a run scores its own test folds '
+                                     '(agecls compare)')
     items, skipped = check_images(items, path, skip_bad_images,
                                   progress.counter('images checked') if progress else None)
     trained_on = np.sum([list(b.info['trained_on'].values()) for b in bundles], 0)
-    start = time.monotonic()
-    probabilities = predict_items(bundles, items, path, num_workers=num_workers, device=device)
+    if skipped: data = f'{data}, {len(skipped):,} unreadable images left out'
     counts = composition(items.assign(fold=0)).loc['all'].drop('all')
     info = dict(
         recipe=bundles[0].info['recipe'], protocol='trained on other data', items_digest=items_digest(items),
         images_digest=images_digest(items, path), labels=labels, seed=bundles[0].info.get('seed'), data=data,
-        model=[str(b.path) for b in bundles], n_images=len(items), n_subjects=items['subject'].nunique(),
+        model=[str(b.path) for b in bundles],
+        model_sha256=[file_digest(b.path / 'model.safetensors') for b in bundles],
+        n_images=len(items), n_subjects=items['subject'].nunique(),
         composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped, **run_environment(device))
-    return write_evaluation(out, info, prediction_table(items, probabilities), time.monotonic() - start)
+    def predict(): return prediction_table(items, predict_items(bundles, items, path, num_workers=num_workers,
+                                                                device=device))
+    return write_evaluation(out, info, predict)

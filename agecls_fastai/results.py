@@ -84,8 +84,10 @@ class Run:
 
     def history(self) -> pd.DataFrame:
         "The training of all folds, one row an epoch"
-        return pd.concat([pd.read_csv(self.path / f'fold_{k}' / 'history.csv').assign(fold=k) for k in self.folds],
-                         ignore_index=True)
+        files = {k: self.path / f'fold_{k}' / 'history.csv' for k in self.folds}
+        if not all(file.is_file() for file in files.values()):
+            raise AgeclsError(f'{self.path} has no history: it was not trained here, or has been moved')
+        return pd.concat([pd.read_csv(file).assign(fold=k) for k, file in files.items()], ignore_index=True)
 
     def probabilities(self) -> np.ndarray:
         "(n, classes), in the order of `predictions`"
@@ -118,8 +120,9 @@ def load_run(
     if not done: raise AgeclsError(f'no fold of {path} is finished')
     tables = []
     for k in sorted(done):
+        # a carriage return within a value is no end of a line
         table = pd.read_csv(path / f'fold_{k}' / 'predictions.csv', dtype={'subject': str, 'label': str, 'pred': str},
-                            keep_default_na=False)
+                            keep_default_na=False, lineterminator='\n')
         missing = [c for c in ['file', 'subject', 'label', 'pred', *(f'p_{x}' for x in labels)] if c not in table]
         if missing: raise AgeclsError(f'{path / f"fold_{k}" / "predictions.csv"}: column {some(missing)} is missing')
         tables.append(table.assign(fold=k))
@@ -344,6 +347,10 @@ def compare(
                 raise AgeclsError(f'{runs[0].path} and {run.path} were not tested on the same {what}')
     folds = sorted(set.intersection(*(set(run.folds) for run in runs)))
     if not folds: raise AgeclsError(f'there is no fold that all of {some([r.path for r in runs], 9)} have finished')
+    for k in folds:
+        tested = [run.predictions.loc[run.predictions['fold'] == k, 'file'] for run in runs]
+        if any(set(files) != set(tested[0]) for files in tested):
+            raise AgeclsError(f'{some([r.path for r in runs], 9)} were not tested on the same images in fold {k}')
     names = _names(runs)
     draws = resample([subject_sums(run, folds) for run in runs], n_resamples, seed)
     by_fold = {name: run.fold_scores().loc[folds] for name, run in zip(names, runs)}
