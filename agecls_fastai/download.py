@@ -192,13 +192,15 @@ def _fetch(client, url, path, file, progress):
                                   'came is kept, and the same again goes on') from None
             progress.line(f'{path.name}: {first_line(e)}; again in {wait} s')
             time.sleep(wait)
-    if 'sha256' in file and file_digest(part) != file['sha256']:
+    def refuse(why):
         part.unlink()
-        raise AgeclsError(f'{url} has the right size but not the known contents (SHA-256)')
+        _state(path).unlink(missing_ok=True)
+        raise AgeclsError(f'{url} {why}')
+    if 'sha256' in file and file_digest(part) != file['sha256']:
+        refuse('has the right size but not the known contents (SHA-256)')
     # it may be a page that asks to log in
     if path.name.startswith('fold_') and not part.read_bytes().startswith(b'user_id\t'):
-        part.unlink()
-        raise AgeclsError(f'{url} is no fold file: it does not begin with user_id')
+        refuse('is no fold file: it does not begin with user_id')
     os.replace(part, path)
     _state(path).unlink(missing_ok=True)
     progress.line(f'{path.name}: {_size(path.stat().st_size)}')
