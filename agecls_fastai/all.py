@@ -16,8 +16,10 @@ from .datasets import *
 from .download import REMOTE_FILES, download_adience, unpack
 from .folds import *
 from .images import *
+from .loader import PackedDL
 from .metrics import *
 from .models import *
+from .pack import Pack, build_pack, open_pack
 from .predict import *
 from .progress import Progress
 from .recipes import *

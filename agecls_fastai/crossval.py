@@ -33,6 +33,7 @@ from .bundle import save_bundle
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .folds import file_digest, write_atomic
 from .images import check_images, images_digest
+from .pack import Pack, open_pack
 from .progress import Progress, duration
 from .recipes import Recipe, get_recipe
 from .results import Run, finished_fold, image_sums, load_run, metrics_for, scores_from_sums
@@ -109,7 +110,7 @@ def train_fold(
     weights=None,  # a file of weights to start from
     progress: Progress | None = None,
     keep=None,  # where to keep the trained network, as a bundle
-    **kwargs,  # for `age_dls`: num_workers, device
+    **kwargs,  # for `age_dls`: num_workers, device, pack
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # predictions of the test fold, and the history of the training
     "Train on the other folds, then predict this one"
     set_seed(fold_seed(seed, fold), reproducible=True)
@@ -151,7 +152,7 @@ def write_fold(
 
 # %% ../nbs/09_crossval.ipynb #b1e1a173
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
-                 'model_sha256']
+                 'model_sha256', 'pack']
 
 
 def run_environment(device):
@@ -230,6 +231,7 @@ def cross_validate(
     benchmark: bool = False,  # the data is Adience's benchmark, whole: the published figures refer to the same
     progress: Progress | bool | None = None,  # None: fastai's bars in a notebook, lines elsewhere; False: nothing
     keep_models: bool = False,  # keep the trained networks, for `evaluate`
+    pack=None,  # a `Pack` of the images, or its folder, to take them out of
     num_workers: int | None = None,  # see `age_dls`
     device=None,  # fastai's default device if None: the GPU where there is one
 ) -> Run:
@@ -248,7 +250,12 @@ def cross_validate(
     elif progress is True: show = Progress()
     elif progress is False: show = Progress(io.StringIO())
 
-    items, skipped = check_images(items, path, skip_bad_images, show.counter('images checked') if show else None)
+    if pack is None:
+        items, skipped = check_images(items, path, skip_bad_images, show.counter('images checked') if show else None)
+    else:  # its images have been decoded
+        pack, skipped = pack if isinstance(pack, Pack) else open_pack(pack), {}
+        if skip_bad_images: items, skipped = pack.only(items)
+        pack.check(items, path)
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
     environment = run_environment(device)
@@ -259,7 +266,7 @@ def cross_validate(
         weights_sha256=file_digest(weights) if weights is not None else None, data=data,
         benchmark=benchmark, n_images=len(items),
         n_subjects=items['subject'].nunique(), composition={str(k): row.tolist() for k, row in counts.iterrows()},
-        skipped=skipped, **environment))
+        skipped=skipped, pack=pack and {key: pack.info[key] for key in ('size', 'method', 'version')}, **environment))
     say = show.line if show else print
     if skipped: say(f'{len(skipped):,} images that cannot be read are left out: {some(skipped)}')
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
@@ -274,7 +281,7 @@ def cross_validate(
         try:
             predictions, history = train_fold(items, path, recipe, k, protocol, seed, weights, show,
                                               folder / 'model' if keep_models else None, num_workers=num_workers,
-                                              device=device)
+                                              device=device, pack=pack)
             seconds = time.monotonic() - start
             scores = write_fold(folder, predictions, history, items['label'].cat.categories, fold=k,
                                 seconds=round(seconds, 2), **environment)

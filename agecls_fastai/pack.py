@@ -197,6 +197,14 @@ class Pack:
         for i in np.unique(which): out[which == i] = self.arrays[i][rows[which == i] - self.starts[i]]
         return out
 
+    def only(
+        self,
+        items: pd.DataFrame,  # a table with a column `file`
+    ) -> tuple[pd.DataFrame, dict[str, str]]:  # the rows that are in the pack, and {file: why not} for the others
+        "Leave out what is not in the pack"
+        there = items['file'].isin(list(self.row))
+        return items[there].reset_index(drop=True), dict.fromkeys(items['file'][~there], 'is not in the pack')
+
     def check(
         self,
         items: pd.DataFrame,  # a table with a column `file`

@@ -122,3 +122,33 @@ def test_download_command(real_folds, tmp_path):
     found = json.loads(agecls('audit', tmp_path / 'adience', '--no-images', '--json', check=0).stdout)
     assert found['whole'] and found['compared_with'] == 'Adience'
     assert len(list((tmp_path / 'adience/aligned').rglob('*.jpg'))) == len(pictures)
+
+
+def test_pack(drawn, tmp_path):
+    "The same run with any number of loader processes; a pack of another size, a missing picture"
+    pack = tmp_path / 'pack'
+    done = agecls('pack', drawn, '--out', pack, '--size', 46, check=0)
+    assert '46 × 46 pixels' in done.stdout
+    found = []
+    for workers in (0, 2):
+        out = tmp_path / f'run_{workers}'
+        agecls('cv', drawn, *TINY, '--folds', 2, '--pack', pack, '--workers', workers, '--out', out, check=0)
+        found.append((out / 'fold_2/predictions.csv').read_bytes())
+    assert found[0] == found[1]
+    for argv, why in [(['--size', 64], 'is a pack of 46 pixels'), (['--pack', tmp_path / 'none'], 'there is no pack')]:
+        done = agecls('cv', drawn, *TINY, '--folds', 2, '--pack', pack, '--out', tmp_path / 'x', *argv, check=2)
+        assert why in done.stderr.splitlines()[-1] and not (tmp_path / 'x').exists(), done.stderr
+    spoilt = shutil.copytree(drawn, tmp_path / 'spoilt')
+    (spoilt / read_adience(spoilt)['file'][3]).unlink()
+    done = agecls('pack', spoilt, '--out', tmp_path / 'p', '--size', 46, check=2)
+    assert 'cannot be packed' in done.stderr.splitlines()[-1]
+    agecls('pack', spoilt, '--out', tmp_path / 'p', '--size', 46, '--skip-bad-images', check=0)
+
+
+def test_what_is_not_adience_is_not_called_so(drawn, tmp_path):
+    "Without its manifest a drawn set is a damaged copy; with a damaged one it is an error"
+    bare = shutil.copytree(drawn, tmp_path / 'bare')
+    (bare / 'manifest.json').unlink()
+    assert 'a damaged copy of Adience' in agecls('items', bare, check=0).stdout
+    (bare / 'manifest.json').write_text('{')
+    assert 'is no manifest' in agecls('items', bare, check=2).stderr
