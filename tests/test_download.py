@@ -424,7 +424,7 @@ END = len(gzip.decompress(tar_gz(GOOD)).rstrip(b'\0')) // 512 * 512 + 512  # of 
     (tar_gz({}), ['damaged']),
     (b'', ['damaged']),
     (b'<html>', ['damaged', 'gzip']),
-])
+], ids=lambda value: '-'.join(value) if isinstance(value, list) else '')
 def test_bad_archives(tmp_path, archive, words):
     file = tmp_path / 'in' / ARCHIVE
     file.parent.mkdir()
