@@ -261,15 +261,17 @@ class Audit:
                     + (', as the first experiment counted' if self.frontal['groups'] == FIRST_FRONTAL else '')]
                    if self.frontal else []),
                  *(f'Pictures in {source}/: {found}' for source, found in self.images.items()),
-                 (f'whole: every count and digest is that of {self.reference}' + self._pictures() if self.whole else
+                 (f'whole: every count and digest of the fold files is that of {self.reference}' + self._pictures()
+                  if self.whole else
                   f'damaged: this is not {self.reference}\n' + '\n'.join(f'- {p}' for p in self.problems))]
         return '\n\n'.join(parts)
 
     def _pictures(self):
         "What the word *whole* does not cover"
         n = sum(len(found.pairs) for found in self.images.values())
-        if not self.images: return '; no pictures were looked at (none were wanted, or there is no aligned/ or faces/)'
-        return f'; but look at the {n:,} suspicious pairs above (--sheet draws them)' if n else ''
+        if not self.images: return '; no pictures were looked at'
+        there = '; the pictures are there, of the right size, and can be decoded'
+        return there + (f'; but look at the {n:,} suspicious pairs above (--sheet draws them)' if n else '')
 
     @property
     def reference(self):
@@ -279,15 +281,16 @@ class Audit:
 
 # %% ../nbs/01_adience.ipynb #672ec4e5
 def _reference(folder):
-    "The fold files' rows and digests to compare with, where they come from, and the size of the pictures"
+    "The fold files' rows and digests to compare with, where they come from, the pictures' size, and which were drawn"
     manifest = (folder.parent if folder.name == 'folds' else folder) / 'manifest.json'
-    adience = KNOWN_FOLD_FILES, 'Adience', IMAGE_SIZE
+    adience = KNOWN_FOLD_FILES, 'Adience', IMAGE_SIZE, ()
     if not manifest.is_file(): return adience
     try:
         drawn = json.loads(manifest.read_text('utf-8'))
         if drawn.get('drawn_by') != 'agecls synth': return adience  # somebody else's manifest
         return {name: dict(rows=d['rows'], sha256=d['sha256']) for name, d in drawn['fold_files'].items()
-                if name in KNOWN_FOLD_FILES}, manifest.name, (int(drawn['size']),) * 2
+                if name in KNOWN_FOLD_FILES}, manifest.name, (int(drawn['size']),) * 2, {
+                    'both': ('aligned', 'faces')}.get(drawn['source'], (drawn['source'],))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise AgeclsError(f'{manifest} is no manifest of a drawn data set') from None
 
@@ -330,7 +333,7 @@ def audit(
     if source: image_pattern(source, pattern)                    # a mistake in it is told at once
     files = {file.name: file for file in find_folds(path)}
     folder = next(iter(files.values())).parent
-    reference, compared_with, size = _reference(folder)
+    reference, compared_with, size, drawn = _reference(folder)
     tables, problems, rows = [], [], []
     for k, name in enumerate(map(fold_file_name, range(N_FOLDS))):
         if name not in files:
@@ -354,7 +357,9 @@ def audit(
     problems += [f'{what} in two folds: {some(names)}' for what, names in split.items() if names]
     frontal, wrong = _audit_frontal(path, table)
     problems += wrong
-    looked, there = {}, [s for s in ('aligned', 'faces') if (Path(path) / s).is_dir()]
+    looked, there = {}, [s for s in ('aligned', 'faces') if (Path(path) / s).is_dir() or s in drawn]
+    if images and not source and not there: problems.append(
+        f'images: there is no aligned/ or faces/ in {path} (--no-images looks at the fold files only)')
     for which in ([source] if source else there) if images else ():
         expected = size if SOURCES[which] else None              # frontalized faces are smaller
         rows_of = _image_files(table, image_pattern(which, pattern))

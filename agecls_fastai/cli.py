@@ -21,7 +21,8 @@ from . import __version__
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are one line"
     def error(self, message):
-        self.exit(2, f'{self.prog}: {message} ({self.prog} --help tells more)\n')
+        first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''
+        self.exit(2, f'{self.prog}: {message}{first} ({self.prog} --help tells more)\n')
 
 
 def _at_least(low, kind=int):
@@ -75,9 +76,10 @@ def download(args):
     "agecls download"
     from agecls_fastai.download import BASE_URL, download_adience
     from agecls_fastai.progress import Progress
+    base_url = BASE_URL if args.base_url is None else args.base_url
     for source in ['aligned', 'faces'] if args.source == 'both' else [args.source]:
-        folder = download_adience(args.dest, args.user, args.password, args.base_url or BASE_URL, source,
-                                  not args.no_frontal, progress=Progress())
+        folder = download_adience(args.dest, args.user, args.password, base_url, source, not args.no_frontal,
+                                  progress=Progress())
     if args.json: print(json.dumps(dict(path=str(folder))))
     else: print(f'Adience lies in {folder}; agecls audit {folder} looks whether it is whole')
 
@@ -103,16 +105,21 @@ def audit(args):
 def items(args):
     "agecls items"
     from agecls_fastai.datasets import read_data
-    from agecls_fastai.folds import fold_balance, write_items
+    from agecls_fastai.folds import fold_balance, some, write_items
     data = read_data(args.data, **_data_options(args))
     balance = fold_balance(data.items)
+    absent = [file for file in data.items['file'] if not os.path.isfile(os.path.join(args.data, file))]
+    if absent: print(f'note: {len(absent):,} of {len(data.items):,} pictures are not there: {some(absent)}',
+                     file=sys.stderr)
     if args.out: write_items(data.items, args.out)
     if args.json: print(json.dumps(dict(data=data.words, images=len(data.items), out=args.out,
                                         labels=data.items['label'].cat.categories.tolist(),
                                         folds=json.loads(balance.to_json(orient='index'))), indent=1))
     else:
+        how = ' '.join(data.items['label'].cat.categories)
         print(f'{data.words}\n{len(data.items):,} images of {data.items["subject"].nunique():,} subjects\n\n'
-              f'{balance.round(3).to_string()}' + (f'\n\nThe table is in {args.out}' if args.out else ''))
+              f'{balance.round(3).to_string()}')
+        if args.out: print(f'\nThe table is in {args.out}; with other commands: --items {args.out} --classes {how}')
 
 
 def pack(args):
@@ -162,9 +169,14 @@ def cv(args):
 
 def evaluate(args):
     "agecls evaluate"
-    from agecls_fastai.datasets import read_data
-    data = read_data(args.data, **_data_options(args))
-    from agecls_fastai.predict import evaluate
+    from agecls_fastai.datasets import check_dataset, read_data
+    from agecls_fastai.folds import DataWarning
+    options = _data_options(args)
+    check_dataset(**options)
+    from agecls_fastai.predict import evaluate, find_bundles
+    find_bundles(args.model)
+    warnings.filterwarnings('ignore', '.*fold', DataWarning)  # how even the folds are means nothing here
+    data = read_data(args.data, **options)
     from agecls_fastai.progress import Progress
     from agecls_fastai.results import compare
     run = evaluate(args.model, data.items, args.data, args.out, data.words, args.skip_bad_images, Progress(),
@@ -253,7 +265,7 @@ def _add_data_options(parser):
     p.add_argument('--classes', nargs='+', metavar='C', help='the classes in their order, youngest first')
     p.add_argument('--ages', action='store_true', help="the table's label is an age in years, to be put into a group")
     p.add_argument('--subject', metavar='REGEX', help='folder: what in (…) in the path says who it is')
-    p.add_argument('--n-folds', type=_at_least(2), metavar='N', help='make N folds, where the data has none (5)')
+    p.add_argument('--n-folds', type=_at_least(2), metavar='N', help='make N folds where the data has none (5)')
     p.add_argument('--fold-seed', type=_at_least(0), metavar='N', help='another one makes other folds (0)')
 
 
@@ -266,13 +278,13 @@ def make_parser() -> argparse.ArgumentParser:
 
     p = _command(commands, demo, 'demo', 'draw faces, cross-validate two recipes on them, compare them')
     p.add_argument('--out', default='demo', help='the folder for data and runs (demo)')
-    p.add_argument('--seed', type=_at_least(0), default=0)
+    p.add_argument('--seed', type=_at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
 
     p = _command(commands, synth, 'synth', 'draw a data set of faces in the shape of Adience')
     p.add_argument('dest', metavar='DEST', help='the folder to make')
     p.add_argument('--subjects', type=_at_least(10), default=200, metavar='N', help='how many people (200)')
     p.add_argument('--size', type=_at_least(16), default=96, metavar='PX', help='height and width (96)')
-    p.add_argument('--seed', type=_at_least(0), default=0)
+    p.add_argument('--seed', type=_at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
     p.add_argument('--folds', metavar='FOLDER', help='draw an image for every row of these fold files')
     p.add_argument('--source', choices=['aligned', 'faces', 'both'], default='aligned', help='which pictures (aligned)')
     p.add_argument('--ambiguity', type=_at_least(0, float), default=0.35, metavar='X',
@@ -321,7 +333,7 @@ def make_parser() -> argparse.ArgumentParser:
     start = p.add_mutually_exclusive_group()
     start.add_argument('--no-pretrained', action='store_true', help='start from random weights')
     start.add_argument('--weights', metavar='FILE', help='start from the weights in a file')
-    p.add_argument('--seed', type=_at_least(0), default=0)
+    p.add_argument('--seed', type=_at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
     p.add_argument('--skip-bad-images', action='store_true', help='leave out images that cannot be read')
     p.add_argument('--keep-models', action='store_true', help='keep the trained networks, for agecls evaluate')
     p.add_argument('--pack', metavar='PACK', help='take the pictures out of a pack')

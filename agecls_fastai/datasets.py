@@ -269,7 +269,7 @@ def read_data(
     columns: dict | None = None,  # names of the table's columns, as for `read_items`: {'file': 'path', …}
     ages: bool = False,  # the table's label is an age in years
     subject: str | None = None,  # class folders: a regular expression that says who
-    n_folds: int | None = None,  # make so many folds; 5 if None, and for a table those that it has
+    n_folds: int | None = None,  # make so many folds; if None those that a table has, else 5
     fold_seed: int | None = None,  # for `make_folds`; 0 if None
 ) -> Data:
     "Read any data set"
@@ -287,6 +287,7 @@ def read_data(
     seed, groups = fold_seed or 0, classes or ADIENCE_GROUPS
     folds = dict(n_folds=n_folds or 5, seed=seed)
     if dataset == 'table':
+        if n_folds is None and (columns or {}).get('fold', 'fold') not in read_table(items): n_folds = 5
         found = read_items(items, groups if ages else classes, **(columns or {}), n_folds=n_folds, seed=seed,
                            to_label=partial(group_ages, groups=groups) if ages else None)
     elif dataset == 'folder': found = read_folder(path, classes, subject, **folds)

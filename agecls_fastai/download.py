@@ -190,7 +190,7 @@ def _fetch(client, url, path, file, progress):
             if wait is None:
                 raise AgeclsError(f'{url}: {first_line(e)}; given up after {len(WAITS) + 1} attempts in a row; what '
                                   'came is kept, and the same again goes on') from None
-            progress.line(f'{path.name}: {first_line(e)}; again in {wait} s')
+            progress.line(f'{path.name} from {httpx.URL(url).host}: {first_line(e)}; again in {wait} s')
             time.sleep(wait)
     def refuse(why):
         part.unlink()

@@ -88,7 +88,7 @@ def _look(path):
             image.draft('L', (8 * HASH_SIZE, 8 * HASH_SIZE))  # the hash looks at 64 × 64 pixels
             look = imagehash.phash(image, hash_size=HASH_SIZE).hash
     except FileNotFoundError: return 'there is no such file', None, None, None
-    except UNREADABLE as e: return first_line(e).replace(f' {str(path)!r}', ''), None, None, None
+    except UNREADABLE as e: return first_line(e).split(' <_io.')[0], None, None, None
     return None, size, hashlib.sha256(data).hexdigest(), np.packbits(look).view(np.uint64)
 
 
@@ -144,13 +144,13 @@ class ImageAudit:
         "What makes this copy a damaged one, a line each"
         lines = [(self.missing, 'missing'), (self.unreadable, 'cannot be decoded'),
                  (self.other_size, f'not {"×".join(map(str, self.size or []))} pixels'),
-                 ([' = '.join(p['files']) for p in self.leaks], 'the same file in two folds')]
+                 ([' = '.join(p['files']) for p in self.leaks], 'the same file under two subjects or in two folds')]
         return [f'images: {len(found):,} {what}: {some(found)}' for found, what in lines if found]
 
     @property
     def leaks(self) -> list[dict]:
-        "The pairs of identical files in two folds"
-        return [p for p in self.pairs if p['same'] and p['folds'][0] != p['folds'][1]]
+        "The pairs of identical files"
+        return [p for p in self.pairs if p['same']]
 
     def to_dict(self) -> dict:
         "All of it as a dict for JSON"

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['find_bundles', 'predict_items', 'evaluate']
 
-# %% ../nbs/12_predict.ipynb #7f6fb8f1
+# %% ../nbs/12_predict.ipynb #6afd1159
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fastai.callback import fp16  # noqa: F401  (it gives Learner `to_fp16`)
 
 from .bundle import Bundle, image_keys, load_bundle
 from .crossval import prediction_table, run_device, run_environment, write_evaluation
-from .folds import AgeclsError, check_items, composition, file_digest, items_digest, some
+from .folds import AgeclsError, DataWarning, check_items, composition, file_digest, items_digest, some
 from .images import check_images, images_digest
 from .progress import Progress
 from .results import Run, load_run
@@ -26,11 +27,14 @@ def find_bundles(
 ) -> list[Bundle]:
     "The trained networks in a run, or the one in a bundle's folder"
     path = model.path if isinstance(model, Run) else Path(model)
-    if (path / 'model.json').is_file(): return [load_bundle(path)]
+    for folder in (path, path / 'model'):
+        if (folder / 'model.json').is_file(): return [load_bundle(folder)]
     run = model if isinstance(model, Run) else load_run(path)
-    bundles = [load_bundle(path / f'fold_{k}' / 'model') for k in run.folds if (path / f'fold_{k}' / 'model').is_dir()]
-    if not bundles: raise AgeclsError(f'{path} has no models; cross-validate with keep_models (--keep-models)')
-    return bundles
+    there = [k for k in run.folds if (path / f'fold_{k}' / 'model').is_dir()]
+    if not there: raise AgeclsError(f'{path} has no models; cross-validate with keep_models (--keep-models)')
+    if len(there) < len(run.folds): warnings.warn(f'{path} has models of fold {some(there, 20)} only', DataWarning,
+                                                  stacklevel=3)
+    return [load_bundle(path / f'fold_{k}' / 'model') for k in there]
 
 
 def predict_items(
@@ -77,7 +81,8 @@ def evaluate(
     if skipped: data = f'{data}, {len(skipped):,} unreadable images left out'
     counts = composition(items.assign(fold=0)).loc['all'].drop('all')
     info = dict(
-        recipe=bundles[0].info['recipe'], protocol='trained on other data', items_digest=items_digest(items),
+        recipe=bundles[0].info['recipe'], items_digest=items_digest(items),
+        protocol=f'trained on other data, {len(bundles)} network{"s" * (len(bundles) > 1)}',
         images_digest=images_digest(items, path), labels=labels, seed=bundles[0].info.get('seed'), data=data,
         model=[str(b.path) for b in bundles],
         model_sha256=[file_digest(b.path / 'model.safetensors') for b in bundles],

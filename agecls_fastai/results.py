@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS
-from .folds import AgeclsError, some
+from .folds import AgeclsError, DataWarning, some
 
 # %% ../nbs/10_results.ipynb #0bf5c039
 METRICS = ['accuracy', 'one_off_accuracy', 'mean_group_error', 'quadratic_kappa']
@@ -116,7 +116,11 @@ def load_run(
         info = json.loads((path / 'run.json').read_text('utf-8'))
         labels, _ = info['labels'], info['recipe']['name']
     except (ValueError, KeyError, TypeError): raise AgeclsError(f'{path / "run.json"} cannot be read') from None
-    done = {int(p.name[5:]): d for p in sorted(path.glob('fold_*')) if p.name[5:].isdigit() and (d := finished_fold(p))}
+    folders = {int(p.name[5:]): p for p in sorted(path.glob('fold_*')) if p.name[5:].isdigit()}
+    done = {k: d for k, p in folders.items() if (d := finished_fold(p))}
+    if bad := [k for k in sorted(folders) if k not in done and (folders[k] / 'done.json').is_file()]:
+        warnings.warn(f'{path}: fold {some(bad, 9)} is damaged and left out; the command that made the run does it '
+                      'again', DataWarning, stacklevel=2)
     if not done: raise AgeclsError(f'no fold of {path} is finished')
     tables = []
     for k in sorted(done):
@@ -298,9 +302,10 @@ class Comparison:
         data = self.runs[0].info.get('data') or 'unnamed data'
         protocols = ', '.join(dict.fromkeys(run.info['protocol'] for run in self.runs))
         devices = ', '.join(dict.fromkeys(str(run.info.get('device')) for run in self.runs))
-        several = len(self.folds) > 1
-        parts = [f'Measured on: {data}\n{n_images:,} images of {n_subjects:,} subjects in {len(self.folds)} '
-                 f'fold{"s" * several}; protocol {protocols}; device {devices}',
+        several, n = len(self.folds) > 1, sum(int(k) >= 0 for k in self.runs[0].info['composition'])
+        of_all = f'{len(self.folds)} of {n}' if len(self.folds) < n else f'{n}'
+        parts = [f'Measured on: {data}\n{n_images:,} images of {n_subjects:,} subjects in {of_all} '
+                 f'fold{"s" * (of_all != "1")}; protocol {protocols}; device {devices}',
                  pd.concat([main, guesses]).to_string(),
                  'Mean over folds ± standard deviation over folds (n in the denominator) ' * several
                  + '[95 % interval by resampling subjects]', *[folds.to_string()] * several]
@@ -319,7 +324,7 @@ class Comparison:
                  for r in published(self.runs[0].labels).itertuples()]
         same = self.runs[0].info.get('benchmark', False)
         other = '' if same else ' (other data than above: not to be compared)'
-        if lines: parts += [f'Published, on Adience{other}, in %:\n' + '\n'.join(lines)]
+        if lines and trained: parts += [f'Published, on Adience{other}, in %:\n' + '\n'.join(lines)]
         return '\n\n'.join(parts)
 
 
@@ -346,6 +351,9 @@ def compare(
             if run.info.get(key) != runs[0].info.get(key):
                 raise AgeclsError(f'{runs[0].path} and {run.path} were not tested on the same {what}')
     folds = sorted(set.intersection(*(set(run.folds) for run in runs)))
+    if folds and any(set(run.folds) != set(folds) for run in runs):
+        warnings.warn(f'only fold {some(folds, 20)} is finished in all of {some([r.path for r in runs], 9)}',
+                      DataWarning, stacklevel=2)
     if not folds: raise AgeclsError(f'there is no fold that all of {some([r.path for r in runs], 9)} have finished')
     for k in folds:
         tested = [run.predictions.loc[run.predictions['fold'] == k, 'file'] for run in runs]

@@ -56,7 +56,7 @@ def test_a_damaged_copy(damaged, tmp_path):
     assert {frozenset(p['files']) for p in found['pairs']} == pairs and len(pairs) == 10
     assert sum(p['same'] for p in found['pairs']) == 5 and found['other_size'] == {}
     assert [p.split(':')[1] for p in answer['problems']] == [
-        ' 50 missing', ' 20 cannot be decoded', ' 5 the same file in two folds']
+        ' 50 missing', ' 20 cannot be decoded', ' 5 the same file under two subjects or in two folds']
     with Image.open(tmp_path / 'pairs.png') as sheet: assert sheet.width > 900 and sheet.height > 600
     assert {p: p.stat().st_mtime_ns for p in path.rglob('*')} == before
 

@@ -71,7 +71,7 @@ def test_evaluate(drawn, tmp_path):
     predictions = pd.read_csv(tmp_path / 'elsewhere/fold_0/predictions.csv')
     assert predictions['file'].tolist() == read_adience(other)['file'].tolist()
     assert 'levi_hassner_onecycle' in agecls('compare', tmp_path / 'elsewhere', check=0).stdout
-    for argv, why in [((run, drawn), 'these very items'), ((run, other, '--target', 'gender'), 'the data has f, m'),
+    for argv, why in [((run, drawn), 'are among those that the model was trained with'), ((run, other, '--target', 'gender'), 'the data has f, m'),
                       ((tmp_path / 'none', other), 'there is no run folder'),
                       ((run, other, '--device', 'gpu'), "device must be a name like 'cpu'")]:
         done = agecls('evaluate', *argv, check=2)
@@ -127,22 +127,22 @@ def test_download_command(real_folds, tmp_path):
 def test_pack(drawn, tmp_path):
     "The same run with any number of loader processes; a pack of another size, a missing picture"
     pack = tmp_path / 'pack'
-    done = agecls('pack', drawn, '--out', pack, '--size', 46, check=0)
-    assert '46 × 46 pixels' in done.stdout
+    done = agecls('pack', drawn, '--out', pack, '--size', 45, check=0)
+    assert '45 × 45 pixels' in done.stdout
     found = []
     for workers in (0, 2):
         out = tmp_path / f'run_{workers}'
         agecls('cv', drawn, *TINY, '--folds', 2, '--pack', pack, '--workers', workers, '--out', out, check=0)
         found.append((out / 'fold_2/predictions.csv').read_bytes())
     assert found[0] == found[1]
-    for argv, why in [(['--size', 64], 'is a pack of 46 pixels'), (['--pack', tmp_path / 'none'], 'there is no pack')]:
+    for argv, why in [(['--size', 64], 'is a pack of 45 pixels'), (['--pack', tmp_path / 'none'], 'there is no pack')]:
         done = agecls('cv', drawn, *TINY, '--folds', 2, '--pack', pack, '--out', tmp_path / 'x', *argv, check=2)
         assert why in done.stderr.splitlines()[-1] and not (tmp_path / 'x').exists(), done.stderr
     spoilt = shutil.copytree(drawn, tmp_path / 'spoilt')
     (spoilt / read_adience(spoilt)['file'][3]).unlink()
-    done = agecls('pack', spoilt, '--out', tmp_path / 'p', '--size', 46, check=2)
+    done = agecls('pack', spoilt, '--out', tmp_path / 'p', '--size', 45, check=2)
     assert 'cannot be packed' in done.stderr.splitlines()[-1]
-    agecls('pack', spoilt, '--out', tmp_path / 'p', '--size', 46, '--skip-bad-images', check=0)
+    agecls('pack', spoilt, '--out', tmp_path / 'p', '--size', 45, '--skip-bad-images', check=0)
 
 
 def test_what_is_not_adience_is_not_called_so(drawn, tmp_path):

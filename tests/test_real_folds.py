@@ -40,14 +40,16 @@ def test_audit_of_the_whole_copy(real_folds):
 
 def test_audit_on_the_command_line(real_folds):
     start = time.monotonic()
-    done = agecls('audit', real_folds, check=0)
+    done = agecls('audit', real_folds, '--no-images', check=0)
     assert time.monotonic() - start < 10  # a loose bound; without importing torch it takes about one second
     assert 'whole' in done.stdout and "'(25, 23)'      72" in done.stdout
-    assert json.loads(agecls('audit', real_folds, '--json', check=0).stdout)['benchmark_images'] == 17_321
+    found = json.loads(agecls('audit', real_folds, '--no-images', '--json', check=0).stdout)
+    assert found['benchmark_images'] == 17_321
+    assert 'there is no aligned/ or faces/' in agecls('audit', real_folds, check=1).stdout
 
 
 def test_audit_does_not_import_torch(real_folds):
-    code = (f'import sys; from agecls_fastai.cli import main; main(["audit", {str(real_folds)!r}]); '
+    code = (f'import sys; from agecls_fastai.cli import main; main(["audit", {str(real_folds)!r}, "--no-images"]); '
             'sys.exit("torch" in sys.modules)')
     import subprocess
     assert subprocess.run([sys.executable, '-c', code], capture_output=True).returncode == 0
@@ -102,7 +104,7 @@ def test_damaged_copies(real_copy, damage, reason):
     before = {f.name: f.read_bytes() for f in real_copy.iterdir()}
     damage(real_copy)
     assert {f.name: f.read_bytes() for f in real_copy.iterdir()} != before
-    done = agecls('audit', real_copy, check=1)
+    done = agecls('audit', real_copy, '--no-images', check=1)
     assert 'damaged' in done.stdout and reason in done.stdout, done.stdout[-800:]
 
 
