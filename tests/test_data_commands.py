@@ -71,7 +71,8 @@ def test_evaluate(drawn, tmp_path):
     predictions = pd.read_csv(tmp_path / 'elsewhere/fold_0/predictions.csv')
     assert predictions['file'].tolist() == read_adience(other)['file'].tolist()
     assert 'levi_hassner_onecycle' in agecls('compare', tmp_path / 'elsewhere', check=0).stdout
-    for argv, why in [((run, drawn), 'are among those that the model was trained with'), ((run, other, '--target', 'gender'), 'the data has f, m'),
+    for argv, why in [((run, drawn), 'are among those that the model was trained with'),
+                      ((run, other, '--target', 'gender'), 'the data has f, m'),
                       ((tmp_path / 'none', other), 'there is no run folder'),
                       ((run, other, '--device', 'gpu'), "device must be a name like 'cpu'")]:
         done = agecls('evaluate', *argv, check=2)
