@@ -204,10 +204,11 @@ def audit_images(
     found = [pair(i, j, same=True, bits=0, correlation=1.0) for j, i in enumerate(first)
              if i != j and good['whose'][i] != good['whose'][j]]
     if looks and len(good):
-        once, tell = np.unique(first), count('pairs looked at')
+        once = np.unique(first)
         grey = cache(lambda i: grey_pixels(path / good['file'][i]))
         near = near_pairs(np.stack(good['look'][once]), progress=count('images compared'))
         near = [(once[a], once[b], n) for a, b, n in near if good['whose'][once[a]] != good['whose'][once[b]]]
+        tell = count('pairs looked at') if near else None
         for n, (i, j, bits) in enumerate(sorted(near, key=lambda x: (x[2], x[0], x[1])), 1):
             alike = float((grey(i) * grey(j)).mean())
             if alike >= MIN_CORRELATION: found.append(pair(i, j, same=False, bits=bits, correlation=round(alike, 3)))
