@@ -174,12 +174,12 @@ def evaluate(args):
     options = _data_options(args)
     check_dataset(**options)
     from agecls_fastai.predict import evaluate, find_bundles
-    find_bundles(args.model)
+    bundles = find_bundles(args.model)  # a mistake in it is told before the data is read
     warnings.filterwarnings('ignore', '.*fold', DataWarning)  # how even the folds are means nothing here
     data = read_data(args.data, **options)
     from agecls_fastai.progress import Progress
     from agecls_fastai.results import compare
-    run = evaluate(args.model, data.items, args.data, args.out, data.words, args.skip_bad_images, Progress(),
+    run = evaluate(bundles, data.items, args.data, args.out, data.words, args.skip_bad_images, Progress(),
                    args.workers or 0, args.device)
     _print(compare([run]), args.json)
     if args.out and not args.json: print(f'\nThe result lies in {args.out}')

@@ -287,14 +287,13 @@ def read_data(
     seed, groups = fold_seed or 0, classes or ADIENCE_GROUPS
     folds = dict(n_folds=n_folds or 5, seed=seed)
     if dataset == 'table':
-        if n_folds is None and (columns or {}).get('fold', 'fold') not in read_table(items): n_folds = 5
-        found = read_items(items, groups if ages else classes, **(columns or {}), n_folds=n_folds, seed=seed,
-                           to_label=partial(group_ages, groups=groups) if ages else None)
+        found = read_items(items, groups if ages else classes, **(columns or {}), n_folds=n_folds,
+                           default_folds=5, seed=seed, to_label=partial(group_ages, groups=groups) if ages else None)
     elif dataset == 'folder': found = read_folder(path, classes, subject, **folds)
     elif dataset == 'fgnet': found = read_fgnet(path, groups, **folds)
     elif dataset == 'utkface': found = read_utkface(path, target or 'age', groups, **folds)
     else: found = read_imdb_wiki(path, items, target or 'age', groups, **folds)
-    table = 'a table' if isinstance(items, pd.DataFrame) else f'the table {items}'
+    table = f'the table {items}' if isinstance(items, (str, os.PathLike)) else 'a table'
     what = {'table': table, 'folder': f'the class folders of {path}', 'utkface': 'UTKFace', 'fgnet': 'FG-NET',
             'imdb-wiki': 'IMDB-WIKI'}[dataset]
     return Data(found, f'{what}, classes {", ".join(found["label"].cat.categories)}')

@@ -286,12 +286,14 @@ def read_items(
     fold: str = 'fold',  # the column of the fold
     subject: str = 'subject',  # the column that says who it is; the file's column: everywhere somebody else
     n_folds: int | None = None,  # make so many folds, where there is no column of folds
+    default_folds: int | None = None,  # without `n_folds`: make so many if there is no column of folds
     seed: int = 0,  # for `make_folds`
     to_label: Callable | None = None,  # from the column of the class, as strings, to labels; NaN leaves the row out
 ) -> pd.DataFrame:  # the items table; all columns of the file ride along
     "Read the items table of any data set from a file"
     if labels is not None: labels = label_order(labels)
     raw, name = read_table(table), table if isinstance(table, (str, os.PathLike)) else 'the table'
+    if n_folds is None and fold not in raw: n_folds = default_folds
     ways = {'subject': f'; if each picture is somebody else, say subject={file}',
             'fold': '; n_folds (--n-folds 5) makes some'}
     for role, column in dict(file=file, label=label, fold=fold, subject=subject).items():

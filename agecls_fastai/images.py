@@ -102,11 +102,11 @@ def grey_pixels(
 
 
 def correlation(
-    a,  # path of an image
-    b,  # path of another one
+    a: np.ndarray,  # (32, 32), from `grey_pixels`
+    b: np.ndarray,  # of another image
 ) -> float:  # between -1 and 1; 1: the same but for brightness and contrast
     "How alike two pictures are, as 32 × 32 grey pixels"
-    return float((grey_pixels(a) * grey_pixels(b)).mean())
+    return float((a * b).mean())
 
 
 def near_pairs(
@@ -210,7 +210,7 @@ def audit_images(
         near = [(once[a], once[b], n) for a, b, n in near if good['whose'][once[a]] != good['whose'][once[b]]]
         tell = count('pairs looked at') if near else None
         for n, (i, j, bits) in enumerate(sorted(near, key=lambda x: (x[2], x[0], x[1])), 1):
-            alike = float((grey(i) * grey(j)).mean())
+            alike = correlation(grey(i), grey(j))
             if alike >= MIN_CORRELATION: found.append(pair(i, j, same=False, bits=bits, correlation=round(alike, 3)))
             if tell: tell(n, len(near))
     return ImageAudit(

@@ -42,8 +42,9 @@ class PackedDL(TfmdDL):
         "The row of each item in the pack, and its class; None where not all are in it"
         items = getattr(self.dataset, 'items', None)
         if not isinstance(items, pd.DataFrame) or self.pack is None: return None
-        if not all(file in self.pack for file in items['file']): return None
-        rows = np.array([self.pack.row[file] for file in items['file']], np.int64)
+        rows = items['file'].map(self.pack.row)
+        if rows.isna().any(): return None
+        rows = rows.to_numpy(np.int64)
         if len(self.dataset.tls) == 1: return rows, None
         number = {label: i for i, label in enumerate(self.vocab)}
         return rows, torch.tensor([number[label] for label in items['label']])

@@ -77,7 +77,7 @@ def _read_row(path, file, size):
 def _journal(part, lines, row_bytes, head):
     "The rows of a shard that were written before; what is behind them is cut off"
     if not part.is_file() or not lines.is_file(): return []
-    whole, _, half = lines.read_text('utf-8').rpartition('\n')
+    whole = lines.read_text('utf-8').rpartition('\n')[0]
     rows = [json.loads(line) for line in whole.splitlines()]
     rows = rows[:max(0, (part.stat().st_size - head) // row_bytes)]
     write_atomic(lines, ''.join(json.dumps(row) + '\n' for row in rows))
@@ -221,8 +221,9 @@ class Pack:
             try: now = _stamp(path / file)
             except OSError: changed.append(f'{file} (gone)')
             else:
-                # a copied file has another time and the same contents
+                # a copied file has another time and the same contents; that is found out once, not for each fold
                 if now[0] != size or now[1] != time and file_digest(path / file) != digest: changed.append(file)
+                else: self.stamps[file] = [*now, digest]
         if changed: raise AgeclsError(f'images have changed since {self.folder} was packed: {some(changed)}; remove it '
                                       'and pack again')
 

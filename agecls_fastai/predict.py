@@ -23,9 +23,10 @@ from .results import Run, load_run
 
 # %% ../nbs/12_predict.ipynb #8101bc67
 def find_bundles(
-    model,  # a run folder, a `Run`, or the folder of one bundle
+    model,  # a run folder, a `Run`, or the folder of one bundle; a list of bundles is given back
 ) -> list[Bundle]:
     "The trained networks in a run, or the one in a bundle's folder"
+    if isinstance(model, list): return model
     path = model.path if isinstance(model, Run) else Path(model)
     for folder in (path, path / 'model'):
         if (folder / 'model.json').is_file(): return [load_bundle(folder)]
@@ -56,7 +57,7 @@ def predict_items(
 
 # %% ../nbs/12_predict.ipynb #40f768d1
 def evaluate(
-    model,  # a run folder or a `Run` with models, or the folder of one bundle
+    model,  # a run folder or a `Run` with models, or the folder of one bundle, or what `find_bundles` gives
     items: pd.DataFrame,  # the items table of other data, with the same classes
     path,  # its data folder
     out=None,  # a folder to write the result to, as a run
