@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #34f406bc
+# %% ../nbs/15_all.ipynb #7c7878c5
 from fastai.vision.all import *
 
 from .adience import *
+from .augment import ByteBatch, batch_transforms
 from .bundle import *
 from .crossval import *
 from .data import *

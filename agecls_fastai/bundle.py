@@ -24,7 +24,7 @@ from .folds import AgeclsError, some
 from .models import age_learner, load_weights
 from .recipes import Recipe
 
-# %% ../nbs/08b_bundle.ipynb #80c22218
+# %% ../nbs/08b_bundle.ipynb #49d61ddd
 FORMAT = 1  # of model.json
 
 
@@ -92,12 +92,9 @@ class Bundle:
     ) -> Learner:
         "fastai's `Learner` with the trained network, and `items` as its data"
         recipe, norm = self.recipe, self.info.get('normalize')
-        block = age_block(self.labels, path, recipe.size, recipe.resize, recipe.augment,
-                          Normalize.from_stats(*norm, cuda=False) if norm else None,
+        block = age_block(self.labels, path, recipe.size, recipe.resize, recipe.augment, norm,
                           splitter=lambda items: (range(len(items)), []))
         dls = block.dataloaders(items, path=path, bs=bs or recipe.bs, **kwargs)
-        for t in dls.after_batch.fs.filter(risinstance(Normalize)):
-            t.mean, t.std = t.mean.to(dls.device), t.std.to(dls.device)
         dls.image_size = recipe.size
         learn = age_learner(dls, recipe.arch, pretrained=False)
         try: learn.model.load_state_dict(self.state)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PackedImage', 'PackedDL']
 
-# %% ../nbs/04a_loader.ipynb #f2e1664e
+# %% ../nbs/04a_loader.ipynb #97406164
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,11 +15,11 @@ import torch
 from fastai.data.core import TfmdDL
 from fastai.torch_core import TensorCategory
 from fastai.vision.core import PILImage, TensorImage
-from fastcore.basics import chunked
 
+from .augment import ByteBatch
 from .pack import Pack
 
-# %% ../nbs/04a_loader.ipynb #3825bb05
+# %% ../nbs/04a_loader.ipynb #d08b1f2a
 class PackedImage:
     "Opens an image out of a pack, or as `open_image` does where it is not in it"
     def __init__(self, pack: Pack, path, open_image):
@@ -54,18 +54,30 @@ class PackedDL(TfmdDL):
         if found is None: return super().create_batches(samps)
         return self._packed_batches(samps, *found)
 
+    def before_iter(self):
+        super().before_iter()
+        if getattr(self.dataset, 'split_idx', None) == 0:
+            for tfm in self.after_batch.fs:
+                if isinstance(tfm, ByteBatch): tfm.begin(self.n)
+
     def _packed_batches(self, samps, rows, classes):
         "One batch is copied while the one before is at work"
-        resident = self.pack.on_device(self.device) if self.device is not None and self.device.type == 'cuda' else None
-        def batch(numbers):
-            numbers = np.array(numbers, np.int64)
-            if resident is None: x = torch.from_numpy(self.pack.gather(rows[numbers]))
-            else: x = resident[torch.from_numpy(rows[numbers]).to(resident.device)]
+        order, on_gpu = np.fromiter(samps, np.int64), self.device is not None and self.device.type == 'cuda'
+        rows, classes = torch.from_numpy(rows[order]), None if classes is None else classes[order]
+        resident = self.pack.on_device(self.device) if on_gpu else None
+        if resident is not None: rows = rows.to(self.device)
+        if on_gpu and classes is not None: classes = classes.to(self.device)
+        def batch(start):
+            part = slice(start, start + self.bs)
+            if resident is not None: x = resident[rows[part]]
+            else: x = torch.from_numpy(self.pack.gather(rows[part].numpy()))
+            if on_gpu and resident is None: x = x.pin_memory().to(self.device, non_blocking=True)
             x = TensorImage(x.permute(0, 3, 1, 2))                       # a view: channels last in memory
-            return (x,) if classes is None else (x, TensorCategory(classes[numbers]))
+            return (x,) if classes is None else (x, TensorCategory(classes[part]))
+        stop = len(order) // self.bs * self.bs if self.drop_last else len(order)
         with ThreadPoolExecutor(1) as pool:
             waiting = None
-            for numbers in chunked(samps, self.bs, self.drop_last):
-                waiting, ready = pool.submit(batch, numbers), waiting
+            for start in range(0, stop, self.bs):
+                waiting, ready = pool.submit(batch, start), waiting
                 if ready is not None: yield ready.result()
             if waiting is not None: yield waiting.result()
