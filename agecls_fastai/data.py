@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NORMALIZE', 'CenterResize', 'open_image', 'part_splitter', 'age_block', 'train_mean', 'age_dls']
 
-# %% ../nbs/03_data.ipynb #33e41faf
+# %% ../nbs/03_data.ipynb #c23c2816
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
-from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.core import DataLoaders
 from fastai.data.transforms import ColReader
 from fastai.torch_core import default_device
 from fastai.vision.augment import Resize
@@ -24,10 +24,10 @@ from PIL import Image
 
 from .augment import batch_transforms
 from .folds import AgeclsError, check_items, hash_order, split_items, valid_subjects
-from .loader import PackedDL, PackedImage
+from .loader import AgeDL, PackedDL, PackedImage
 from .pack import Pack, open_pack
 
-# %% ../nbs/03_data.ipynb #a4bbddee
+# %% ../nbs/03_data.ipynb #8d0cc550
 class CenterResize(Resize):
     "`Resize` that crops the middle in training as well"
     def before_call(self, b, split_idx): super().before_call(b, 1)
@@ -69,7 +69,7 @@ def age_block(
         raise AgeclsError(f'{pack.folder} is a pack of {pack.size} pixels, and images are brought to {resize}; '
                           f'pack them at that size (agecls pack --size {resize})')
     return DataBlock(
-        dl_type=TfmdDL if pack is None else PackedDL,
+        dl_type=AgeDL if pack is None else PackedDL,
         blocks=(TransformBlock(type_tfms=open_image if pack is None else PackedImage(pack, path, open_image)),
                 CategoryBlock(vocab=list(labels), sort=False)),
         get_x=ColReader('file', pref=f'{path}{os.sep}'), get_y=ColReader('label'), splitter=splitter,

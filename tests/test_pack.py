@@ -1,0 +1,80 @@
+"What a pack must not change: fastai's ways of using a learner, the scores; and a disk that is full"
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import agecls
+from fastai.interpret import ClassificationInterpretation
+from fastai.torch_core import set_seed
+
+from agecls_fastai.adience import read_adience
+from agecls_fastai.crossval import cross_validate
+from agecls_fastai.data import age_dls
+from agecls_fastai.models import age_learner
+from agecls_fastai.pack import build_pack, open_pack
+from agecls_fastai.recipes import RECIPES
+from agecls_fastai.synthetic import draw_adience
+
+
+@pytest.fixture(scope='module')
+def packed(drawn, tmp_path_factory):
+    "items table, data folder, pack of 40 pixels"
+    items = read_adience(drawn)
+    return items, drawn, build_pack(items, drawn, tmp_path_factory.mktemp('pack') / 'pack', 40)
+
+
+def test_fastai_on_a_pack(packed):
+    "Everything that one does with a learner works on packed loaders, and gives what it gives on files"
+    items, path, pack = packed
+    learners = []
+    for p in (None, pack):
+        set_seed(0)
+        dls = age_dls(items, path, 1, size=35, resize=40, bs=16, pack=p, num_workers=0)
+        learners.append(age_learner(dls, 'levi_hassner'))
+    set_seed(1)
+    files, rows = learners
+    rows.fit_one_cycle(1, 1e-4)
+    files.model.load_state_dict(rows.model.state_dict())
+    for preds, targets in zip(*[learn.get_preds(dl=learn.dls.test) for learn in learners]):
+        assert torch.allclose(preds.float(), targets.float(), atol=0.02)
+    predicted = [learn.predict(str(path / items['file'][3])) for learn in learners]      # a file, not out of the pack
+    assert predicted[0][0] == predicted[1][0] and torch.allclose(predicted[0][2], predicted[1][2])
+    new = rows.get_preds(dl=rows.dls.test_dl(items.iloc[:5]))[0]
+    assert torch.allclose(new, rows.get_preds(dl=rows.dls.test_dl(items.iloc[:9]))[0][:5], atol=1e-5)
+    varied, targets = rows.tta(dl=rows.dls.test, n=2)
+    assert varied.shape == (len(rows.dls.test.dataset), 8)
+    assert not torch.allclose(varied, rows.get_preds(dl=rows.dls.test)[0], atol=1e-6)
+    found = ClassificationInterpretation.from_learner(rows, dl=rows.dls.test)
+    assert found.confusion_matrix().sum() == len(targets) and len(found.top_losses(4)[0]) == 4
+    rows.show_results(dl=rows.dls.test, max_n=2)
+
+
+RECIPE = replace(RECIPES['levi_hassner_onecycle'], size=42, resize=48, bs=32, epochs=8, base_lr=1e-3)
+
+
+def test_same_training(tmp_path):
+    "Where scaling has nothing to do, files and pack give the same predictions, digit by digit"
+    path = draw_adience(tmp_path / 'faces', n_subjects=30, size=48)
+    items, recipe = read_adience(path), replace(RECIPE, epochs=1)
+    pack = build_pack(items, path, tmp_path / 'pack', 48)
+    runs = [cross_validate(items, path, recipe, tmp_path / f'{p is None}', [0], pack=p, progress=False)
+            for p in (None, pack)]
+    assert np.array_equal(*[run.probabilities() for run in runs])
+
+
+def test_full_disk(drawn, tmp_path):
+    "One line; what is written stays, and the next call goes on from there"
+    def limited(): resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))     # no file may be larger
+    argv = ['pack', drawn, '--size', 40, '--out', tmp_path / 'pack']
+    done = subprocess.run([sys.executable, '-m', 'agecls_fastai', *map(str, argv)], capture_output=True, text=True,
+                          preexec_fn=limited)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and 'too large' in done.stderr, done
+    with pytest.raises(ValueError, match='no pack, or was not completed'): open_pack(tmp_path / 'pack')
+    agecls(*argv, check=0)
+    items = read_adience(drawn)
+    whole = build_pack(items, drawn, tmp_path / 'other', 40)
+    assert np.array_equal(open_pack(tmp_path / 'pack').gather(range(len(items))), whole.gather(range(len(items))))
