@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #7c7878c5
+# %% ../nbs/15_all.ipynb #d82e83f4
 from fastai.vision.all import *
 
 from .adience import *
@@ -18,6 +18,7 @@ from .download import REMOTE_FILES, download_adience, unpack
 from .folds import *
 from .images import *
 from .loader import PackedDL
+from .loop import FusedAdam, FusedSGD, speed_up
 from .metrics import *
 from .models import *
 from .pack import Pack, build_pack, open_pack

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'image_keys', 'save_bundle', 'Bundle', 'load_bundle']
 
-# %% ../nbs/08b_bundle.ipynb #6935f316
+# %% ../nbs/08b_bundle.ipynb #31d4c24f
 import hashlib
 import json
 import os
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
+import torch
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 from fastcore.basics import risinstance
@@ -24,7 +25,7 @@ from .folds import AgeclsError, some
 from .models import age_learner, load_weights
 from .recipes import Recipe
 
-# %% ../nbs/08b_bundle.ipynb #49d61ddd
+# %% ../nbs/08b_bundle.ipynb #b80525c2
 FORMAT = 1  # of model.json
 
 
@@ -97,6 +98,7 @@ class Bundle:
         dls = block.dataloaders(items, path=path, bs=bs or recipe.bs, **kwargs)
         dls.image_size = recipe.size
         learn = age_learner(dls, recipe.arch, pretrained=False)
+        learn.model.to(memory_format=torch.channels_last)
         try: learn.model.load_state_dict(self.state)
         except RuntimeError as e:
             raise AgeclsError(f'{self.path}: the weights do not fit {recipe.arch}: '

@@ -54,7 +54,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #8790a165
+# %% ../nbs/14_cli.ipynb #f53b3004
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -162,7 +162,7 @@ def cv(args):
     from agecls_fastai.results import compare
     run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
                          args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
-                         args.workers, args.device)
+                         args.workers, args.device, args.compile)
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -239,7 +239,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}')
 
-# %% ../nbs/14_cli.ipynb #9050083f
+# %% ../nbs/14_cli.ipynb #82b8a6f8
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -339,6 +339,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('--pack', metavar='PACK', help='take the pictures out of a pack')
     p.add_argument('--workers', type=_at_least(0), metavar='N', help='loader processes (GPU: one a core; else none)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
+    p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
     _add_data_options(p)
 
     p = _command(commands, evaluate, 'evaluate', 'score a trained run on other data with the same classes')
@@ -372,6 +373,7 @@ def main(
     warnings.showwarning = note
     if not args.debug:  # fastai's use of what torch is going to drop is not the user's to mend
         warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.')
+        warnings.filterwarnings('ignore', 'IProgress not found')  # tqdm in a notebook; nothing here uses its bars
     def drop_output():
         "Where nobody reads on, or there is no space, Python would complain once more when it ends"
         try: sys.stdout.flush()

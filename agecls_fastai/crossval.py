@@ -6,7 +6,7 @@
 __all__ = ['DEFINES_A_RUN', 'fold_seed', 'FoldLog', 'prediction_table', 'train_fold', 'write_fold', 'run_environment',
            'run_device', 'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #7e2972ee
+# %% ../nbs/09_crossval.ipynb #3531be3b
 import hashlib
 import io
 import json
@@ -33,6 +33,7 @@ from .bundle import save_bundle
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .folds import file_digest, write_atomic
 from .images import check_images, images_digest
+from .loop import precision
 from .pack import Pack, open_pack
 from .progress import Progress, duration
 from .recipes import Recipe, get_recipe
@@ -46,7 +47,7 @@ def fold_seed(
     "The seed of a fold's training: another one for each, whatever folds are trained together"
     return int.from_bytes(hashlib.sha256(f'{seed}:{fold}'.encode()).digest()[:4])
 
-# %% ../nbs/09_crossval.ipynb #fc52de11
+# %% ../nbs/09_crossval.ipynb #b05520ac
 class FoldLog(Callback):
     "Keep one row an epoch, over all `fit`s of a training, and show how far it is"
     order = Recorder.order + 5
@@ -61,7 +62,7 @@ class FoldLog(Callback):
         if not self.training: return
         self.batches += 1
         self.images += len(self.yb[0])
-        if self.progress:
+        if self.progress and self.progress.due():                        # the loss waits for the GPU
             n = len(self.rows) + 1
             self.progress.update(f'fold {self.fold}  epoch {n}/{self.n_epochs}  batch {self.iter + 1}/{self.n_iter}  '
                                  f'loss {float(self.smooth_loss):.3f}  {self._speed()}')
@@ -88,7 +89,7 @@ class FoldLog(Callback):
         left = (self.n_epochs * len(self.dls.train) - self.batches) * per_batch
         return f'{rate:.0f} images/s  {duration(max(left, 0))} left'
 
-# %% ../nbs/09_crossval.ipynb #3e41d52e
+# %% ../nbs/09_crossval.ipynb #aba0fcc0
 def prediction_table(
     items: pd.DataFrame,  # the items table
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
@@ -110,13 +111,14 @@ def train_fold(
     weights=None,  # a file of weights to start from
     progress: Progress | None = None,
     keep=None,  # where to keep the trained network, as a bundle
+    compile: bool = False,  # the network by `torch.compile`
     **kwargs,  # for `age_dls`: num_workers, device, pack
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # predictions of the test fold, and the history of the training
     "Train on the other folds, then predict this one"
     set_seed(fold_seed(seed, fold), reproducible=True)
     dls = recipe.dls(items, path, fold, protocol=protocol, seed=seed, **kwargs)
     if not len(dls.train): raise AgeclsError(f'fold {fold}: there is nothing to train on')
-    learn = recipe.learner(dls, weights)
+    learn = recipe.learner(dls, weights, compile)
     if progress: learn.remove_cb(ProgressCallback)
     log = FoldLog(fold, recipe.n_epochs(dls), progress)
     with learn.no_logging() if progress else nullcontext(): recipe.fit(learn, cbs=[log])
@@ -150,7 +152,7 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #b1e1a173
+# %% ../nbs/09_crossval.ipynb #450ceab6
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -164,10 +166,11 @@ def run_environment(device):
                   if (here.parent / '.git').exists() else '')
     except (OSError, subprocess.SubprocessError, NameError): commit = ''
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor() or platform.machine()
-    precision = 'mixed (float16)' if device.type == 'cuda' else 'float32'
+    number = precision(device)
+    number = number if number == 'float32' else f'mixed ({number})'
     packages = ('agecls_fastai', 'fastai', 'torch', 'torchvision', 'numpy', 'pandas', 'pillow')
     versions = {p: version(p) for p in packages} | dict(python=platform.python_version())
-    return dict(device=device.type, device_name=name, precision=precision, commit=commit or None, versions=versions)
+    return dict(device=device.type, device_name=name, precision=number, commit=commit or None, versions=versions)
 
 
 def run_device(device):
@@ -234,6 +237,7 @@ def cross_validate(
     pack=None,  # a `Pack` of the images, or its folder, to take them out of
     num_workers: int | None = None,  # see `age_dls`
     device=None,  # fastai's default device if None: the GPU where there is one
+    compile: bool = False,  # the network by `torch.compile`: some minutes at first, faster after
 ) -> Run:
     "Cross-validate a recipe; goes on where an earlier call with the same arguments stopped"
     recipe, out = get_recipe(recipe), Path(out)
@@ -258,7 +262,7 @@ def cross_validate(
         pack.check(items, path)
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
-    environment = run_environment(device)
+    environment = run_environment(device) | dict(compiled=compile)
     new = _open_run(out, dict(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
         images_digest=images_digest(items, path),
@@ -280,8 +284,8 @@ def cross_validate(
         start = time.monotonic()
         try:
             predictions, history = train_fold(items, path, recipe, k, protocol, seed, weights, show,
-                                              folder / 'model' if keep_models else None, num_workers=num_workers,
-                                              device=device, pack=pack)
+                                              folder / 'model' if keep_models else None, compile,
+                                              num_workers=num_workers, device=device, pack=pack)
             seconds = time.monotonic() - start
             scores = write_fold(folder, predictions, history, items['label'].cat.categories, fold=k,
                                 seconds=round(seconds, 2), **environment)

@@ -6,12 +6,13 @@
 __all__ = ['LEVI_HASSNER_LR_MULTS', 'LeviHassnerNet', 'levi_hassner_splitter', 'load_weights', 'resolve_arch', 'fetch_weights',
            'age_learner']
 
-# %% ../nbs/07_models.ipynb #319ba137
+# %% ../nbs/07_models.ipynb #4a9ba24b
 import pickle
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
-from fastai.metrics import accuracy
 from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import model_meta, vision_learner
 from fastcore.basics import risinstance
@@ -30,7 +30,7 @@ from fastcore.meta import delegates
 from torch import nn
 
 from .folds import AgeclsError, first_line, some
-from .metrics import one_off_accuracy
+from .metrics import EpochMetric, cumulative_score, one_off_accuracy
 
 # %% ../nbs/07_models.ipynb #0f7cf7f8
 def _pool(): return nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -167,7 +167,7 @@ def _load_body(learn, state, arch, file):
     # a torchvision body is the network's children, cut off before the pooling: same order, other names
     if callable(arch): body.load_state_dict(dict(zip(body.state_dict(), target.state_dict().values())))
 
-# %% ../nbs/07_models.ipynb #5c6ddd2c
+# %% ../nbs/07_models.ipynb #9d94fded
 @delegates(vision_learner)
 def age_learner(
     dls: DataLoaders,  # from `age_dls`, or any other
@@ -180,7 +180,9 @@ def age_learner(
 ) -> Learner:
     "A fastai `Learner` for classes that have an order"
     # of two classes each is the other's neighbour
-    if metrics is None: metrics = [accuracy, one_off_accuracy] if len(dls.vocab) > 2 else [accuracy]
+    if metrics is None:
+        metrics = [EpochMetric(partial(cumulative_score, l=0), 'accuracy'), EpochMetric(one_off_accuracy)]
+        metrics = metrics if len(dls.vocab) > 2 else metrics[:1]
     loss_func = CrossEntropyLossFlat() if loss_func is None else loss_func
     if arch == 'levi_hassner':
         if weights is not None: raise AgeclsError('levi_hassner is trained from scratch and takes no weights')

@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['find_bundles', 'predict_items', 'evaluate']
 
-# %% ../nbs/12_predict.ipynb #6afd1159
+# %% ../nbs/12_predict.ipynb #a5b69104
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fastai.callback import fp16  # noqa: F401  (it gives Learner `to_fp16`)
 
 from .bundle import Bundle, image_keys, load_bundle
 from .crossval import prediction_table, run_device, run_environment, write_evaluation
@@ -21,7 +20,7 @@ from .images import check_images, images_digest
 from .progress import Progress
 from .results import Run, load_run
 
-# %% ../nbs/12_predict.ipynb #8101bc67
+# %% ../nbs/12_predict.ipynb #d84b7f50
 def find_bundles(
     model,  # a run folder, a `Run`, or the folder of one bundle; a list of bundles is given back
 ) -> list[Bundle]:
@@ -49,13 +48,12 @@ def predict_items(
     mean = np.zeros((len(items), len(bundles[0].labels)))
     for bundle in bundles:
         learn = bundle.learner(items, path, **kwargs)
-        if learn.dls.device.type == 'cuda': learn.to_fp16()
         with learn.no_bar(), learn.no_logging(): probabilities, _ = learn.get_preds(dl=learn.dls.test_dl(items))
         if probabilities.isnan().any(): raise AgeclsError(f'{bundle.path}: the network puts out NaN')
         mean += probabilities.float().numpy() / len(bundles)
     return mean
 
-# %% ../nbs/12_predict.ipynb #40f768d1
+# %% ../nbs/12_predict.ipynb #5eccf64e
 def evaluate(
     model,  # a run folder or a `Run` with models, or the folder of one bundle, or what `find_bundles` gives
     items: pd.DataFrame,  # the items table of other data, with the same classes
@@ -88,7 +86,8 @@ def evaluate(
         model=[str(b.path) for b in bundles],
         model_sha256=[file_digest(b.path / 'model.safetensors') for b in bundles],
         n_images=len(items), n_subjects=items['subject'].nunique(),
-        composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped, **run_environment(device))
+        composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped,
+        **run_environment(device) | dict(precision='float32'))
     def predict(): return prediction_table(items, predict_items(bundles, items, path, num_workers=num_workers,
                                                                 device=device))
     return write_evaluation(out, info, predict)

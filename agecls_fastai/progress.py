@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 
-# %% ../nbs/08a_progress.ipynb #0a3e4949
+# %% ../nbs/08a_progress.ipynb #3f7ec202
 def duration(seconds: float) -> str:
     "A time in words: '0:07', '12:30', '1:02:03'"
     minutes, seconds = divmod(round(seconds), 60)
@@ -36,9 +36,13 @@ class Progress:
         self.stream.flush()
         self.last = time.monotonic()
 
+    def due(self) -> bool:
+        "Is it time to show something again? Where the text costs something to make"
+        return time.monotonic() - self.last >= self.every
+
     def update(self, text: str):
         "Show where the work is, if it is time for that again"
-        if time.monotonic() - self.last < self.every: return
+        if not self.due(): return
         if not self.live: return self.line(text)
         self.stream.write('\r' + text[:shutil.get_terminal_size().columns - 1] + '\x1b[K')
         self.stream.flush()

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 
 from .folds import AgeclsError, some
 
-# %% ../nbs/08_recipes.ipynb #ded0cf36
+# %% ../nbs/08_recipes.ipynb #85f55260
 SCHEDULES = ('fine_tune', 'one_cycle', 'step')
 OPTIMIZERS = ('adam', 'sgd')
 
@@ -25,7 +25,7 @@ class Recipe:
     pretrained: bool = True  # start from weights trained on ImageNet
     size: int = 224  # pixels that the network sees, height and width
     resize: int | None = None  # pixels that an image is brought to before; 8/7 of `size` if None
-    augment: str = 'affine'  # 'affine', 'crop' or 'none': see `batch_transforms`
+    augment: str = 'affine'  # 'affine', 'crop', 'crop_light' or 'none': see `ByteBatch`
     normalize: str = 'imagenet'  # 'imagenet' (for timm: what the network was trained with) or 'train_mean'
     bs: int = 64  # images in a batch
     schedule: str = 'fine_tune'  # 'fine_tune', 'one_cycle' or 'step'
@@ -111,19 +111,17 @@ class Recipe:
         self,
         dls,  # fastai's `DataLoaders`, the recipe's or any other
         weights=None,  # a file of weights to start from, instead of a download
+        compile: bool = False,  # the network by `torch.compile`
         **kwargs,  # for `age_learner`: metrics, cbs, …
-    ):  # fastai's `Learner`; in mixed precision on a GPU
+    ):  # fastai's `Learner`, as fast as `speed_up` makes it
         "Build the `Learner`"
         from functools import partial
 
-        from fastai.callback import fp16  # noqa: F401  (it gives Learner `to_fp16`)
-        from fastai.optimizer import SGD, Adam
-
+        from agecls_fastai.loop import FusedAdam, FusedSGD, speed_up
         from agecls_fastai.models import age_learner
-        opt_func = Adam if self.opt == 'adam' else partial(SGD, mom=self.mom, decouple_wd=False)
-        learn = age_learner(dls, self.arch, self.pretrained, weights, opt_func=opt_func, wd=self.wd,
-                            train_bn=self.train_bn, **kwargs)
-        return learn.to_fp16() if dls.device.type == 'cuda' else learn
+        opt_func = FusedAdam if self.opt == 'adam' else partial(FusedSGD, mom=self.mom, decouple_wd=False)
+        return speed_up(age_learner(dls, self.arch, self.pretrained, weights, opt_func=opt_func, wd=self.wd,
+                                    train_bn=self.train_bn, **kwargs), compile)
 
     def n_epochs(self, dls) -> int:
         "Epochs in all"
