@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #d82e83f4
+# %% ../nbs/15_all.ipynb #3eb3840b
 from fastai.vision.all import *
 
 from .adience import *
-from .augment import ByteBatch, batch_transforms
+from .augment import ByteBatch, batch_transforms, view_preds
 from .bundle import *
 from .crossval import *
 from .data import *
@@ -23,6 +23,7 @@ from .metrics import *
 from .models import *
 from .pack import Pack, build_pack, open_pack
 from .predict import *
+from .probe import body_features, dataset_features, fit_probe
 from .progress import Progress
 from .recipes import *
 from .results import *

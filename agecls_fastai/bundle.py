@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'image_keys', 'save_bundle', 'Bundle', 'load_bundle']
 
-# %% ../nbs/08b_bundle.ipynb #31d4c24f
+# %% ../nbs/08b_bundle.ipynb #b1d00f9e
 import hashlib
 import json
 import os
@@ -23,9 +23,10 @@ from safetensors.torch import save_file
 from .data import age_block
 from .folds import AgeclsError, some
 from .models import age_learner, load_weights
+from .probe import add_probe_head
 from .recipes import Recipe
 
-# %% ../nbs/08b_bundle.ipynb #b80525c2
+# %% ../nbs/08b_bundle.ipynb #3fff480c
 FORMAT = 1  # of model.json
 
 
@@ -98,6 +99,7 @@ class Bundle:
         dls = block.dataloaders(items, path=path, bs=bs or recipe.bs, **kwargs)
         dls.image_size = recipe.size
         learn = age_learner(dls, recipe.arch, pretrained=False)
+        if recipe.schedule == 'probe': add_probe_head(learn)
         learn.model.to(memory_format=torch.channels_last)
         try: learn.model.load_state_dict(self.state)
         except RuntimeError as e:

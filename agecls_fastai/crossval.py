@@ -6,7 +6,7 @@
 __all__ = ['DEFINES_A_RUN', 'fold_seed', 'FoldLog', 'prediction_table', 'train_fold', 'write_fold', 'run_environment',
            'run_device', 'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #3531be3b
+# %% ../nbs/09_crossval.ipynb #e54e08d2
 import hashlib
 import io
 import json
@@ -29,12 +29,14 @@ from fastai.learner import Recorder
 from fastai.torch_core import default_device, set_seed
 from fastcore.basics import IN_NOTEBOOK
 
+from .augment import view_preds
 from .bundle import save_bundle
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .folds import file_digest, write_atomic
 from .images import check_images, images_digest
 from .loop import precision
 from .pack import Pack, open_pack
+from .probe import dataset_features, probe_fold, set_head
 from .progress import Progress, duration
 from .recipes import Recipe, get_recipe
 from .results import Run, finished_fold, image_sums, load_run, metrics_for, scores_from_sums
@@ -89,7 +91,7 @@ class FoldLog(Callback):
         left = (self.n_epochs * len(self.dls.train) - self.batches) * per_batch
         return f'{rate:.0f} images/s  {duration(max(left, 0))} left'
 
-# %% ../nbs/09_crossval.ipynb #aba0fcc0
+# %% ../nbs/09_crossval.ipynb #4c87e294
 def prediction_table(
     items: pd.DataFrame,  # the items table
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
@@ -112,22 +114,28 @@ def train_fold(
     progress: Progress | None = None,
     keep=None,  # where to keep the trained network, as a bundle
     compile: bool = False,  # the network by `torch.compile`
+    features: np.ndarray | None = None,  # for a probe: the features of all images, from `dataset_features`
     **kwargs,  # for `age_dls`: num_workers, device, pack
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # predictions of the test fold, and the history of the training
     "Train on the other folds, then predict this one"
     set_seed(fold_seed(seed, fold), reproducible=True)
+    if features is not None:
+        probabilities, head, history = probe_fold(features, items, fold, protocol, seed, recipe.wd)
+        if progress: progress.line(f'fold {fold}  {len(history)} weight decays tried, {history["seconds"].sum():.1f} s')
+        if keep is None: return prediction_table(items[items['fold'] == fold], probabilities), history
     dls = recipe.dls(items, path, fold, protocol=protocol, seed=seed, **kwargs)
     if not len(dls.train): raise AgeclsError(f'fold {fold}: there is nothing to train on')
     learn = recipe.learner(dls, weights, compile)
     if progress: learn.remove_cb(ProgressCallback)
-    log = FoldLog(fold, recipe.n_epochs(dls), progress)
-    with learn.no_logging() if progress else nullcontext(): recipe.fit(learn, cbs=[log])
-    probabilities, _ = learn.get_preds(dl=dls.test)
-    probabilities = probabilities.float().numpy()
+    if features is not None: set_head(learn, head)
+    else:
+        log = FoldLog(fold, recipe.n_epochs(dls), progress)
+        with learn.no_logging() if progress else nullcontext(): recipe.fit(learn, cbs=[log])
+        probabilities, history = view_preds(learn, dls.test.dataset.items, recipe.views).numpy(), pd.DataFrame(log.rows)
     if pd.isna(probabilities).any():
         raise AgeclsError(f'fold {fold}: the network puts out NaN; try a lower base_lr than {recipe.base_lr}')
     if keep is not None: save_bundle(learn, recipe, keep, fold=fold, protocol=protocol, seed=seed)
-    return prediction_table(dls.test.dataset.items, probabilities), pd.DataFrame(log.rows)
+    return prediction_table(items[items['fold'] == fold], probabilities), history
 
 # %% ../nbs/09_crossval.ipynb #966b6477
 def write_fold(
@@ -152,7 +160,7 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #450ceab6
+# %% ../nbs/09_crossval.ipynb #7bdeca33
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -275,6 +283,7 @@ def cross_validate(
     if skipped: say(f'{len(skipped):,} images that cannot be read are left out: {some(skipped)}')
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
+    features = None
     for k in folds:
         folder = out / f'fold_{k}'
         if finished_fold(folder):
@@ -283,8 +292,13 @@ def cross_validate(
             continue
         start = time.monotonic()
         try:
+            if recipe.schedule == 'probe' and features is None:              # once, for all folds
+                dls = recipe.dls(items, path, k, protocol=protocol, seed=seed, num_workers=num_workers, device=device,
+                                 pack=pack)
+                features = dataset_features(recipe.learner(dls, weights), items, recipe.views, pack,
+                                            show.counter('images seen') if show else None)
             predictions, history = train_fold(items, path, recipe, k, protocol, seed, weights, show,
-                                              folder / 'model' if keep_models else None, compile,
+                                              folder / 'model' if keep_models else None, compile, features,
                                               num_workers=num_workers, device=device, pack=pack)
             seconds = time.monotonic() - start
             scores = write_fold(folder, predictions, history, items['label'].cat.categories, fold=k,

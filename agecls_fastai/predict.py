@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_bundles', 'predict_items', 'evaluate']
 
-# %% ../nbs/12_predict.ipynb #a5b69104
+# %% ../nbs/12_predict.ipynb #b0af1e87
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .augment import view_preds
 from .bundle import Bundle, image_keys, load_bundle
 from .crossval import prediction_table, run_device, run_environment, write_evaluation
 from .folds import AgeclsError, DataWarning, check_items, composition, file_digest, items_digest, some
@@ -20,7 +21,7 @@ from .images import check_images, images_digest
 from .progress import Progress
 from .results import Run, load_run
 
-# %% ../nbs/12_predict.ipynb #d84b7f50
+# %% ../nbs/12_predict.ipynb #26b86d28
 def find_bundles(
     model,  # a run folder, a `Run`, or the folder of one bundle; a list of bundles is given back
 ) -> list[Bundle]:
@@ -48,9 +49,9 @@ def predict_items(
     mean = np.zeros((len(items), len(bundles[0].labels)))
     for bundle in bundles:
         learn = bundle.learner(items, path, **kwargs)
-        with learn.no_bar(), learn.no_logging(): probabilities, _ = learn.get_preds(dl=learn.dls.test_dl(items))
+        with learn.no_bar(), learn.no_logging(): probabilities = view_preds(learn, items, bundle.recipe.views)
         if probabilities.isnan().any(): raise AgeclsError(f'{bundle.path}: the network puts out NaN')
-        mean += probabilities.float().numpy() / len(bundles)
+        mean += probabilities.numpy() / len(bundles)
     return mean
 
 # %% ../nbs/12_predict.ipynb #5eccf64e
