@@ -160,7 +160,7 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #7bdeca33
+# %% ../nbs/09_crossval.ipynb #a56cf09a
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -271,6 +271,7 @@ def cross_validate(
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
     environment = run_environment(device) | dict(compiled=compile)
+    if recipe.schedule == 'probe': environment['precision'] = 'float32'      # nothing but a linear layer is trained
     new = _open_run(out, dict(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
         images_digest=images_digest(items, path),

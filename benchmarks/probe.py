@@ -1,0 +1,112 @@
+"""How much faster are five folds of the linear probe than the frozen network in plain fastai, and at what price?
+
+    python benchmarks/probe.py [--subjects 60] [--size 128] [--runs 5] [--out benchmarks/probe]
+
+The frozen network is trained as the first experiment did it: new loaders and a new vision_learner for each fold, each
+picture decoded in each epoch, 8 one-cycle epochs at 5e-2, the body frozen (its batch-norm moves, as fastai has it).
+Both start from the same weights. ImageNet's cannot be had everywhere, so these are of a ResNet-34 that has been trained
+on other drawn faces for a few epochs. The probe's time is all of `cross_validate`, its features computed anew, after
+packing.
+"""
+import argparse
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastai.callback import fp16, schedule  # noqa: F401
+from fastai.data.block import CategoryBlock, DataBlock
+from fastai.data.transforms import ColReader, IndexSplitter, Normalize
+from fastai.vision.augment import Resize
+from fastai.vision.core import imagenet_stats
+from fastai.vision.data import ImageBlock
+from fastai.vision.learner import vision_learner
+from measure import machine, seconds, take_turns, write
+from torchvision.models import resnet34
+
+from agecls_fastai.adience import read_adience
+from agecls_fastai.crossval import cross_validate
+from agecls_fastai.metrics import cumulative_score, one_off_accuracy
+from agecls_fastai.models import _load_body
+from agecls_fastai.pack import build_pack
+from agecls_fastai.recipes import RECIPES
+from agecls_fastai.synthetic import draw_adience
+
+
+def pretrain(path, size, epochs):
+    "A state dict as torchvision's, from other drawn faces"
+    items = read_adience(path)
+    recipe = replace(RECIPES['finetune_resnet34'], pretrained=False, size=size, resize=size, augment='crop', bs=32,
+                     schedule='one_cycle', epochs=epochs, base_lr=1e-3)
+    learn = recipe.learner(recipe.dls(items, path, 0, protocol='fixed'))
+    with learn.no_bar(), learn.no_logging(): recipe.fit(learn)
+    whole = resnet34()
+    names = [name for name in whole.state_dict() if not name.startswith('fc.')]
+    return dict(zip(names, learn.model[0].state_dict().values())) | {
+        name: x for name, x in whole.state_dict().items() if name.startswith('fc.')}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--subjects', type=int, default=60)
+    parser.add_argument('--size', type=int, default=128, help='of the pictures, and what the frozen network sees')
+    parser.add_argument('--epochs', type=int, default=8)
+    parser.add_argument('--runs', type=int, default=5)
+    parser.add_argument('--out', default='benchmarks/probe', help='where .json and .md go')
+    args = parser.parse_args()
+    warnings.simplefilter('ignore')
+    gpu = torch.cuda.is_available()
+    with tempfile.TemporaryDirectory() as tmp:
+        tmp = Path(tmp)
+        other = draw_adience(tmp / 'other', n_subjects=max(10, 2 * args.subjects), size=64, seed=99)
+        state = pretrain(other, 64, max(1, args.epochs // 2))
+        torch.save(state, tmp / 'weights.pth')
+        path = draw_adience(tmp / 'faces', n_subjects=args.subjects, size=args.size)
+        items = read_adience(path)
+        labels, scores = list(items['label'].cat.categories), {}
+        pack = build_pack(items, path, tmp / 'pack', args.size)
+        recipe = replace(RECIPES['linear_probe_resnet34'], size=round(args.size * 7 / 8), resize=args.size)
+
+        def frozen():
+            found = []
+            for k in sorted(items['fold'].unique()):
+                block = DataBlock((ImageBlock, CategoryBlock(vocab=labels, sort=False)), splitter=IndexSplitter([]),
+                                  get_x=ColReader('file', pref=f'{path}/'), get_y=ColReader('label'),
+                                  item_tfms=Resize(args.size), batch_tfms=Normalize.from_stats(*imagenet_stats))
+                dls = block.dataloaders(items[items['fold'] != k], bs=64, num_workers=os.cpu_count())
+                learn = vision_learner(dls, resnet34, pretrained=False)
+                _load_body(learn, state, resnet34, 'weights')
+                learn.freeze()
+                if gpu: learn.to_fp16()
+                with learn.no_bar(), learn.no_logging():
+                    learn.fit_one_cycle(args.epochs, 5e-2)
+                    test = items[items['fold'] == k]
+                    p, _ = learn.get_preds(dl=dls.test_dl(test))
+                y = test['label'].cat.codes.to_numpy()
+                found.append((cumulative_score(p, y, 0), one_off_accuracy(p, y)))
+            scores['frozen'] = np.mean(found, 0)
+
+        def probe():
+            for file in pack.folder.glob('features_*'): file.unlink()
+            run = cross_validate(items, path, recipe, tmp / f'run_{time.monotonic_ns()}', weights=tmp / 'weights.pth',
+                                 pack=pack, progress=False, protocol='fixed')
+            scores['probe'] = run.fold_scores()[['accuracy', 'one_off_accuracy']].mean().to_numpy()
+        what = 'five folds'
+        rows = take_turns({(what, 'frozen_resnet34 in plain fastai'): lambda: seconds(frozen),
+                           (what, 'linear_probe_resnet34, two views'): lambda: seconds(probe)}, args.runs)
+    told = '; '.join(f'{name}: accuracy {100 * a:.1f} %, one-off {100 * o:.1f} %'
+                     for name, (a, o) in scores.items())
+    times = [statistics.median(figures) for figures in rows.values()]
+    write(args.out, f'{len(items)} drawn pictures of {args.size} pixels (the probe sees {round(args.size * 7 / 8)}), '
+          f'both under the fixed protocol, {args.epochs} epochs of the frozen network; {machine(args.runs)}', rows,
+          'seconds',
+          invert=True, notes=[f'Scores in the last run, mean over folds, on drawn faces: {told}. The probe is '
+                              f'{times[0] / times[1]:.0f} times as fast.'])
+
+
+if __name__ == '__main__': main()
