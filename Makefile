@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test install export readme lint notebooks pytest clean
+.PHONY: demo test bench install export readme lint notebooks pytest clean
 
 demo: $(INSTALLED)
 	$(BIN)/agecls demo
@@ -32,6 +32,10 @@ export: $(INSTALLED)
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
 	$(BIN)/python tests/check_generated.py --write
+
+# half an hour on two cores, on a machine that does nothing else; writes the tables of the docs
+bench: $(INSTALLED)
+	for name in loader precision training probe costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf build dist *.egg-info _proc _docs

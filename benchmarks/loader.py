@@ -68,6 +68,54 @@ def contenders(items, path, pack, bs):
             ('crop, mirror, light', 'this library, pack'): ours('crop_light')}
 
 
+def other_libraries(items, path, bs, tmp):
+    "FFCV and DALI, where they are installed: name → loader, and name → why not"
+    found, missing = {}, {}
+    mean, std = (np.array(x) * 255 for x in imagenet_stats)
+    files, codes = [str(path / f) for f in items['file']], items['label'].cat.codes.tolist()
+    try:
+        from ffcv import transforms as ft
+        from ffcv.fields import IntField, RGBImageField
+        from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
+        from ffcv.loader import Loader, OrderOption
+        from ffcv.writer import DatasetWriter
+        class Squares(Plain):
+            def __getitem__(self, i):
+                with Image.open(self.files[i]) as image: return image.convert('RGB').resize((224, 224)), self.labels[i]
+        writer = DatasetWriter(f'{tmp}/ffcv', dict(image=RGBImageField(write_mode='raw'), label=IntField()),
+                               num_workers=1)
+        writer.from_indexed_dataset(Squares(files, codes, None))
+        steps = [SimpleRGBImageDecoder(), ft.RandomHorizontalFlip(), ft.RandomTranslate(16), ft.RandomBrightness(0.2),
+                 ft.RandomContrast(0.2), ft.NormalizeImage(mean, std, np.float32), ft.ToTensor(), ft.ToTorchImage()]
+        loader = Loader(f'{tmp}/ffcv', batch_size=bs, num_workers=CORES, order=OrderOption.RANDOM, os_cache=True,
+                        pipelines=dict(image=steps, label=[IntDecoder(), ft.ToTensor()]))
+        sum(len(y) for _, y in loader)                                   # compiles
+        found['FFCV, moved by up to 16 pixels at 224'] = loader
+    except ImportError as e: missing['FFCV'] = f'not here: {e}'
+    try:
+        from nvidia.dali import fn, pipeline_def, types
+        from nvidia.dali.plugin.pytorch import DALIGenericIterator, LastBatchPolicy
+        def between(low, high): return fn.random.uniform(range=[low, high])
+        gpu = torch.cuda.is_available()
+        @pipeline_def
+        def pipeline():
+            data, labels = fn.readers.file(files=files, labels=codes, random_shuffle=True, name='files')
+            image = fn.decoders.image(data, device='mixed' if gpu else 'cpu', output_type=types.RGB)
+            image = fn.resize(image, size=256, mode='not_smaller')
+            image = fn.brightness_contrast(image, brightness=between(0.8, 1.2), contrast=between(0.8, 1.2))
+            return fn.crop_mirror_normalize(
+                image, crop=(224, 224), crop_pos_x=between(0., 1.), crop_pos_y=between(0., 1.), dtype=types.FLOAT,
+                mirror=fn.random.coin_flip(), mean=mean.tolist(), std=std.tolist(), output_layout='CHW'), labels
+        class Pairs:
+            made = pipeline(batch_size=bs, num_threads=CORES, device_id=0 if gpu else None)
+            it = DALIGenericIterator([made], ['x', 'y'], reader_name='files', auto_reset=True,
+                                     last_batch_policy=LastBatchPolicy.PARTIAL)
+            def __iter__(self): return ((b[0]['x'], b[0]['y']) for b in self.it)
+        found['DALI, decoding each epoch'] = Pairs()
+    except ImportError as e: missing['DALI'] = f'not here: {e}'
+    return found, missing
+
+
 def passes(loader, at_least):
     "So many passes that it takes that many seconds; pictures done"
     start, done = time.perf_counter(), 0
@@ -106,11 +154,14 @@ def main():
         for (what, name), loader in loaders.items():
             at_least = 1 if 'pack' in name and args.runs > 1 else 0
             runs[what, name] = lambda loader=loader, at_least=at_least: per_second(passes, loader, at_least) / CORES
+        others, missing = other_libraries(items, path, args.bs, tmp)
+        for name, loader in others.items():
+            runs['crop, mirror, light', name] = lambda loader=loader: per_second(passes, loader, 1) / CORES
         rows = take_turns(runs, args.runs)
         kilobytes = np.mean([len(d) for d in data]) / 1000
     write(args.out, f'{len(items)} drawn pictures of {args.size} × {args.size} pixels, {kilobytes:.0f} kB each; '
           f'batches of {args.bs}, 224 pixels, normalised; pictures a second and core; {machine(args.runs)}', rows,
-          'pictures/s and core')
+          'pictures/s and core', notes=[f'{name} is {why}.' for name, why in missing.items()])
 
 
 if __name__ == '__main__': main()

@@ -75,7 +75,7 @@ def test_ctrl_c(drawn, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err.splitlines()[-1] == 'agecls: interrupted; the same command again keeps what is finished'
 
 

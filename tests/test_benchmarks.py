@@ -1,0 +1,29 @@
+"Every benchmark runs, on little data, and writes its table; nothing here says how fast anything is"
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --bs 8 --size 80 --sees 32',
+          'probe': '--subjects 12 --size 40 --epochs 1', 'costs': '--images 200 --predictions 400',
+          'precision': '--bs 4 --size 32'}
+
+
+def test_all_are_here():
+    assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - {'measure'} == set(LITTLE)
+
+
+@pytest.mark.parametrize('name', LITTLE)
+def test_runs(name, tmp_path):
+    argv = [sys.executable, f'benchmarks/{name}.py', *LITTLE[name].split(), '--runs', '1', '--out', tmp_path / 'table']
+    done = subprocess.run(list(map(str, argv)), cwd=ROOT, capture_output=True, text=True, timeout=600,
+                          env=os.environ | dict(OMP_NUM_THREADS='1'))
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / 'table.json').read_text())
+    assert found['rows'] and all(len(row['figures']) == 1 and row['figures'][0] > 0 for row in found['rows'])
+    text = (tmp_path / 'table.md').read_text()
+    assert all(f'| {row["contender"]} |' in text for row in found['rows'])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['table.json', 'table.md']
