@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BASE_URL', 'LOGIN_PAGE', 'REMOTE_FILES', 'ARCHIVES', 'WAITS', 'TIMEOUT', 'unpack', 'download_adience']
 
-# %% ../nbs/01a_download.ipynb #a4d8ba29
+# %% ../nbs/01a_download.ipynb #4fb90f3f
 import gzip
 import hashlib
 import io
@@ -20,11 +20,19 @@ from contextlib import contextmanager
 from getpass import getpass
 from pathlib import Path, PurePosixPath
 
-import httpx
-
 from .adience import KNOWN_FOLD_FILES, N_FOLDS, fold_file_name
 from .folds import AgeclsError, file_digest, first_line, some, write_atomic
 from .progress import Progress, duration
+
+# %% ../nbs/01a_download.ipynb #f151ba28
+class _Lazy:
+    "httpx, when it is first needed: its import takes a quarter of a second, the most of all that `all` would add"
+    def __getattr__(self, name):
+        import httpx
+        return getattr(httpx, name)
+
+
+httpx = _Lazy()
 
 # %% ../nbs/01a_download.ipynb #12610733
 BASE_URL = ('http://www.cslab.openu.ac.il/download/adiencedb/'

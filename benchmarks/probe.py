@@ -1,6 +1,6 @@
 """How much faster are five folds of the linear probe than the frozen network in plain fastai, and at what price?
 
-    python benchmarks/probe.py [--subjects 60] [--size 128] [--runs 5] [--out benchmarks/probe]
+    python benchmarks/probe.py [--subjects 60] [--size 128] [--runs 5] [--crossval] [--out benchmarks/probe]
 
 The frozen network is trained as the first experiment did it: new loaders and a new vision_learner for each fold, each
 picture decoded in each epoch, 8 one-cycle epochs at 5e-2, the body frozen (its batch-norm moves, as fastai has it).
@@ -57,6 +57,7 @@ def main():
     parser.add_argument('--size', type=int, default=128, help='of the pictures, and what the frozen network sees')
     parser.add_argument('--epochs', type=int, default=8)
     parser.add_argument('--runs', type=int, default=5)
+    parser.add_argument('--crossval', action='store_true', help='frozen_resnet34 by cross_validate, too')
     parser.add_argument('--out', default='benchmarks/probe', help='where .json and .md go')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
@@ -96,9 +97,17 @@ def main():
             run = cross_validate(items, path, recipe, tmp / f'run_{time.monotonic_ns()}', weights=tmp / 'weights.pth',
                                  pack=pack, progress=False, protocol='fixed')
             scores['probe'] = run.fold_scores()[['accuracy', 'one_off_accuracy']].mean().to_numpy()
+        def crossval():
+            same = replace(RECIPES['frozen_resnet34'], size=args.size, resize=args.size, epochs=args.epochs)
+            run = cross_validate(items, path, same, tmp / f'run_{time.monotonic_ns()}', weights=tmp / 'weights.pth',
+                                 pack=pack, progress=False, protocol='fixed')
+            scores['crossval'] = run.fold_scores()[['accuracy', 'one_off_accuracy']].mean().to_numpy()
         what = 'five folds'
-        rows = take_turns({(what, 'frozen_resnet34 in plain fastai'): lambda: seconds(frozen),
-                           (what, 'linear_probe_resnet34, two views'): lambda: seconds(probe)}, args.runs)
+        contenders = {(what, 'frozen_resnet34 in plain fastai'): lambda: seconds(frozen),
+                      (what, 'linear_probe_resnet34, two views'): lambda: seconds(probe)}
+        if args.crossval:
+            contenders[what, 'frozen_resnet34 by cross_validate, out of a pack'] = lambda: seconds(crossval)
+        rows = take_turns(contenders, args.runs)
     told = '; '.join(f'{name}: accuracy {100 * a:.1f} %, one-off {100 * o:.1f} %'
                      for name, (a, o) in scores.items())
     times = [statistics.median(figures) for figures in rows.values()]

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --bs 8 --size 80 --sees 32',
-          'probe': '--subjects 12 --size 40 --epochs 1', 'costs': '--images 200 --predictions 400',
+          'probe': '--subjects 12 --size 40 --epochs 1 --crossval', 'costs': '--images 200 --predictions 400',
           'precision': '--bs 4 --size 32'}
 
 
