@@ -10,6 +10,7 @@ import torch
 from conftest import agecls
 from fastai.interpret import ClassificationInterpretation
 from fastai.torch_core import set_seed
+from torchvision.models import resnet18
 
 from agecls_fastai.adience import read_adience
 from agecls_fastai.crossval import cross_validate
@@ -17,6 +18,7 @@ from agecls_fastai.data import age_dls
 from agecls_fastai.models import age_learner
 from agecls_fastai.pack import build_pack, open_pack
 from agecls_fastai.recipes import RECIPES
+from agecls_fastai.results import compare
 from agecls_fastai.synthetic import draw_adience
 
 
@@ -64,6 +66,25 @@ def test_same_training(tmp_path):
     runs = [cross_validate(items, path, recipe, tmp_path / f'{p is None}', [0], pack=p, progress=False)
             for p in (None, pack)]
     assert np.array_equal(*[run.probabilities() for run in runs])
+
+
+def test_same_scores(tmp_path):
+    "A recipe ends with the same scores within noise, whether it reads large files or a pack of them"
+    path = draw_adience(tmp_path / 'faces', n_subjects=120, size=110)
+    items = read_adience(path)
+    torch.manual_seed(0)
+    torch.save(resnet18().state_dict(), tmp_path / 'weights.pth')
+    pack = build_pack(items, path, tmp_path / 'pack', 48)
+    # a linear head has one answer whatever the seed, so that the difference is the pictures' alone
+    recipe = replace(RECIPES['linear_probe_resnet34'], arch='resnet18', size=42, resize=48)
+    runs = [cross_validate(items, path, replace(recipe, name=name), tmp_path / name, weights=tmp_path / 'weights.pth',
+                           pack=p, progress=False) for name, p in [('files', None), ('packed', pack)]]
+    differences = compare(runs).differences.loc[('packed', 'files')]
+    print(differences)
+    assert (differences['low'] <= 0).all() and (differences['high'] >= 0).all()
+    width = (differences['high'] - differences['low'])[['accuracy', 'one_off_accuracy']]
+    assert (0 < width).all() and (width < 0.08).all()                    # not the same pictures, but nearly
+    assert runs[0].fold_scores()['accuracy'].mean() > 0.2                # (guessing: 0.125) something was learnt
 
 
 def test_full_disk(drawn, tmp_path):
