@@ -25,7 +25,7 @@ from torch.optim.sgd import sgd
 
 from .folds import AgeclsError
 
-# %% ../nbs/07a_loop.ipynb #a45a1371
+# %% ../nbs/07a_loop.ipynb #ea424cd7
 class _Fused(Optimizer):
     "An `Optimizer` that steps a group at a time"
     def __init__(self, params, decouple_wd, **hypers):
@@ -45,9 +45,12 @@ class _Fused(Optimizer):
                     if params: self._step(params, hyper, hyper['wd'] if decayed else 0.)
 
     def _kept(self, params, name):
-        "What is kept of each parameter; zeros at first"
+        "What is kept of each parameter, zeros at first, and laid out in memory as it is: the kernels rely on that"
         for p in params:
-            if name not in self.state[p]: self.state[p][name] = torch.zeros_like(p)
+            old = self.state[p].get(name)
+            if old is None: self.state[p][name] = torch.zeros_like(p)
+            elif old.stride() != p.stride() or old.device != p.device:
+                self.state[p][name] = torch.empty_like(p).copy_(old)
         return [self.state[p][name] for p in params]
 
 
@@ -87,13 +90,16 @@ class FusedSGD(_Fused):
         mom: float = 0.,  # momentum
         wd: float = 0.,  # weight decay
         decouple_wd: bool = True,  # decay the weights, or L2 regularisation in the gradient
-    ): super().__init__(params, decouple_wd, lr=lr, mom=mom, wd=wd)
+    ):
+        super().__init__(params, decouple_wd, lr=lr, mom=mom, wd=wd)
+        self.has_mom = mom != 0                              # as in fastai's, a schedule does not bring it in
 
     def _step(self, params, hyper, wd):
         if self.decouple_wd and wd: torch._foreach_mul_(params, 1 - hyper['lr'] * wd)
-        kept = self._kept(params, 'grad_avg') if hyper['mom'] else [None] * len(params)
+        mom = hyper['mom'] if self.has_mom else 0.
+        kept = self._kept(params, 'grad_avg') if mom else [None] * len(params)
         sgd(params, [p.grad for p in params], kept, fused=_fused(params), has_sparse_grad=False, dampening=0,
-            weight_decay=0. if self.decouple_wd else wd, momentum=hyper['mom'], lr=hyper['lr'], nesterov=False,
+            weight_decay=0. if self.decouple_wd else wd, momentum=mom, lr=hyper['lr'], nesterov=False,
             maximize=False)
 
 # %% ../nbs/07a_loop.ipynb #cd0d8b79
