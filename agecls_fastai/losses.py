@@ -20,11 +20,14 @@ from torch import nn
 
 from .folds import AgeclsError, some
 
-# %% ../nbs/06_losses.ipynb #e4891ddf
+# %% ../nbs/06_losses.ipynb #70118ce5
 def _plain(x):
     "A tensor of no subclass (fastai's do not mix in torch's functions), and in float32 if it is in half precision"
     x = torch.as_tensor(x).detach() if not isinstance(x, torch.Tensor) else x.as_subclass(torch.Tensor)
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _shown(x): return ' '.join(repr(getattr(x, 'tolist', lambda: x)()).split())  # a value, on one line
 
 
 def _check_number(name, x, low, high=math.inf, above=False):
@@ -35,8 +38,17 @@ def _check_number(name, x, low, high=math.inf, above=False):
                           + (f' and at most {high}' if high < math.inf else '') + f', not {x!r}')
 
 
+def _vector(x, dtype=torch.float32):
+    "A tensor of a list of numbers; of a NaN, which every check refuses, if it is none"
+    try: x = torch.as_tensor(x if isinstance(x, torch.Tensor) else list(x), dtype=dtype)
+    except (TypeError, ValueError, RuntimeError): x = torch.tensor([math.nan])
+    return x if x.ndim == 1 and len(x) else torch.tensor([math.nan])
+
+
 class OrdinalLoss(nn.Module):
-    "What all losses share: checks, weights, reduction, and how outputs become probabilities and answers"
+    """What all losses share: checks, weights, reduction, and how outputs become probabilities and answers.
+
+    A loss of your own overrides `per_image`, and `n_out` and `scores` where the outputs are not one a class."""
     y_int = True  # fastai's MixUp and CutMix then mix the losses of two images instead of their labels
     head_type = nn.Linear  # the last layer, made by (features, outputs)
     rule = 'mode'  # how `decodes` answers: 'mode', 'median' or 'mean'
@@ -52,10 +64,10 @@ class OrdinalLoss(nn.Module):
             raise AgeclsError(f'n_classes must be a whole number, 2 or more, not {n_classes!r}')
         self.n_classes, self.reduction = n_classes, reduction
         if weight is not None:
-            weight = torch.as_tensor(weight, dtype=torch.float32)
+            given, weight = weight, _vector(weight)
             if weight.shape != (n_classes,) or not weight.isfinite().all() or (weight < 0).any() or not weight.any():
-                raise AgeclsError(f'weight must be {n_classes} numbers, one a class, none negative and not all 0; '
-                                  f'it is {weight.tolist()}')
+                raise AgeclsError(f'weight must be {n_classes} numbers, one a class, none negative and not all 0, '
+                                  f'not {_shown(given)}')
         self.register_buffer('weight', weight)
 
     @property
@@ -114,10 +126,10 @@ class OrdinalLoss(nn.Module):
             raise AgeclsError(f'decodes takes the (n, {self.n_classes}) probabilities that activation gives, not '
                               f'{tuple(x.shape)}')
         if self.rule == 'median': return (x.cumsum(-1)[..., :-1] < 0.5).sum(-1)
-        if self.rule == 'mean': return self.expectation(x).nan_to_num().round().long()
+        if self.rule == 'mean': return self._expectation(x).nan_to_num().round().long()
         return x.argmax(-1)
 
-    def expectation(self, probabilities):  # (…, K) → (…)
+    def _expectation(self, probabilities):  # (…, K) → (…)
         return (probabilities * torch.arange(self.n_classes).to(probabilities)).sum(-1)
 
     def extra_repr(self): return f'{self.n_classes}, n_out={self.n_out}, reduction={self.reduction!r}'
@@ -143,7 +155,7 @@ class CELoss(OrdinalLoss):
     def per_image(self, logits, target):
         return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing, reduction='none')
 
-# %% ../nbs/06_losses.ipynb #e5534316
+# %% ../nbs/06_losses.ipynb #704b0526
 class CORALHead(nn.Module):
     "CORAL's last layer: one weight vector for all outputs, a bias for each. (n, in_features) → (n, out_features)"
     def __init__(
@@ -157,6 +169,7 @@ class CORALHead(nn.Module):
         self.bias = nn.Parameter(torch.arange(out_features, 0, -1) / out_features)
 
     def forward(self, x): return F.linear(x, self.weight) + self.bias
+    def extra_repr(self): return f'in_features={self.in_features}, out_features={self.out_features}'
 
 # %% ../nbs/06_losses.ipynb #ebe44915
 class CORALLoss(OrdinalLoss):
@@ -208,7 +221,7 @@ class CORNLoss(OrdinalLoss):
         above = torch.cat([torch.ones_like(z[:, :1]), z.sigmoid().cumprod(-1)], 1)  # P(y > -1), P(y > 0), …
         return above * torch.cat([(-z).sigmoid(), torch.ones_like(z[:, :1])], 1)
 
-# %% ../nbs/06_losses.ipynb #0dc4f152
+# %% ../nbs/06_losses.ipynb #32944f77
 class SORDLoss(OrdinalLoss):
     """Soft ordinal labels, in cross-entropy (Díaz and Marathe 2019); answers with the mode.
 
@@ -228,9 +241,9 @@ class SORDLoss(OrdinalLoss):
         _check_number('alpha', alpha, 0, above=True)
         _check_number('power', power, 0, above=True)
         if ages is None: ages = range(n_classes)
-        ages = torch.tensor(list(ages), dtype=torch.float32)
+        given, ages = ages, _vector(ages)
         if ages.shape != (n_classes,) or not ages.isfinite().all() or not (ages.diff() > 0).all():
-            raise AgeclsError(f'ages must be {n_classes} increasing numbers, one a class, not {ages.tolist()}')
+            raise AgeclsError(f'ages must be {n_classes} increasing numbers, one a class, not {_shown(given)}')
         steps = (ages - ages[0]) / (ages[-1] - ages[0]) * (n_classes - 1)
         distance = (steps[:, None] - steps).abs()
         self.register_buffer('soft', (-alpha * distance**power).softmax(-1))  # (K, K): a row a true class
@@ -250,7 +263,7 @@ class EMDLoss(OrdinalLoss):
         truth = target[:, None] <= torch.arange(self.n_classes, device=target.device)
         return (logits.softmax(-1).cumsum(-1) - truth.to(logits)).square().sum(-1)
 
-# %% ../nbs/06_losses.ipynb #2036b9d2
+# %% ../nbs/06_losses.ipynb #79df783a
 class DLDLLoss(OrdinalLoss):
     """Gaussian label distribution and expectation, DLDL-v2 (Gao et al. 2018); answers with the mean.
 
@@ -277,7 +290,7 @@ class DLDLLoss(OrdinalLoss):
     def per_image(self, logits, target):
         log_p, log_q = logits.log_softmax(-1), self.log_label.to(logits)[target]
         divergence = F.kl_div(log_p, log_q, reduction='none', log_target=True).sum(-1)
-        return divergence + self.lam * (self.expectation(log_p.exp()) - target).abs()
+        return divergence + self.lam * (self._expectation(log_p.exp()) - target).abs()
 
 # %% ../nbs/06_losses.ipynb #cc7ecff4
 class RegressionLoss(OrdinalLoss):
@@ -296,14 +309,16 @@ class RegressionLoss(OrdinalLoss):
 
     def per_image(self, logits, target): return (logits[:, 0] - target).square() / 2
 
-# %% ../nbs/06_losses.ipynb #6b9355c6
+# %% ../nbs/06_losses.ipynb #95e7b864
 class BinomialLoss(OrdinalLoss):
-    """Cross-entropy of a binomial distribution over the classes (Beckham and Pal 2017); answers with the mode.
+    """Cross-entropy of a binomial distribution over the classes (Beckham and Pal 2017); answers with the mean.
 
     logits (n, 1): the log-odds of a toss; target (n,). Output 0 is a fair coin, whose two tosses give 1/4, 1/2, 1/4:
 
     >>> BinomialLoss(3)(torch.tensor([[0.]]), torch.tensor([1]))
     tensor(0.6931)"""
+    rule = 'mean'
+
     def __init__(
         self,
         n_classes: int,  # K
@@ -322,7 +337,7 @@ class BinomialLoss(OrdinalLoss):
     def scores(self, logits):
         return (self.log_ways.to(logits) + logits * torch.arange(self.n_classes).to(logits)) / self.tau
 
-# %% ../nbs/06_losses.ipynb #6ab3fb56
+# %% ../nbs/06_losses.ipynb #3499f9b4
 LOSSES = {'cross_entropy': CELoss, 'coral': CORALLoss, 'corn': CORNLoss, 'sord': SORDLoss, 'emd': EMDLoss,
           'dldl': DLDLLoss, 'regression': RegressionLoss, 'binomial': BinomialLoss}
 
@@ -343,7 +358,8 @@ def get_loss(
     **kwargs,  # for the loss: weight, reduction, and its own parameters; all may come from JSON
 ) -> OrdinalLoss:
     "Build a loss by its name"
-    if name not in LOSSES: raise AgeclsError(f'unknown loss {name!r}; there are {some(LOSSES, 30)}')
+    if not isinstance(name, str) or name not in LOSSES:
+        raise AgeclsError(f'unknown loss {name!r}; there are {some(LOSSES, 30)}')
     cls = LOSSES[name]
     own = [p for p in inspect.signature(cls).parameters if p not in ('n_classes', 'kwargs')]
     known = list(dict.fromkeys([*own, 'weight', 'reduction']))
@@ -355,17 +371,17 @@ def get_loss(
     elif kwargs.get('ages') is False: kwargs['ages'] = None
     return cls(labels if isinstance(labels, int) else len(labels), **kwargs)
 
-# %% ../nbs/06_losses.ipynb #eadaea61
+# %% ../nbs/06_losses.ipynb #b62cb0e2
 def class_balanced_weights(
     counts: Sequence[int],  # (K,): training images of every class
     beta: float = 0.9999,  # β, 0 to 1: from equal weights to inverse frequency
 ) -> list[float]:  # (K,): mean 1 over the images; 0 for a class without any
     "An image's weight by the effective number of its class (Cui et al. 2019)"
     _check_number('beta', beta, 0, 1)
-    n = torch.as_tensor(list(counts), dtype=torch.float64)
-    if n.ndim != 1 or not n.isfinite().all() or (n < 0).any() or not n.any():
-        raise AgeclsError(f'counts must be numbers of images, one a class, none negative and not all 0; '
-                          f'they are {n.tolist()}')
+    n = _vector(counts, torch.float64)
+    if not n.isfinite().all() or (n < 0).any() or not n.any():
+        raise AgeclsError(f'counts must be numbers of images, one a class, none negative and not all 0, '
+                          f'not {_shown(counts)}')
     if beta == 1: effective = n
     elif beta == 0: effective = (n > 0).double()
     else: effective = -torch.expm1(n * math.log(beta)) / (1 - beta)
