@@ -20,7 +20,7 @@ from torch import nn
 
 from .folds import AgeclsError, some
 
-# %% ../nbs/06_losses.ipynb #70118ce5
+# %% ../nbs/06_losses.ipynb #a325655b
 def _plain(x):
     "A tensor of no subclass (fastai's do not mix in torch's functions), and in float32 if it is in half precision"
     x = torch.as_tensor(x).detach() if not isinstance(x, torch.Tensor) else x.as_subclass(torch.Tensor)
@@ -98,7 +98,7 @@ class OrdinalLoss(nn.Module):
         if not len(target) and self.reduction == 'mean':
             raise AgeclsError("a batch without images has no mean loss; reduction 'sum' or 'none' can take it")
         target = target.long()
-        if len(target) and not 0 <= target.min() <= target.max() < self.n_classes:
+        if ((target < 0) | (target >= self.n_classes)).any():  # one look at the GPU, which would only abort
             raise AgeclsError(f'target must be class indices from 0 to {self.n_classes - 1}; it goes from '
                               f'{target.min()} to {target.max()}')
         weight = torch.ones_like(target, dtype=logits.dtype)
@@ -127,10 +127,11 @@ class OrdinalLoss(nn.Module):
                               f'{tuple(x.shape)}')
         if self.rule == 'median': return (x.cumsum(-1)[..., :-1] < 0.5).sum(-1)
         if self.rule == 'mean': return self._expectation(x).nan_to_num().round().long()
-        return x.argmax(-1)
+        if self.rule == 'mode': return x.argmax(-1)
+        raise AgeclsError(f"rule must be 'mode', 'median' or 'mean', not {self.rule!r}")
 
     def _expectation(self, probabilities):  # (…, K) → (…)
-        return (probabilities * torch.arange(self.n_classes).to(probabilities)).sum(-1)
+        return (probabilities * torch.arange(self.n_classes, device=probabilities.device)).sum(-1)
 
     def extra_repr(self): return f'{self.n_classes}, n_out={self.n_out}, reduction={self.reduction!r}'
 
@@ -292,7 +293,7 @@ class DLDLLoss(OrdinalLoss):
         divergence = F.kl_div(log_p, log_q, reduction='none', log_target=True).sum(-1)
         return divergence + self.lam * (self._expectation(log_p.exp()) - target).abs()
 
-# %% ../nbs/06_losses.ipynb #cc7ecff4
+# %% ../nbs/06_losses.ipynb #156c625e
 class RegressionLoss(OrdinalLoss):
     """Half the squared distance to the class index; answers with the nearest class.
 
@@ -304,12 +305,12 @@ class RegressionLoss(OrdinalLoss):
     def n_out(self): return 1
 
     def scores(self, logits):  # -(z-k)²/2 without the part that all classes share, which may overflow
-        k = torch.arange(self.n_classes).to(logits)
-        return logits * k - k.square() / 2
+        k = torch.arange(self.n_classes, device=logits.device)
+        return logits * k - k**2 / 2
 
     def per_image(self, logits, target): return (logits[:, 0] - target).square() / 2
 
-# %% ../nbs/06_losses.ipynb #95e7b864
+# %% ../nbs/06_losses.ipynb #f3570c27
 class BinomialLoss(OrdinalLoss):
     """Cross-entropy of a binomial distribution over the classes (Beckham and Pal 2017); answers with the mean.
 
@@ -335,7 +336,7 @@ class BinomialLoss(OrdinalLoss):
     def n_out(self): return 1
 
     def scores(self, logits):
-        return (self.log_ways.to(logits) + logits * torch.arange(self.n_classes).to(logits)) / self.tau
+        return (self.log_ways.to(logits) + logits * torch.arange(self.n_classes, device=logits.device)) / self.tau
 
 # %% ../nbs/06_losses.ipynb #3499f9b4
 LOSSES = {'cross_entropy': CELoss, 'coral': CORALLoss, 'corn': CORNLoss, 'sord': SORDLoss, 'emd': EMDLoss,
@@ -388,13 +389,16 @@ def class_balanced_weights(
     weight = torch.where(n > 0, 1 / effective.clamp_min(torch.finfo(n.dtype).tiny), 0)
     return (weight * n.sum() / (weight * n).sum()).tolist()
 
-# %% ../nbs/06_losses.ipynb #19c556bc
+# %% ../nbs/06_losses.ipynb #d92cc622
 def set_head(
     learn: Learner,  # with an `OrdinalLoss` as its `loss_func`
 ) -> Learner:  # the same; what was frozen stays frozen
     "Give the network the last layer that the loss needs, if it has another"
     loss, model = learn.loss_func, learn.model
-    name, last = [(n, m) for n, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None][-1]
+    if not isinstance(loss, OrdinalLoss):
+        raise AgeclsError(f'loss_func must be a loss that get_loss builds, not {type(loss).__name__}')
+    layers = [(n, m) for n, m in model.named_modules() if next(m.parameters(recurse=False), None) is not None]
+    name, last = layers[-1] if layers else ('', model)
     if not isinstance(last, (nn.Linear, CORALHead)):
         raise AgeclsError(f'the network ends in {type(last).__name__}; {type(loss).__name__} needs a linear last layer')
     if type(last) is loss.head_type and last.out_features == loss.n_out: return learn
