@@ -20,11 +20,11 @@ from torch import nn
 
 from .folds import AgeclsError, some
 
-# %% ../nbs/06_losses.ipynb #a325655b
+# %% ../nbs/06_losses.ipynb #ebbb397f
 def _plain(x):
-    "A tensor of no subclass (fastai's do not mix in torch's functions), and in float32 if it is in half precision"
-    x = torch.as_tensor(x).detach() if not isinstance(x, torch.Tensor) else x.as_subclass(torch.Tensor)
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    "A tensor of no subclass (fastai's do not mix in torch's functions), in float32 or float64"
+    x = torch.as_tensor(x).as_subclass(torch.Tensor)
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def _shown(x): return ' '.join(repr(getattr(x, 'tolist', lambda: x)()).split())  # a value, on one line
@@ -98,7 +98,8 @@ class OrdinalLoss(nn.Module):
         if not len(target) and self.reduction == 'mean':
             raise AgeclsError("a batch without images has no mean loss; reduction 'sum' or 'none' can take it")
         target = target.long()
-        if ((target < 0) | (target >= self.n_classes)).any():  # one look at the GPU, which would only abort
+        # on a GPU every batch would have to wait for the answer
+        if target.is_cpu and ((target < 0) | (target >= self.n_classes)).any():
             raise AgeclsError(f'target must be class indices from 0 to {self.n_classes - 1}; it goes from '
                               f'{target.min()} to {target.max()}')
         weight = torch.ones_like(target, dtype=logits.dtype)
@@ -118,13 +119,18 @@ class OrdinalLoss(nn.Module):
 
     def decodes(
         self,
-        probabilities,  # (n, K): what `activation` gives
+        x,  # (n, K): what `activation` gives; or (n, n_out): the network's outputs
     ) -> torch.Tensor:  # (n,): class indices
         "The answers, by the loss's `rule`"
-        x = _plain(probabilities)
-        if x.shape[-1] != self.n_classes:
-            raise AgeclsError(f'decodes takes the (n, {self.n_classes}) probabilities that activation gives, not '
-                              f'{tuple(x.shape)}')
+        x = _plain(x)
+        if x.ndim != 2 or x.shape[1] not in (self.n_classes, self.n_out):
+            raise AgeclsError(f'decodes takes probabilities (n, {self.n_classes})'
+                              + (f' or outputs (n, {self.n_out})' if self.n_out != self.n_classes else '')
+                              + f', not {tuple(x.shape)}')
+        if x.shape[1] != self.n_classes: x = self.activation(x)
+        elif self.n_out == self.n_classes and self.rule != 'mode':  # of K columns, probabilities are known by their sum
+            known = (x >= 0).all(-1, keepdim=True) & ((x.sum(-1, keepdim=True) - 1).abs() < 0.01)
+            x = torch.where(known, x, self.activation(x))
         if self.rule == 'median': return (x.cumsum(-1)[..., :-1] < 0.5).sum(-1)
         if self.rule == 'mean': return self._expectation(x).nan_to_num().round().long()
         if self.rule == 'mode': return x.argmax(-1)
