@@ -381,7 +381,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'agecls_fastai.losses.class_balanced_weights': ( 'losses.html#class_balanced_weights',
                                                                                        'agecls_fastai/losses.py'),
                                       'agecls_fastai.losses.get_loss': ('losses.html#get_loss', 'agecls_fastai/losses.py'),
-                                      'agecls_fastai.losses.group_ages': ('losses.html#group_ages', 'agecls_fastai/losses.py'),
+                                      'agecls_fastai.losses.group_middles': ('losses.html#group_middles', 'agecls_fastai/losses.py'),
                                       'agecls_fastai.losses.set_head': ('losses.html#set_head', 'agecls_fastai/losses.py')},
             'agecls_fastai.metrics': { 'agecls_fastai.metrics.EpochMetric': ('metrics.html#epochmetric', 'agecls_fastai/metrics.py'),
                                        'agecls_fastai.metrics.EpochMetric.__init__': ( 'metrics.html#epochmetric.__init__',

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'OrdinalLoss', 'CELoss', 'CORALHead', 'CORALLoss', 'CORNLoss', 'SORDLoss', 'EMDLoss', 'DLDLLoss',
-           'RegressionLoss', 'BinomialLoss', 'group_ages', 'get_loss', 'class_balanced_weights', 'set_head',
+           'RegressionLoss', 'BinomialLoss', 'group_middles', 'get_loss', 'class_balanced_weights', 'set_head',
            'ClassMetric']
 
 # %% ../nbs/06_losses.ipynb #6c29f6f5
@@ -344,12 +344,12 @@ class BinomialLoss(OrdinalLoss):
     def scores(self, logits):
         return (self.log_ways.to(logits) + logits * torch.arange(self.n_classes, device=logits.device)) / self.tau
 
-# %% ../nbs/06_losses.ipynb #3499f9b4
+# %% ../nbs/06_losses.ipynb #89067c9a
 LOSSES = {'cross_entropy': CELoss, 'coral': CORALLoss, 'corn': CORNLoss, 'sord': SORDLoss, 'emd': EMDLoss,
           'dldl': DLDLLoss, 'regression': RegressionLoss, 'binomial': BinomialLoss}
 
 
-def group_ages(
+def group_middles(
     labels: Sequence[str],  # such as '25-32' or '70'
 ) -> list[float]:  # years
     "The middle of every age group"
@@ -374,7 +374,7 @@ def get_loss(
         raise AgeclsError(f'the loss {name} has no {some(unknown)}; it has {some(known, 30)}')
     if kwargs.get('ages') is True:
         if isinstance(labels, int): raise AgeclsError('ages=True needs the labels, not only their number')
-        kwargs['ages'] = group_ages(labels)
+        kwargs['ages'] = group_middles(labels)
     elif kwargs.get('ages') is False: kwargs['ages'] = None
     return cls(labels if isinstance(labels, int) else len(labels), **kwargs)
 
