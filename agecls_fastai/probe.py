@@ -6,11 +6,14 @@
 __all__ = ['WD', 'WDS', 'add_probe_head', 'body_features', 'probe_probabilities', 'fit_probe', 'dataset_features', 'probe_fold',
            'set_head', 'fit_learner']
 
-# %% ../nbs/08c_probe.ipynb #0744e260
+# %% ../nbs/08c_probe.ipynb #62374728
 import hashlib
+import json
 import os
 import time
 import warnings
+from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +22,17 @@ import torch
 from fastai.learner import Learner
 from fastai.torch_core import to_device
 from fastai.vision.learner import num_features_model
+from filelock import FileLock
 from torch import nn
 from torch.nn import functional as F
 
-from .augment import looking
-from .folds import AgeclsError, DataWarning, first_line, split_items
+from .augment import ByteBatch, looking
+from .folds import AgeclsError, DataWarning, file_digest, first_line, split_items, write_atomic
 from .metrics import cumulative_score, one_off_accuracy
 from .pack import Pack
 from .recipes import VIEWS
 
-# %% ../nbs/08c_probe.ipynb #e2f504cc
+# %% ../nbs/08c_probe.ipynb #8e5b11d4
 def add_probe_head(
     learn: Learner,  # from `age_learner`
 ) -> Learner:  # the same, with another head
@@ -40,6 +44,16 @@ def add_probe_head(
     return learn
 
 
+def _seen(learn, dl, views):
+    "What the body makes of each batch (n, views, features) on the processor, and the batch's classes, if it has some"
+    body, pool = learn.model[0].eval(), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with looking(dl, views), dl.dataset.set_split_idx(1):
+        for x, *y in dl:
+            x = to_device(x, learn.dls.device).as_subclass(torch.Tensor)
+            with torch.inference_mode(): found = pool(body(x.contiguous(memory_format=torch.channels_last)))
+            yield found.float().cpu().view(-1, VIEWS[views], found.shape[-1]), [t.cpu() for t in y]
+
+
 def body_features(
     learn: Learner,  # whose model is a body and a head
     dl,  # a loader; as it is outside training
@@ -47,17 +61,13 @@ def body_features(
     progress=None,  # called with the numbers of images done and in all
 ) -> np.ndarray:  # (n, views, features) float32
     "What the body makes of the images"
-    body, parts, done = learn.model[0].eval(), [], 0
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with torch.inference_mode(), looking(dl, views), dl.dataset.set_split_idx(1):
-        for x, *_ in dl:
-            x = to_device(x, learn.dls.device).as_subclass(torch.Tensor)
-            parts.append(pool(body(x.contiguous(memory_format=torch.channels_last))).float().cpu())
-            done += len(x) // VIEWS[views]
-            if progress: progress(done, dl.n)
-    return torch.cat(parts).view(done, VIEWS[views], -1).numpy()
+    parts = []
+    for x, _ in _seen(learn, dl, views):
+        parts.append(x)
+        if progress: progress(sum(len(p) for p in parts), dl.n)
+    return torch.cat(parts).numpy()
 
-# %% ../nbs/08c_probe.ipynb #e359cdb4
+# %% ../nbs/08c_probe.ipynb #b848670a
 WD, WDS = 1e-2, (1., 1e-1, 1e-2, 1e-3, 1e-4)  # the decay where there is nothing to choose by, and what is chosen from
 
 
@@ -70,16 +80,19 @@ def probe_probabilities(
     return F.linear(torch.as_tensor(x), weight, bias).softmax(-1).mean(1)
 
 
-def _minimize(z, y, weight, bias, wd):
-    "Move weight and bias to where the loss is smallest"
-    opt = torch.optim.LBFGS([weight, bias], max_iter=500, history_size=20, tolerance_grad=1e-5, tolerance_change=1e-8,
+def _minimize(z, y, weight, bias, spread, wd):
+    "The weight and bias where the loss is smallest, from those on, on axes with this mean square"
+    step = (spread / 2 + wd).clamp_min(1e-6).rsqrt()                       # the loss curves by no more than that
+    w, bias = (weight / step).requires_grad_(), bias.clone().requires_grad_()
+    opt = torch.optim.LBFGS([w, bias], max_iter=500, history_size=20, tolerance_grad=1e-5, tolerance_change=1e-8,
                             line_search_fn='strong_wolfe')
     def loss():
         opt.zero_grad()
-        found = F.cross_entropy(F.linear(z, weight, bias), y) + wd / 2 * weight.square().sum()
+        found = F.cross_entropy(F.linear(z, w * step, bias), y) + wd / 2 * (w * step).square().sum()
         found.backward()
         return found
     opt.step(loss)
+    return (w * step).detach(), bias.detach()
 
 
 def _score(p, y):
@@ -101,13 +114,14 @@ def fit_probe(
     views, best, rows = x.flatten(0, 1), None, []
     mean, std = views.mean(0), views.std(0).clamp_min(1e-6)
     z, answers = (views - mean) / std, y.repeat_interleave(x.shape[1])
-    weight = torch.zeros(n_classes, z.shape[1], device=device, requires_grad=True)
-    bias = torch.zeros(n_classes, device=device, requires_grad=True)
+    if not z.isfinite().all(): raise AgeclsError('the body puts out NaN or infinity; its weights are damaged')
+    spread, axes = torch.linalg.eigh(z.T @ z / len(z))
+    z, weight, bias = z @ axes, z.new_zeros(n_classes, z.shape[1]), z.new_zeros(n_classes)
     for decay in [wd] if wd is not None else WDS if valid else [WD]:     # from strong to weak: each starts the next
         start = time.monotonic()
-        _minimize(z, answers, weight, bias, decay)
-        w = (weight / std).detach()                                      # on features as they are
-        head = w, (bias - w @ mean).detach()
+        weight, bias = _minimize(z, answers, weight, bias, spread, decay)
+        w = weight @ axes.T / std                                        # on features as they are
+        head = w, bias - w @ mean
         row = dict(epoch=len(rows), wd=decay, train_loss=_score(probe_probabilities(x, *head), y)[0])
         if valid:
             found = _score(probe_probabilities(valid[0], *head), valid[1])
@@ -116,7 +130,7 @@ def fit_probe(
         if best is None or row['valid_loss'] < best[0]: best = row.get('valid_loss'), head
     return *(t.cpu() for t in best[1]), pd.DataFrame(rows)
 
-# %% ../nbs/08c_probe.ipynb #b6bb2fdc
+# %% ../nbs/08c_probe.ipynb #0a857c72
 def _features_file(learn, dl, pack, views):
     "Where the features belong"
     digest = hashlib.sha256()
@@ -130,6 +144,42 @@ def _features_file(learn, dl, pack, views):
     return Path(pack.folder) / f'features_{digest.hexdigest()[:16]}.npy'
 
 
+def _read_features(file, shape):
+    "The features in a file; None, and a note where there is one, if they are not as they were written"
+    if not file.is_file(): return None
+    try:
+        if json.loads(file.with_suffix('.json').read_text('utf-8'))['sha256'] != file_digest(file):
+            raise ValueError('not what was written')
+        x = np.load(file, allow_pickle=False)
+        if x.shape == shape and x.dtype == np.float32: return x
+        why = 'another shape'
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as e: why = first_line(e)
+    warnings.warn(f'{file} is damaged ({why}); the features are computed again', DataWarning, stacklevel=3)
+
+
+def _write_features(file, shape, learn, items, views, progress):
+    "Batch by batch; goes on where an earlier attempt stopped"
+    part, header, dl = file.with_name(f'.{file.name}.part'), BytesIO(), learn.dls.test_dl(items)
+    np.lib.format.write_array_header_1_0(header, dict(descr='<f4', fortran_order=False, shape=shape))
+    head, row = header.tell(), 4 * shape[1] * shape[2]
+    there = max(0, (part.stat().st_size - head) // row) if part.is_file() else 0
+    there -= there % dl.bs if there < len(items) else 0                  # the same batches as without a stop
+    with open(part, 'r+b' if there else 'wb') as f:
+        if not there: f.write(header.getvalue())
+        f.truncate(head + there * row)
+        f.seek(0, os.SEEK_END)
+        for x, _ in _seen(learn, learn.dls.test_dl(items[there:]), views) if there < len(items) else []:
+            f.write(x.numpy().tobytes())
+            f.flush()
+            there += len(x)
+            if progress: progress(there, len(items))
+        os.fsync(f.fileno())
+    write_atomic(file.with_suffix('.json'), json.dumps(dict(
+        what='features of a frozen body, for a linear probe; may be removed', images=shape[0], views=views,
+        features=shape[2], sha256=file_digest(part))))
+    os.replace(part, file)
+
+
 def dataset_features(
     learn: Learner,  # whose body is meant
     items: pd.DataFrame,  # the items table
@@ -139,21 +189,21 @@ def dataset_features(
 ) -> np.ndarray:  # (n, views, features) float32, in the order of the table
     "The features of all images; out of the pack's folder, where they are there"
     dl = learn.dls.test_dl(items)
+    writable = pack is not None and os.access(pack.folder, os.W_OK)
     if pack is None: return body_features(learn, dl, views, progress)
     file = _features_file(learn, dl, pack, views)
-    if file.is_file():
-        try:
-            x = np.load(file, allow_pickle=False)
-            if x.shape[:2] == (len(items), VIEWS[views]) and x.dtype == np.float32: return x
-            why = 'another shape'
-        except (OSError, ValueError, EOFError) as e: why = first_line(e)
-        warnings.warn(f'{file} is damaged ({why}); the features are computed again', DataWarning, stacklevel=2)
-    x, part = body_features(learn, dl, views, progress), file.with_name(f'.{file.name}.{os.getpid()}.part')
+    shape, lock = (len(items), VIEWS[views], num_features_model(learn.model[0])), file.with_name(f'.{file.name}.lock')
     try:
-        with open(part, 'wb') as f: np.save(f, x)
-        os.replace(part, file)
-    finally: part.unlink(missing_ok=True)
-    return x
+        with FileLock(lock) if writable else nullcontext():              # somebody else may be computing the same
+            x = _read_features(file, shape)
+            if x is None and writable:
+                _write_features(file, shape, learn, items, views, progress)
+                x = np.load(file, allow_pickle=False)
+            if writable: lock.unlink(missing_ok=True)
+    except OSError as e:
+        raise AgeclsError(f'the features cannot be kept in {pack.folder}: {e.strerror or first_line(e)}; make room and '
+                          'start again, it goes on from there') from None
+    return body_features(learn, dl, views, progress) if x is None else x
 
 
 def probe_fold(
@@ -185,17 +235,16 @@ def set_head(
 
 def fit_learner(
     learn: Learner,  # from `add_probe_head`, with any `DataLoaders`
-    views: str = 'center',  # of each training image
+    views: str = 'center',  # of each training image; one where the loaders are not of this library
     wd: float | None = None,  # the weights' decay; chosen by the validation loader, or `WD`, if None
 ) -> pd.DataFrame:  # a row for each decay tried
     "Fit the head of a `Learner` to its training loader"
     parts = []
     for dl in learn.dls.loaders[:2]:
-        dl = dl.new(shuffle=False, drop_last=False)
         if not len(dl.dataset): continue
-        y = torch.cat([b[1].cpu() for b in dl])
-        parts.append((body_features(learn, dl, views), y))
-    weight, bias, history = fit_probe(*parts[0], len(learn.dls.vocab), parts[1] if len(parts) > 1 else None, wd,
-                                      learn.dls.device)
+        dl, ours = dl.new(shuffle=False, drop_last=False), any(isinstance(t, ByteBatch) for t in dl.after_batch.fs)
+        xs, ys = zip(*_seen(learn, dl, views if ours else 'center'))
+        parts.append((torch.cat(xs).numpy(), torch.cat([y for y, in ys]).as_subclass(torch.Tensor).numpy()))
+    weight, bias, history = fit_probe(*parts[0], len(learn.dls.vocab), parts[1] if len(parts) > 1 else None, wd)
     set_head(learn, (weight, bias))
     return history

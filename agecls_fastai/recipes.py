@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 
 from .folds import AgeclsError, some
 
-# %% ../nbs/08_recipes.ipynb #2877bc57
+# %% ../nbs/08_recipes.ipynb #ca21efc0
 SCHEDULES = ('fine_tune', 'one_cycle', 'step', 'probe')
 OPTIMIZERS = ('adam', 'sgd')
 VIEWS = {'center': 1, 'flip': 2, 'ten': 10}  # how many of each image
@@ -29,8 +29,8 @@ class Recipe:
     augment: str = 'affine'  # 'affine', 'crop', 'crop_light' or 'none': see `ByteBatch`
     normalize: str = 'imagenet'  # 'imagenet' (for timm: what the network was trained with) or 'train_mean'
     bs: int = 64  # images in a batch
-    schedule: str = 'fine_tune'  # 'fine_tune', 'one_cycle' or 'step'
-    epochs: int | None = 8  # epochs; None where `iters` counts
+    schedule: str = 'fine_tune'  # 'fine_tune', 'one_cycle', 'step' or 'probe'
+    epochs: int | None = 8  # epochs; None where `iters` counts, and for a probe
     iters: int | None = None  # batches, rounded up to whole epochs, instead of `epochs`
     freeze_epochs: int = 1  # 'fine_tune': epochs before `epochs`, with the body frozen
     frozen: bool = False  # 'one_cycle', 'probe': the body stays frozen
@@ -59,7 +59,11 @@ class Recipe:
             if field == 'size' or self.resize is not None: number(field, 16)
         number('bs', 2)  # batch-norm has nothing to norm in a batch of one
         number('freeze_epochs', 1 if self.schedule == 'fine_tune' else 0)
-        if self.iters is None: number('epochs', 1)
+        if self.schedule == 'probe':
+            for field in ('epochs', 'iters'):
+                check(getattr(self, field) is None, field, 'None for a probe: it has no epochs')
+            check(self.normalize != 'train_mean', 'normalize', "'imagenet' for a probe: one for all folds")
+        elif self.iters is None: number('epochs', 1)
         else:
             number('iters', 1)
             check(self.epochs is None, 'epochs', 'None where iters is given')
@@ -136,6 +140,7 @@ class Recipe:
 
     def n_epochs(self, dls) -> int:
         "Epochs in all"
+        if self.schedule == 'probe': return 0
         if self.iters is not None: return max(1, math.ceil(self.iters / max(1, len(dls.train))))
         return self.epochs + (self.freeze_epochs if self.schedule == 'fine_tune' else 0)
 
@@ -165,7 +170,7 @@ class Recipe:
             learn.fit_one_cycle(epochs, lr if len(lr) > 1 else self.base_lr, cbs=cbs)
         return learn
 
-# %% ../nbs/08_recipes.ipynb #dcdf1636
+# %% ../nbs/08_recipes.ipynb #4d059cca
 RECIPES = {recipe.name: recipe for recipe in [
     Recipe('levi_hassner', arch='levi_hassner', pretrained=False, size=227, resize=256, augment='crop',
            normalize='train_mean', bs=50, schedule='step', epochs=None, iters=50_000, base_lr=1e-3, wd=5e-4, opt='sgd',
@@ -175,7 +180,7 @@ RECIPES = {recipe.name: recipe for recipe in [
            about='the 2015 network by one-cycle with Adam: far fewer epochs'),
     Recipe('frozen_resnet34', size=256, resize=256, augment='none', schedule='one_cycle', epochs=8, frozen=True,
            base_lr=5e-2, about='a head on a frozen ImageNet body, by one-cycle at a high rate: the first experiment'),
-    Recipe('linear_probe_resnet34', augment='none', schedule='probe', epochs=1, frozen=True, train_bn=False,
+    Recipe('linear_probe_resnet34', augment='none', schedule='probe', epochs=None, frozen=True, train_bn=False,
            views='flip', about='a linear head on the features of an ImageNet body, computed once for all folds'),
     Recipe('finetune_resnet34', about='all layers of an ImageNet ResNet-34, at discriminative rates: the default'),
 ]}

@@ -1,0 +1,111 @@
+"The linear probe from the command line: five folds from one pass over the pictures"
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import agecls
+from torchvision.models import resnet34
+
+from agecls_fastai.adience import read_adience
+from agecls_fastai.predict import find_bundles, predict_items
+from agecls_fastai.results import load_run
+
+
+def predictions(run): return {p.parent.name: p.read_bytes() for p in sorted(run.glob('fold_*/predictions.csv'))}
+
+
+def kept(pack): return sorted(p.suffix for p in pack.glob('*features_*'))
+
+
+@pytest.fixture(scope='module')
+def probed(drawn, tmp_path_factory):
+    "The command but for its run folder, the pack, and a run that nobody disturbed"
+    tmp = tmp_path_factory.mktemp('probed')
+    torch.manual_seed(0)
+    torch.save(resnet34().state_dict(), tmp / 'weights.pth')
+    agecls('pack', drawn, '--out', tmp / 'pack', '--size', 40, check=0)
+    command = ['cv', drawn, '--recipe', 'linear_probe_resnet34', '--size', 35, '--pack', tmp / 'pack', '--weights',
+               tmp / 'weights.pth']
+    first = agecls(*command, '--out', tmp / 'run', '--keep-models', check=0)
+    assert 'images seen' in first.stderr
+    return command, tmp / 'pack', tmp / 'run'
+
+
+def test_one_pass(probed, tmp_path):
+    "Another run has the features already, and the same predictions"
+    command, pack, run = probed
+    assert kept(pack) == ['.json', '.npy']
+    second = agecls(*command, '--out', tmp_path / 'run', check=0)
+    assert 'images seen' not in second.stderr and predictions(tmp_path / 'run') == predictions(run)
+    third = agecls(*command, '--out', tmp_path / 'run', check=0)
+    assert third.stderr.count('was done before') == 5
+
+
+def test_models(probed, drawn, tmp_path):
+    "What was predicted from features is what the kept networks say; they are scored on other data"
+    _, _, folder = probed
+    run, items = load_run(folder), read_adience(drawn)
+    test = items[items['fold'] == 2]
+    from_files = predict_items(find_bundles(folder / 'fold_2'), test, drawn, num_workers=0)
+    found = run.probabilities()[(run.predictions['fold'] == 2).to_numpy()]
+    others = run.probabilities()[(run.predictions['fold'] == 3).to_numpy()]
+    n = min(len(found), len(others))
+    # a pack is decoded a little otherwise; how far other pictures are tells what is little
+    assert np.abs(from_files - found).mean() < 0.2 * np.abs(found[:n] - others[:n]).mean()
+    agecls('synth', tmp_path / 'other', '--subjects', 20, '--size', 40, '--seed', 5, check=0)
+    assert 'linear_probe_resnet34' in agecls('evaluate', folder, tmp_path / 'other', check=0).stdout
+
+
+def test_killed(probed, tmp_path):
+    "Killed while the features are computed, the run goes on and ends with the same predictions"
+    command, pack, run = probed
+    for file in pack.glob('features_*'): file.unlink()
+    argv = [sys.executable, '-m', 'agecls_fastai', *map(str, command), '--out', str(tmp_path / 'run')]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 300
+    while not list(pack.glob('.features_*.part')) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(pack.glob('features_*.npy')), 'the run was too quick to be killed'
+    agecls(*command, '--out', tmp_path / 'run', check=0)
+    assert predictions(tmp_path / 'run') == predictions(run)
+    assert kept(pack) == ['.json', '.npy']
+
+
+def test_two_at_once(probed, tmp_path):
+    "Two runs on one pack: one computes the features, the other waits for them"
+    command, pack, run = probed
+    for file in pack.glob('features_*'): file.unlink()
+    argv = [sys.executable, '-m', 'agecls_fastai', *map(str, command), '--out']
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    both = [subprocess.Popen([*argv, str(tmp_path / name)], **quiet) for name in 'ab']
+    told = [process.communicate(timeout=600)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert sum('images seen' in text for text in told) == 1
+    assert predictions(tmp_path / 'a') == predictions(tmp_path / 'b') == predictions(run)
+
+
+def test_mistakes(probed, tmp_path):
+    command, *_ = probed
+    without = command[:-2]
+    for argv, why in [([*command, '--epochs', 3], 'epochs must be None for a probe'),
+                      ([*without, '--no-pretrained'], 'pretrained must be True where the body is frozen')]:
+        done = agecls(*argv, '--out', tmp_path / 'run', check=2)
+        assert len(done.stderr.splitlines()) == 1 and why in done.stderr, done
+    assert not (tmp_path / 'run').exists()
+
+
+def test_damaged_weights(probed, drawn, tmp_path):
+    "A body that puts out NaN is no result"
+    command, *_ = probed
+    state = torch.load(command[-1], weights_only=True)
+    state['layer4.2.conv2.weight'][0, 0, 0, 0] = torch.nan
+    torch.save(state, tmp_path / 'nan.pth')
+    done = agecls(*command[:-1], tmp_path / 'nan.pth', '--out', tmp_path / 'run', check=2)
+    assert 'puts out NaN' in done.stderr.splitlines()[-1], done
+    assert not (tmp_path / 'run').exists()
