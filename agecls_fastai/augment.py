@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['AUGMENTS', 'AHEAD', 'ByteBatch', 'Normalized', 'batch_transforms', 'looking', 'view_preds']
 
-# %% ../nbs/02b_augment.ipynb #e3402913
-import sys
+# %% ../nbs/02b_augment.ipynb #d3aeb41d
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Lock
+from weakref import ref
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from fasttransform import DisplayedTransform
 from .folds import AgeclsError, some
 from .recipes import VIEWS
 
-# %% ../nbs/02b_augment.ipynb #481770cc
+# %% ../nbs/02b_augment.ipynb #3fa04d01
 AUGMENTS = ('affine', 'crop', 'crop_light', 'none')
 AHEAD = 16_384  # images whose random numbers are drawn at once
 
@@ -85,7 +85,7 @@ class ByteBatch(DisplayedTransform):
         if self.training and self.augment != 'none': matrices, tables = self._take(len(x), x.shape[-1], x.device)
         else:
             matrices = self._look(x.shape[-1], 'center' if self.training else self.views).repeat(len(x), 1, 1)
-            tables = self._table.to(x.device)[None]
+            tables = self._table.to(x.device).expand(len(matrices), -1, -1)
         fetch = _fetch_on_processor if x.device.type == 'cpu' else _fetch
         return TensorImage(fetch(x, matrices, tables, self.size))
 
@@ -110,7 +110,7 @@ class ByteBatch(DisplayedTransform):
         return taken
 
     def _draw(self, n, side, device):
-        "Matrices (n, 3, 3), and tables (n, 256, 3), or (1, 256, 3) without light"
+        "Matrices (n, 3, 3) and tables (n, 256, 3)"
         unit = torch.empty(n, 1, 1, 1)                                   # fastai's transforms ask for its length
         if self.augment == 'affine':
             self._affine.before_call(unit, 0)
@@ -122,28 +122,31 @@ class ByteBatch(DisplayedTransform):
         else:
             top, left = (torch.randint(side - self.size + 1, (n,)) for _ in range(2))
             matrices = _move(left, top, torch.rand(n) < 0.5, self.size)
-        if self.augment == 'crop': return matrices, self._table.to(device)[None].expand(n, -1, -1)
+        if self.augment == 'crop': return matrices, self._table.to(device).expand(n, -1, -1)
         self._light.before_call(unit, 0)
         levels = self._light.encodes(TensorImage(self._levels.repeat(n, 1, 1, 1))).as_subclass(torch.Tensor)
         levels = levels.view(n, 256, 1).to(device)
         return matrices, (levels - self._mean.to(device)) / self._std.to(device)
 
-# %% ../nbs/02b_augment.ipynb #2d0b937a
-_kept, _lock = [], Lock()  # results, as arrays that the tensors given out refer to
+# %% ../nbs/02b_augment.ipynb #737ee600
+_kept, _lock = [], Lock()  # pairs: memory for results, and a weak reference to the array that was last made of it
 
 
 def _array(shape):
     "An array to write to: one that nobody else holds, or a new one"
     with _lock:
-        for kept in _kept:
-            if kept.shape == shape and sys.getrefcount(kept) <= 3: return kept   # the list, `kept`, the argument
-        _kept[:] = [*_kept[-3:], np.empty(shape, np.float32)]
-        return _kept[-1]
+        free = next((pair for pair in _kept if pair[0].shape == shape and pair[1]() is None), None)
+        if free is None:
+            free = [np.empty(shape, np.float32), None]
+            _kept[:] = [*_kept[-3:], free]
+        given = free[0].view()                                           # lives as long as any tensor made of it
+        free[1] = ref(given)
+        return given
 
 
 def _fetch_on_processor(x, matrices, tables, size):
     views = len(matrices) // len(x)
-    pixels, tables = x.permute(0, 2, 3, 1).contiguous().numpy(), tables.contiguous().numpy()
+    pixels, tables = x.permute(0, 2, 3, 1).contiguous().numpy(), tables.numpy()
     out = _array((len(matrices), size, size, 3))
     corners = matrices @ torch.tensor([[0., size - 1], [0, size - 1], [1, 1]], dtype=torch.float64)
     moves = ((matrices[:, 0, 0].abs() == 1) & (matrices[:, 0, 1] == 0) & (matrices[:, 1, 0] == 0)
@@ -158,7 +161,7 @@ def _fetch_on_processor(x, matrices, tables, size):
             image = cv2.flip(image, 1) if mirror[i] else image
         else: image = cv2.warpPerspective(image, matrices[i], (size, size), flags=backwards,
                                           borderMode=cv2.BORDER_REFLECT_101)
-        cv2.LUT(image, tables[i if len(tables) > 1 else 0][None], out[i])
+        cv2.LUT(image, tables[i][None], out[i])
     threads = min(torch.get_num_threads(), len(out))
     def some_of_them(k):
         for i in range(k, len(out), threads): one(i)
@@ -176,7 +179,7 @@ def _fetch(x, matrices, tables, size):
     at = (at[..., :2] / at[..., 2:] * (2 / (side - 1)) - 1).view(n, size, size, 2)
     x = x.float().repeat_interleave(views, 0) if views > 1 else x.float()
     found = F.grid_sample(x, at, 'bilinear', 'reflection', align_corners=True).round_().clamp_(0, 255).long().flatten(2)
-    out = tables.transpose(1, 2).expand(n, -1, -1).gather(2, found).view(n, 3, size, size)
+    out = tables.transpose(1, 2).gather(2, found).view(n, 3, size, size)
     return out.contiguous(memory_format=torch.channels_last)
 
 

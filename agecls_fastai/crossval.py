@@ -160,13 +160,13 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #a56cf09a
+# %% ../nbs/09_crossval.ipynb #73464395
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
 
-def run_environment(device):
-    "What the run was made with"
+def run_environment(device, trains=True):
+    "What the run was made with; predictions alone are float32's"
     try:
         here = Path(__file__).parent
         describe = ['git', 'describe', '--always', '--dirty', '--exclude', '*']
@@ -174,7 +174,7 @@ def run_environment(device):
                   if (here.parent / '.git').exists() else '')
     except (OSError, subprocess.SubprocessError, NameError): commit = ''
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor() or platform.machine()
-    number = precision(device)
+    number = precision(device) if trains else 'float32'
     number = number if number == 'float32' else f'mixed ({number})'
     packages = ('agecls_fastai', 'fastai', 'torch', 'torchvision', 'numpy', 'pandas', 'pillow')
     versions = {p: version(p) for p in packages} | dict(python=platform.python_version())
@@ -270,8 +270,8 @@ def cross_validate(
         pack.check(items, path)
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
-    environment = run_environment(device) | dict(compiled=compile)
-    if recipe.schedule == 'probe': environment['precision'] = 'float32'      # nothing but a linear layer is trained
+    # a probe's network only predicts
+    environment = run_environment(device, recipe.schedule != 'probe') | dict(compiled=compile)
     new = _open_run(out, dict(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
         images_digest=images_digest(items, path),

@@ -27,7 +27,7 @@ from .folds import AgeclsError, check_items, hash_order, split_items, valid_subj
 from .loader import AgeDL, PackedDL, PackedImage
 from .pack import Pack, open_pack
 
-# %% ../nbs/03_data.ipynb #8d0cc550
+# %% ../nbs/03_data.ipynb #b0b8b800
 class CenterResize(Resize):
     "`Resize` that crops the middle in training as well"
     def before_call(self, b, split_idx): super().before_call(b, 1)
@@ -57,7 +57,6 @@ def age_block(
     resize: int | None = None,  # pixels that an image is brought to before; 8/7 of `size` if None (256 for 224)
     augment: str = 'affine',  # how to vary in training: 'affine', 'crop', 'crop_light' or 'none'; see `ByteBatch`
     stats=None,  # means and standard deviations of the three channels, from 0 to 1, to normalise by
-    views: str = 'center',  # outside training: 'center', 'flip' or 'ten' of each image
     splitter: Callable = part_splitter,  # from an items table to two lists of positions
     pack: Pack | None = None,  # takes images that are in it out of it; give it to `dataloaders` as well
 ) -> DataBlock:
@@ -73,9 +72,9 @@ def age_block(
         blocks=(TransformBlock(type_tfms=open_image if pack is None else PackedImage(pack, path, open_image)),
                 CategoryBlock(vocab=list(labels), sort=False)),
         get_x=ColReader('file', pref=f'{path}{os.sep}'), get_y=ColReader('label'), splitter=splitter,
-        item_tfms=CenterResize(resize), batch_tfms=batch_transforms(size, augment, stats, views))
+        item_tfms=CenterResize(resize), batch_tfms=batch_transforms(size, augment, stats))
 
-# %% ../nbs/03_data.ipynb #73055a26
+# %% ../nbs/03_data.ipynb #697316a4
 NORMALIZE = ('imagenet', 'train_mean', None)
 
 
@@ -114,7 +113,6 @@ def age_dls(
     num_workers: int | None = None,  # loader processes; if None, one a core (at most 16) for a GPU and none without
     device=None,  # fastai's default device if None
     pack=None,  # a `Pack` of the images, or its folder: whole batches are taken out of it
-    views: str = 'center',  # of each image outside training: 'center', 'flip' (and mirrored) or 'ten' (five crops, too)
 ) -> DataLoaders:  # train, valid and test
     "fastai `DataLoaders` whose `test` is the test fold, and whose train and valid come from the other folds"
     items = check_items(items)
@@ -134,7 +132,7 @@ def age_dls(
         opener = open_image if pack is None else PackedImage(pack, path, open_image)
         mean = train_mean(items[part == 'train'], path, resize or round(size * 8 / 7), open_image=opener)
         stats = mean, [1 / 255] * 3
-    block = age_block(items, path, size, resize, augment, stats, views, pack=pack)
+    block = age_block(items, path, size, resize, augment, stats, pack=pack)
     training = items.assign(part=part)[part != 'test']
     dls = block.dataloaders(training, path=path, bs=min(bs, int((part == 'train').sum())), val_bs=bs,
                             num_workers=num_workers, device=device, **({} if pack is None else dict(pack=pack)))

@@ -54,7 +54,7 @@ def predict_items(
         mean += probabilities.numpy() / len(bundles)
     return mean
 
-# %% ../nbs/12_predict.ipynb #5eccf64e
+# %% ../nbs/12_predict.ipynb #77659308
 def evaluate(
     model,  # a run folder or a `Run` with models, or the folder of one bundle, or what `find_bundles` gives
     items: pd.DataFrame,  # the items table of other data, with the same classes
@@ -88,7 +88,7 @@ def evaluate(
         model_sha256=[file_digest(b.path / 'model.safetensors') for b in bundles],
         n_images=len(items), n_subjects=items['subject'].nunique(),
         composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped,
-        **run_environment(device) | dict(precision='float32'))
+        **run_environment(device, trains=False))
     def predict(): return prediction_table(items, predict_items(bundles, items, path, num_workers=num_workers,
                                                                 device=device))
     return write_evaluation(out, info, predict)

@@ -130,7 +130,7 @@ def fit_probe(
         if best is None or row['valid_loss'] < best[0]: best = row.get('valid_loss'), head
     return *(t.cpu() for t in best[1]), pd.DataFrame(rows)
 
-# %% ../nbs/08c_probe.ipynb #0a857c72
+# %% ../nbs/08c_probe.ipynb #a1e8e104
 def _features_file(learn, dl, pack, views):
     "Where the features belong"
     digest = hashlib.sha256()
@@ -157,13 +157,13 @@ def _read_features(file, shape):
     warnings.warn(f'{file} is damaged ({why}); the features are computed again', DataWarning, stacklevel=3)
 
 
-def _write_features(file, shape, learn, items, views, progress):
+def _write_features(file, shape, learn, items, bs, views, progress):
     "Batch by batch; goes on where an earlier attempt stopped"
-    part, header, dl = file.with_name(f'.{file.name}.part'), BytesIO(), learn.dls.test_dl(items)
+    part, header = file.with_name(f'.{file.name}.part'), BytesIO()
     np.lib.format.write_array_header_1_0(header, dict(descr='<f4', fortran_order=False, shape=shape))
     head, row = header.tell(), 4 * shape[1] * shape[2]
     there = max(0, (part.stat().st_size - head) // row) if part.is_file() else 0
-    there -= there % dl.bs if there < len(items) else 0                  # the same batches as without a stop
+    there -= there % bs if there < len(items) else 0                  # the same batches as without a stop
     with open(part, 'r+b' if there else 'wb') as f:
         if not there: f.write(header.getvalue())
         f.truncate(head + there * row)
@@ -189,15 +189,14 @@ def dataset_features(
 ) -> np.ndarray:  # (n, views, features) float32, in the order of the table
     "The features of all images; out of the pack's folder, where they are there"
     dl = learn.dls.test_dl(items)
-    writable = pack is not None and os.access(pack.folder, os.W_OK)
     if pack is None: return body_features(learn, dl, views, progress)
-    file = _features_file(learn, dl, pack, views)
+    file, writable = _features_file(learn, dl, pack, views), os.access(pack.folder, os.W_OK)
     shape, lock = (len(items), VIEWS[views], num_features_model(learn.model[0])), file.with_name(f'.{file.name}.lock')
     try:
         with FileLock(lock) if writable else nullcontext():              # somebody else may be computing the same
             x = _read_features(file, shape)
             if x is None and writable:
-                _write_features(file, shape, learn, items, views, progress)
+                _write_features(file, shape, learn, items, dl.bs, views, progress)
                 x = np.load(file, allow_pickle=False)
             if writable: lock.unlink(missing_ok=True)
     except OSError as e:
