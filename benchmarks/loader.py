@@ -15,12 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.data.block import CategoryBlock, DataBlock
-from fastai.data.transforms import ColReader, IndexSplitter, Normalize
 from fastai.vision.augment import Brightness, Contrast, Flip, RandomCrop, Resize, aug_transforms
 from fastai.vision.core import PILImage, imagenet_stats
-from fastai.vision.data import ImageBlock
-from measure import machine, per_second, take_turns, write
+from measure import machine, per_second, plain_fastai, take_turns, write
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -42,12 +39,8 @@ class Plain(torch.utils.data.Dataset):
 
 def contenders(items, path, pack, bs):
     "name → a loader of batches, normalised, 224 pixels"
-    labels = list(items['label'].cat.categories)
     def fastai(item_tfms, batch_tfms):
-        block = DataBlock((ImageBlock, CategoryBlock(vocab=labels, sort=False)), splitter=IndexSplitter([]),
-                          get_x=ColReader('file', pref=f'{path}/'), get_y=ColReader('label'), item_tfms=item_tfms,
-                          batch_tfms=[*batch_tfms, Normalize.from_stats(*imagenet_stats)])
-        return block.dataloaders(items, bs=bs, num_workers=CORES, drop_last=False).train
+        return plain_fastai(items, path, item_tfms, batch_tfms, bs=bs, drop_last=False).train
     # the smallest fold is left out: almost all pictures are in training
     small, what = items['fold'].value_counts().idxmin(), dict(size=224, resize=256, bs=bs, protocol='fixed', pack=pack)
     def ours(augment): return age_dls(items, path, small, augment=augment, **what).train

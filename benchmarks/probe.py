@@ -9,7 +9,6 @@ on other drawn faces for a few epochs. The probe's time is all of `cross_validat
 packing.
 """
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -20,19 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastai.callback import fp16, schedule  # noqa: F401
-from fastai.data.block import CategoryBlock, DataBlock
-from fastai.data.transforms import ColReader, IndexSplitter, Normalize
 from fastai.vision.augment import Resize
-from fastai.vision.core import imagenet_stats
-from fastai.vision.data import ImageBlock
-from fastai.vision.learner import vision_learner
-from measure import machine, seconds, take_turns, write
+from measure import machine, plain_fastai, seconds, take_turns, write
 from torchvision.models import resnet34
 
 from agecls_fastai.adience import read_adience
 from agecls_fastai.crossval import cross_validate
 from agecls_fastai.metrics import cumulative_score, one_off_accuracy
-from agecls_fastai.models import _load_body
+from agecls_fastai.models import age_learner
 from agecls_fastai.pack import build_pack
 from agecls_fastai.recipes import RECIPES
 from agecls_fastai.synthetic import draw_adience
@@ -65,24 +59,18 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
         other = draw_adience(tmp / 'other', n_subjects=max(10, 2 * args.subjects), size=64, seed=99)
-        state = pretrain(other, 64, max(1, args.epochs // 2))
-        torch.save(state, tmp / 'weights.pth')
+        torch.save(pretrain(other, 64, max(1, args.epochs // 2)), tmp / 'weights.pth')
         path = draw_adience(tmp / 'faces', n_subjects=args.subjects, size=args.size)
-        items = read_adience(path)
-        labels, scores = list(items['label'].cat.categories), {}
+        items, scores = read_adience(path), {}
         pack = build_pack(items, path, tmp / 'pack', args.size)
         recipe = replace(RECIPES['linear_probe_resnet34'], size=round(args.size * 7 / 8), resize=args.size)
 
         def frozen():
             found = []
             for k in sorted(items['fold'].unique()):
-                block = DataBlock((ImageBlock, CategoryBlock(vocab=labels, sort=False)), splitter=IndexSplitter([]),
-                                  get_x=ColReader('file', pref=f'{path}/'), get_y=ColReader('label'),
-                                  item_tfms=Resize(args.size), batch_tfms=Normalize.from_stats(*imagenet_stats))
-                dls = block.dataloaders(items[items['fold'] != k], bs=64, num_workers=os.cpu_count())
-                learn = vision_learner(dls, resnet34, pretrained=False)
-                _load_body(learn, state, resnet34, 'weights')
-                learn.freeze()
+                dls = plain_fastai(items[items['fold'] != k], path, Resize(args.size), bs=64)
+                # a vision_learner, frozen, with the weights of a file; fastai takes none but ImageNet's
+                learn = age_learner(dls, 'resnet34', weights=tmp / 'weights.pth', metrics=[])
                 if gpu: learn.to_fp16()
                 with learn.no_bar(), learn.no_logging():
                     learn.fit_one_cycle(args.epochs, 5e-2)

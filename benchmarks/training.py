@@ -7,7 +7,6 @@ is one. Contenders: fastai as one writes it, decoding each picture in each epoch
 with one; and, as the limit, the recipe's learner on one batch that is in memory already.
 """
 import argparse
-import os
 import tempfile
 import warnings
 from dataclasses import replace
@@ -15,13 +14,9 @@ from pathlib import Path
 
 import torch
 from fastai.callback import fp16, schedule  # noqa: F401
-from fastai.data.block import CategoryBlock, DataBlock
-from fastai.data.transforms import ColReader, IndexSplitter, Normalize
 from fastai.vision.augment import Resize, aug_transforms
-from fastai.vision.core import imagenet_stats
-from fastai.vision.data import ImageBlock
 from fastai.vision.learner import vision_learner
-from measure import machine, per_second, take_turns, write
+from measure import machine, per_second, plain_fastai, take_turns, write
 from torchvision.models import resnet34
 
 from agecls_fastai.adience import read_adience
@@ -65,11 +60,8 @@ def main():
             return learn
 
         def plain():
-            block = DataBlock((ImageBlock, CategoryBlock(vocab=list(items['label'].cat.categories), sort=False)),
-                              splitter=IndexSplitter([]), get_x=ColReader('file', pref=f'{path}/'),
-                              get_y=ColReader('label'), item_tfms=Resize(resize),
-                              batch_tfms=[*aug_transforms(size=args.sees), Normalize.from_stats(*imagenet_stats)])
-            dls = block.dataloaders(items[items['fold'] != 0], bs=args.bs, num_workers=os.cpu_count())
+            dls = plain_fastai(items[items['fold'] != 0], path, Resize(resize), aug_transforms(size=args.sees),
+                               bs=args.bs)
             learn = vision_learner(dls, resnet34, pretrained=False)
             return learn.to_fp16() if gpu else learn
         learners = {'plain fastai' + (', to_fp16' if gpu else ''): plain(), 'a recipe, without a pack': learner(),

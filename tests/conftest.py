@@ -35,6 +35,11 @@ def agecls(*argv, check=None, **kwargs):
     return done
 
 
+def predictions(run):
+    "The predictions in a run folder, byte for byte"
+    return {p.parent.name: p.read_bytes() for p in sorted(run.glob('fold_*/predictions.csv'))}
+
+
 @pytest.fixture(scope='session')
 def drawn(tmp_path_factory):
     "A small drawn data set"

@@ -10,16 +10,13 @@ import time
 import pandas as pd
 import pytest
 import torch
-from conftest import agecls
+from conftest import agecls, predictions
 from torchvision.models import ResNet18_Weights, resnet18
 
 from agecls_fastai.adience import read_adience
 
 CV = ['--size', 40, '--epochs', 1, '--bs', 16]
 KILLED = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--epochs', 2, '--bs', 16]
-
-
-def predictions(run): return {p.parent.name: p.read_bytes() for p in sorted(run.glob('fold_*/predictions.csv'))}
 
 
 @pytest.fixture(scope='module')

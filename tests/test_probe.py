@@ -7,15 +7,12 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import agecls
+from conftest import agecls, predictions
 from torchvision.models import resnet34
 
 from agecls_fastai.adience import read_adience
 from agecls_fastai.predict import find_bundles, predict_items
 from agecls_fastai.results import load_run
-
-
-def predictions(run): return {p.parent.name: p.read_bytes() for p in sorted(run.glob('fold_*/predictions.csv'))}
 
 
 def kept(pack): return sorted(p.suffix for p in pack.glob('*features_*'))
