@@ -23,7 +23,7 @@ from fasttransform import DisplayedTransform
 from .folds import AgeclsError, some
 from .recipes import VIEWS
 
-# %% ../nbs/02b_augment.ipynb #3fa04d01
+# %% ../nbs/02b_augment.ipynb #71c8b3e2
 AUGMENTS = ('affine', 'crop', 'crop_light', 'none')
 AHEAD = 16_384  # images whose random numbers are drawn at once
 
@@ -118,7 +118,7 @@ class ByteBatch(DisplayedTransform):
             rows = find_coeffs(warp.orig_pts, warp.targ_pts)[..., 0].double()
             warp = torch.cat([rows, torch.ones(n, 1)], 1).view(n, 3, 3)
             turn = torch.cat([self._affine.mat.double(), torch.tensor([[[0., 0, 1]]]).repeat(n, 1, 1)], 1)
-            matrices = _to_pixels(side) @ warp @ turn @ torch.linalg.inv(_to_pixels(self.size))
+            matrices = _to_pixels(side) @ (warp @ turn) @ torch.linalg.inv(_to_pixels(self.size))
         else:
             top, left = (torch.randint(side - self.size + 1, (n,)) for _ in range(2))
             matrices = _move(left, top, torch.rand(n) < 0.5, self.size)
@@ -128,7 +128,7 @@ class ByteBatch(DisplayedTransform):
         levels = levels.view(n, 256, 1).to(device)
         return matrices, (levels - self._mean.to(device)) / self._std.to(device)
 
-# %% ../nbs/02b_augment.ipynb #737ee600
+# %% ../nbs/02b_augment.ipynb #91903a2d
 _kept, _lock = [], Lock()  # pairs: memory for results, and a weak reference to the array that was last made of it
 
 
@@ -146,21 +146,27 @@ def _array(shape):
 
 def _fetch_on_processor(x, matrices, tables, size):
     views = len(matrices) // len(x)
-    pixels, tables = x.permute(0, 2, 3, 1).contiguous().numpy(), tables.numpy()
-    out = _array((len(matrices), size, size, 3))
-    corners = matrices @ torch.tensor([[0., size - 1], [0, size - 1], [1, 1]], dtype=torch.float64)
-    moves = ((matrices[:, 0, 0].abs() == 1) & (matrices[:, 0, 1] == 0) & (matrices[:, 1, 0] == 0)
-             & (matrices[:, 1, 1] == 1) & (matrices[:, 2, :2] == 0).all(1) & (corners == corners.round()).all((1, 2)))
-    left, top, moves = corners[:, 0].amin(1).tolist(), corners[:, 1, 0].tolist(), moves.tolist()
-    mirror, matrices = (matrices[:, 0, 0] < 0).tolist(), matrices.numpy()
-    backwards = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    pixels, matrices, tables = x.permute(0, 2, 3, 1).contiguous().numpy(), matrices.numpy(), tables.numpy()
+    out, steps = _array((len(matrices), size, size, 3)), np.arange(size, dtype=np.float32)
+    grid, last = np.stack(np.meshgrid(steps, steps), 2), size - 1
+    corners = matrices @ np.array([[0, last, 0, last], [0, 0, last, last], [1, 1, 1, 1]])
+    corners = corners[:, :2] / corners[:, 2:]                            # all other pixels lie between them
+    low, high = np.floor(corners.min(2)), np.ceil(corners.max(2))
+    moves = ((np.abs(matrices[:, 0, 0]) == 1) & (matrices[:, 1, 1] == 1)
+             & (matrices[:, [0, 1, 2, 2], [1, 0, 0, 1]] == 0).all(1) & (low == corners.min(2)).all(1))
+    low, high = low.astype(int), high.astype(int) + 1
     def one(i):
-        image = pixels[i // views]
+        image, (left, top), (right, bottom) = pixels[i // views], low[i], high[i]
         if moves[i]:
-            image = image[int(top[i]):int(top[i]) + size, int(left[i]):int(left[i]) + size]
-            image = cv2.flip(image, 1) if mirror[i] else image
-        else: image = cv2.warpPerspective(image, matrices[i], (size, size), flags=backwards,
-                                          borderMode=cv2.BORDER_REFLECT_101)
+            image = image[top:bottom, left:right]
+            if matrices[i, 0, 0] < 0: image = cv2.flip(image, 1)
+        else:
+            # `remap` is slow where it reflects: so that is done before, as far as this image needs it
+            above, before = max(0, -top), max(0, -left)
+            below, behind = max(0, bottom + 1 - image.shape[0]), max(0, right + 1 - image.shape[1])
+            image = cv2.copyMakeBorder(image, above, below, before, behind, cv2.BORDER_REFLECT_101)
+            matrix = np.array([[1, 0, before], [0, 1, above], [0, 0, 1]]) @ matrices[i]
+            image = cv2.remap(image, cv2.perspectiveTransform(grid, matrix), None, cv2.INTER_LINEAR)
         cv2.LUT(image, tables[i][None], out[i])
     threads = min(torch.get_num_threads(), len(out))
     def some_of_them(k):
