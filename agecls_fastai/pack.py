@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VERSION', 'SHARD', 'BLOCK', 'decode_square', 'build_pack', 'Pack', 'open_pack']
 
-# %% ../nbs/04_pack.ipynb #abe841f9
+# %% ../nbs/04_pack.ipynb #e69f70a4
 import hashlib
 import json
 import os
@@ -18,13 +18,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import simplejpeg
+import torch
+import torch.nn.functional as F
 from filelock import FileLock, Timeout
 from PIL import Image
 
 from .folds import AgeclsError, file_digest, first_line, some, write_atomic
 from .images import UNREADABLE
 
-# %% ../nbs/04_pack.ipynb #19ab6d39
+# %% ../nbs/04_pack.ipynb #a8b4ef90
 def decode_square(
     data: bytes,  # an image file
     size: int,  # pixels, height and width
@@ -32,17 +34,23 @@ def decode_square(
     "Decode a picture and bring it to a square: the middle, resized with antialiasing"
     image = None
     if data[:2] == b'\xff\xd8':
-        try: image = Image.fromarray(simplejpeg.decode_jpeg(data, 'RGB', min_height=size, min_width=size))
+        try:
+            sides = simplejpeg.decode_jpeg_header(data)[:2]
+            part = next((n for n in (8, 4, 2) if -(-min(sides) // n) >= size), 1)
+            height, width = (-(-side // part) for side in sides)
+            image = simplejpeg.decode_jpeg(data, 'RGB', min_height=height, min_width=width)
         except ValueError: pass  # four colours, or damaged: Pillow decodes it or says what is wrong
     if image is None:
-        with Image.open(BytesIO(data)) as opened: image = opened.convert('RGB')
-    side = min(image.size)
-    left, top = ((length - side) // 2 for length in image.size)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side)))
+        with Image.open(BytesIO(data)) as opened: image = np.array(opened.convert('RGB'))
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    square = torch.from_numpy(image[top:top + side, left:left + side]).permute(2, 0, 1)[None]
+    return F.interpolate(square, (size, size), mode='bilinear', antialias=True)[0].permute(1, 2, 0).contiguous().numpy()
 
-# %% ../nbs/04_pack.ipynb #f27dd607
-VERSION = 1  # of the format
-SHARD, BLOCK = 16_384, 256  # images in a shard (3.2 GB at 256 pixels), and images decoded at a time
+# %% ../nbs/04_pack.ipynb #ca64af07
+VERSION = 2  # of the format
+SHARD = 16_384  # images in a shard: 3.2 GB at 256 pixels
+BLOCK = 64 * 2**20  # bytes decoded at a time
 
 
 def _shard(folder, i, suffix): return folder / f'shard_{i:05}{suffix}'
@@ -99,10 +107,14 @@ def _build_shard(folder, i, files, path, size, pool, done):
         part.write_bytes(head)
         lines.write_text('')
     done(len(rows))
+    step = max(1, BLOCK // (size * size * 3))
+    def read(start): return pool.map(lambda file: _read_row(path, file, size), files[start:start + step])
     with open(part, 'ab') as data, open(lines, 'a', encoding='utf-8') as journal:
-        for start in range(len(rows), len(files), BLOCK):
-            block = list(pool.map(lambda file: _read_row(path, file, size), files[start:start + BLOCK]))
-            for pixels, _ in block: data.write(pixels.tobytes())
+        start, following = len(rows), read(len(rows))
+        while start < len(files):
+            start, waiting = start + step, following
+            following, block = read(start), list(waiting)       # decoded while those before are written
+            for pixels, _ in block: data.write(pixels)
             data.flush()
             os.fsync(data.fileno())
             rows += [row for _, row in block]
@@ -150,10 +162,10 @@ def build_pack(
             else: _build_shard(out, i, part, path, size, pool, done)
         write_atomic(out / 'pack.json', json.dumps(dict(
             version=VERSION, size=size, images=total, shards=[len(part) for part in shards],
-            method='scaled JPEG decoding (simplejpeg), middle square, bilinear with antialiasing (Pillow)')))
+            method='scaled JPEG decoding (simplejpeg), middle square, bilinear with antialiasing (torch)')))
     return open_pack(out)
 
-# %% ../nbs/04_pack.ipynb #e11184dc
+# %% ../nbs/04_pack.ipynb #057b6492
 class Pack:
     "Pictures as rows of bytes"
     def __init__(self, folder, info, arrays, rows):
@@ -171,7 +183,6 @@ class Pack:
         share: float = 0.4,  # of its free memory, that the pack may take
     ):  # (n, size, size, 3) uint8 tensor there, kept for the next call; None where it does not fit
         "The whole pack in the GPU's memory"
-        import torch
         if str(device) not in self._resident:
             fits = len(self) * self.size**2 * 3 <= share * torch.cuda.mem_get_info(device)[0]
             shape = len(self), self.size, self.size, 3
@@ -239,7 +250,7 @@ def open_pack(
     try:
         info = json.loads((path / 'pack.json').read_text('utf-8'))
         if info['version'] != VERSION:
-            raise AgeclsError(f'{path} has version {info["version"]!r}; this library reads {VERSION}')
+            raise AgeclsError(f'{path} has version {info["version"]!r}; this library reads {VERSION}; pack again')
         arrays, rows = [], []
         for i, n in enumerate(info['shards']):
             arrays.append(np.load(_shard(path, i, '.npy'), mmap_mode='r', allow_pickle=False))
