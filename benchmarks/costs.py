@@ -4,6 +4,7 @@
 """
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from measure import machine, seconds, take_turns, write
+from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from agecls_fastai.adience import AGE_GROUPS, audit, read_adience
 from agecls_fastai.crossval import write_evaluation
 from agecls_fastai.data import age_dls
-from agecls_fastai.pack import build_pack
 from agecls_fastai.results import compare
 from agecls_fastai.synthetic import draw_adience
 
@@ -60,17 +61,27 @@ def fake_run(folder, n, rng):
 
 def copied(items, path, times):
     "The table, each picture several times, by links"
-    parts = []
-    for k in range(times):
-        part = items[['file']].copy()
-        if k:
-            for file in items['file']:
-                link = path / f'copy_{k}' / file
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.hardlink_to(path / file)
-            part['file'] = f'copy_{k}/' + part['file']
-        parts.append(part)
+    parts = [items]
+    for k in range(1, times):
+        for file in items['file']:
+            link = path / f'copy_{k}' / file
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.hardlink_to(path / file)
+        parts.append(items.assign(file=f'copy_{k}/' + items['file']))
     return pd.concat(parts, ignore_index=True)
+
+
+def by_a_loop(run, n):
+    "Resampling subjects as one would write it, with pandas and scikit-learn: a loop"
+    rng, table = np.random.default_rng(0), run.predictions
+    groups = [table.index.to_numpy()[rows] for rows in table.groupby('subject').indices.values()]
+    label, pred = table['label'].cat.codes.to_numpy(), table['pred'].cat.codes.to_numpy()
+    for _ in range(n):
+        rows = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
+        accuracy_score(label[rows], pred[rows])
+        np.mean(np.abs(label[rows] - pred[rows]) <= 1)
+        np.mean(np.abs(label[rows] - pred[rows]))
+        cohen_kappa_score(label[rows], pred[rows], weights='quadratic')
 
 
 def main():
@@ -82,17 +93,23 @@ def main():
     parser.add_argument('--out', default='benchmarks/costs', help='where .json and .md go')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
-    rng, rows, notes = np.random.default_rng(0), {}, []
+    rng, rows = np.random.default_rng(0), {}
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
         what = f'scores of {args.predictions:,} predictions and intervals by 10,000 resamples'
         runs = [fake_run(tmp / f'run_{times}', args.predictions * times // 4, rng) for times in (1, 4, 16)]
-        rows |= take_turns({(what, 'compare'): lambda: seconds(compare, [runs[1]])}, args.runs)
-        for run in runs:
-            rows |= take_turns({('scores, intervals as data grows, µs a picture', f'{len(run.predictions):,} pictures'):
-                                lambda run=run: 1e6 * seconds(compare, [run]) / len(run.predictions)}, args.runs)
+        few = 5                                                          # a loop takes minutes for all of them
+        rows |= take_turns({(what, f'a loop over resamples, scikit-learn ({few} × {10_000 // few:,})'):
+                            lambda: 10_000 / few * seconds(by_a_loop, runs[1], few),
+                            (what, 'compare'): lambda: seconds(compare, [runs[1]])}, args.runs)
+        rows |= take_turns({('scores, intervals as data grows, µs a picture', f'{len(run.predictions):,} pictures'):
+                            lambda run=run: 1e6 * seconds(compare, [run]) / len(run.predictions) for run in runs},
+                           args.runs)
         if args.folds:
-            rows |= take_turns({("Adience's fold files", 'read and checked'): lambda: seconds(read_adience, args.folds),
+            files = sorted(Path(args.folds).glob('*.txt'))
+            def plain(): return pd.concat([pd.read_csv(f, sep='\t') for f in files])
+            rows |= take_turns({("Adience's fold files", 'pandas.read_csv, unchecked'): lambda: seconds(plain),
+                                ("Adience's fold files", 'read and checked'): lambda: seconds(read_adience, args.folds),
                                 ("Adience's fold files", 'audited'):
                                 lambda: seconds(lambda: audit(args.folds, images=False))}, args.runs)
         def process(code): return lambda: seconds(lambda: subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
@@ -103,29 +120,29 @@ def main():
             ('import', 'agecls --help'): process('from agecls_fastai.cli import main\ntry: main(["--help"])\nexcept '
                                                  'SystemExit: pass')}, args.runs)
         path = draw_adience(tmp / 'faces', n_subjects=max(10, min(240, args.images // 16)), size=256)
-        items = read_adience(path)
+        table, tables = copied(read_adience(path), path, 16), {}
         for times in (1, 4, 16):
-            table, out = copied(items, path, times), []
-            table.to_csv(tmp / 'table.csv', index=False)
-            for run in range(max(1, args.runs // times)):
-                done = subprocess.run([sys.executable, '-c', PACK, tmp / 'table.csv', path,
-                                       tmp / f'pack_{times}_{run}'], check=True, capture_output=True, text=True)
-                out.append(json.loads(done.stdout))
-            rows['packing as data grows, ms a picture', f'{len(table):,} pictures'] = [1e3 * t / len(table)
-                                                                                     for t, _ in out]
-            rows['memory while packing, GiB', f'{len(table):,} pictures'] = [m for _, m in out]
-            for k in range(1, times):
-                for file in (path / f'copy_{k}').rglob('*.jpg'): file.unlink()
-        for times in (1, 4, 16):
-            n = max(20, len(items) * times // 16)
-            some = items.groupby('fold', group_keys=False).head(max(4, n // 5))
-            pack = build_pack(some, path, tmp / f'loaded_{times}', 256)
-            dls = age_dls(some, path, 0, bs=32, protocol='fixed', pack=pack)
-            rows |= take_turns({('an epoch of the loader as data grows, ms a picture', f'{dls.train.n:,} pictures'):
-                                lambda dls=dls: 1e3 * seconds(lambda: sum(len(y) for _, y in dls.train)) / dls.train.n},
-                               args.runs)
+            table.head(len(table) * times // 16)['file'].to_csv(tmp / f'{times}.csv', index=False)
+            tables[times] = table.head(len(table) * times // 16)
+        memory = {times: [] for times in tables}
+        def packing(times):
+            shutil.rmtree(tmp / f'pack_{times}', ignore_errors=True)
+            done = subprocess.run([sys.executable, '-c', PACK, tmp / f'{times}.csv', path, tmp / f'pack_{times}'],
+                                  check=True, capture_output=True, text=True)
+            took, gib = json.loads(done.stdout)
+            memory[times].append(gib)
+            return 1e3 * took / len(tables[times])
+        rows |= take_turns({('packing as data grows, ms a picture', f'{len(x):,} pictures'):
+                            lambda times=times: packing(times) for times, x in tables.items()}, args.runs)
+        for times, x in tables.items(): rows['memory while packing, GiB', f'{len(x):,} pictures'] = memory[times]
+        epochs = {}
+        for times, x in tables.items():
+            dls = age_dls(x, path, 0, bs=64, protocol='fixed', pack=tmp / f'pack_{times}')
+            epochs['an epoch of the loader as data grows, ms a picture', f'{dls.train.n:,} pictures'] = (
+                lambda dls=dls: 1e3 * seconds(lambda: sum(len(y) for _, y in dls.train)) / dls.train.n)
+        rows |= take_turns(epochs, args.runs)
     write(args.out, f'Seconds, where nothing else is said; the ratio is to the first of its kind; {machine(args.runs)}',
-          rows, 'figure', notes=notes)
+          rows, 'figure')
 
 
 if __name__ == '__main__': main()

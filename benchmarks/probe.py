@@ -1,12 +1,12 @@
 """How much faster are five folds of the linear probe than the frozen network in plain fastai, and at what price?
 
-    python benchmarks/probe.py [--subjects 60] [--size 128] [--runs 5] [--crossval] [--out benchmarks/probe]
+    python benchmarks/probe.py [--subjects 100] [--size 64] [--runs 5] [--crossval] [--out benchmarks/probe]
 
 The frozen network is trained as the first experiment did it: new loaders and a new vision_learner for each fold, each
 picture decoded in each epoch, 8 one-cycle epochs at 5e-2, the body frozen (its batch-norm moves, as fastai has it).
-Both start from the same weights. ImageNet's cannot be had everywhere, so these are of a ResNet-34 that has been trained
-on other drawn faces for a few epochs. The probe's time is all of `cross_validate`, its features computed anew, after
-packing.
+Both start from the same weights, and see the same pixels. ImageNet's weights cannot be had everywhere, so these are of
+a ResNet-34 that has been trained on other drawn faces. The probe's time is all of `cross_validate`, its features
+computed anew, after packing. The difference of the scores comes with an interval, by resampling subjects.
 """
 import argparse
 import statistics
@@ -16,7 +16,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import torch
 from fastai.callback import fp16, schedule  # noqa: F401
 from fastai.vision.augment import Resize
@@ -25,10 +25,10 @@ from torchvision.models import resnet34
 
 from agecls_fastai.adience import read_adience
 from agecls_fastai.crossval import cross_validate
-from agecls_fastai.metrics import cumulative_score, one_off_accuracy
 from agecls_fastai.models import age_learner
 from agecls_fastai.pack import build_pack
 from agecls_fastai.recipes import RECIPES
+from agecls_fastai.results import image_sums, interval, resample, scores_from_sums, subject_sums
 from agecls_fastai.synthetic import draw_adience
 
 
@@ -47,9 +47,10 @@ def pretrain(path, size, epochs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--subjects', type=int, default=60)
-    parser.add_argument('--size', type=int, default=128, help='of the pictures, and what the frozen network sees')
+    parser.add_argument('--subjects', type=int, default=100)
+    parser.add_argument('--size', type=int, default=64, help='pixels of the pictures, and what both see')
     parser.add_argument('--epochs', type=int, default=8)
+    parser.add_argument('--pretrain', type=int, default=10, help='epochs')
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--crossval', action='store_true', help='frozen_resnet34 by cross_validate, too')
     parser.add_argument('--out', default='benchmarks/probe', help='where .json and .md go')
@@ -58,15 +59,15 @@ def main():
     gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
-        other = draw_adience(tmp / 'other', n_subjects=max(10, 2 * args.subjects), size=64, seed=99)
-        torch.save(pretrain(other, 64, max(1, args.epochs // 2)), tmp / 'weights.pth')
+        other = draw_adience(tmp / 'other', n_subjects=max(10, 3 * args.subjects), size=args.size, seed=99)
+        torch.save(pretrain(other, args.size, args.pretrain), tmp / 'weights.pth')
         path = draw_adience(tmp / 'faces', n_subjects=args.subjects, size=args.size)
-        items, scores = read_adience(path), {}
+        items, sums = read_adience(path), {}
         pack = build_pack(items, path, tmp / 'pack', args.size)
-        recipe = replace(RECIPES['linear_probe_resnet34'], size=round(args.size * 7 / 8), resize=args.size)
+        recipe = replace(RECIPES['linear_probe_resnet34'], size=args.size, resize=args.size)
 
         def frozen():
-            found = []
+            found = {}
             for k in sorted(items['fold'].unique()):
                 dls = plain_fastai(items[items['fold'] != k], path, Resize(args.size), bs=64)
                 # a vision_learner, frozen, with the weights of a file; fastai takes none but ImageNet's
@@ -76,34 +77,40 @@ def main():
                     learn.fit_one_cycle(args.epochs, 5e-2)
                     test = items[items['fold'] == k]
                     p, _ = learn.get_preds(dl=dls.test_dl(test))
-                y = test['label'].cat.codes.to_numpy()
-                found.append((cumulative_score(p, y, 0), one_off_accuracy(p, y)))
-            scores['frozen'] = np.mean(found, 0)
+                each = image_sums(p.argmax(1), test['label'].cat.codes)
+                found[k] = pd.DataFrame(each).groupby(test['subject'].to_numpy()).sum().sort_index().to_numpy()
+            sums['frozen'] = found
 
         def probe():
             for file in pack.folder.glob('features_*'): file.unlink()
             run = cross_validate(items, path, recipe, tmp / f'run_{time.monotonic_ns()}', weights=tmp / 'weights.pth',
                                  pack=pack, progress=False, protocol='fixed')
-            scores['probe'] = run.fold_scores()[['accuracy', 'one_off_accuracy']].mean().to_numpy()
+            sums['probe'] = subject_sums(run)
+
         def crossval():
             same = replace(RECIPES['frozen_resnet34'], size=args.size, resize=args.size, epochs=args.epochs)
-            run = cross_validate(items, path, same, tmp / f'run_{time.monotonic_ns()}', weights=tmp / 'weights.pth',
-                                 pack=pack, progress=False, protocol='fixed')
-            scores['crossval'] = run.fold_scores()[['accuracy', 'one_off_accuracy']].mean().to_numpy()
+            cross_validate(items, path, same, tmp / f'run_{time.monotonic_ns()}', weights=tmp / 'weights.pth',
+                           pack=pack, progress=False, protocol='fixed')
+
         what = 'five folds'
         contenders = {(what, 'frozen_resnet34 in plain fastai'): lambda: seconds(frozen),
                       (what, 'linear_probe_resnet34, two views'): lambda: seconds(probe)}
         if args.crossval:
             contenders[what, 'frozen_resnet34 by cross_validate, out of a pack'] = lambda: seconds(crossval)
         rows = take_turns(contenders, args.runs)
-    told = '; '.join(f'{name}: accuracy {100 * a:.1f} %, one-off {100 * o:.1f} %'
-                     for name, (a, o) in scores.items())
+    means = {name: sum(scores_from_sums(x.sum(0)) for x in by_fold.values()) / len(by_fold)
+             for name, by_fold in sums.items()}
+    draws = resample([sums['probe'], sums['frozen']])
+    low, high = interval(draws[0] - draws[1])
+    told = [f'{what} {100 * means["probe"][i]:.1f} % against {100 * means["frozen"][i]:.1f} % (difference '
+            f'{100 * (means["probe"][i] - means["frozen"][i]):+.1f} points, 95 % interval {100 * low[i]:+.1f} to '
+            f'{100 * high[i]:+.1f})' for i, what in enumerate(('accuracy', 'one-off accuracy'))]
     times = [statistics.median(figures) for figures in rows.values()]
-    write(args.out, f'{len(items)} drawn pictures of {args.size} pixels (the probe sees {round(args.size * 7 / 8)}), '
-          f'both under the fixed protocol, {args.epochs} epochs of the frozen network; {machine(args.runs)}', rows,
-          'seconds',
-          invert=True, notes=[f'Scores in the last run, mean over folds, on drawn faces: {told}. The probe is '
-                              f'{times[0] / times[1]:.0f} times as fast.'])
+    write(args.out, f'{len(items)} drawn pictures of {items["subject"].nunique()} subjects, {args.size} pixels, both '
+          f'under the fixed protocol, {args.epochs} epochs of the frozen network; {machine(args.runs)}', rows,
+          'seconds', invert=True, notes=[
+              f'On drawn faces, in the last run, mean over folds, the probe against the frozen network: '
+              f'{"; ".join(told)}. The probe is {times[0] / times[1]:.0f} times as fast.'])
 
 
 if __name__ == '__main__': main()
