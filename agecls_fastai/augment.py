@@ -23,7 +23,7 @@ from fasttransform import DisplayedTransform
 from .folds import AgeclsError, some
 from .recipes import VIEWS
 
-# %% ../nbs/02b_augment.ipynb #71c8b3e2
+# %% ../nbs/02b_augment.ipynb #85da02a2
 AUGMENTS = ('affine', 'crop', 'crop_light', 'none')
 AHEAD = 16_384  # images whose random numbers are drawn at once
 
@@ -43,6 +43,12 @@ def _to_pixels(side):
     return torch.tensor([[half, 0, half], [0, half, half], [0, 0, 1]], dtype=torch.float64)
 
 
+def _zoom(side, coverage):
+    "The matrix that brings a square of `side` pixels to its central share"
+    start = (1 - coverage) * (side - 1) / 2
+    return torch.tensor([[coverage, 0, start], [0, coverage, start], [0, 0, 1]], dtype=torch.float64)
+
+
 class ByteBatch(DisplayedTransform):
     """Bytes (n, 3, side, side) to floats (n, 3, `size`, `size`), varied in training, normalised, channels last.
 
@@ -54,11 +60,13 @@ class ByteBatch(DisplayedTransform):
         augment: str = 'affine',  # how to vary in training: 'affine', 'crop', 'crop_light' or 'none'
         stats=None,  # means and standard deviations of the three channels, from 0 to 1; not normalised if None
         views: str = 'center',  # outside training: 'center', 'flip' (and mirrored), 'ten' (five crops, each mirrored)
+        coverage: float = 1.0,  # the central share of the picture, of its height and width, that is looked at
     ):
         if augment not in AUGMENTS: raise AgeclsError(f'augment must be one of {some(AUGMENTS)}, not {augment!r}')
         if views not in VIEWS: raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
+        if not 0.1 <= coverage <= 1: raise AgeclsError(f'coverage must be from 0.1 to 1, not {coverage!r}')
         super().__init__()
-        self.size, self.augment, self.views, self.training = size, augment, views, False
+        self.size, self.augment, self.views, self.coverage, self.training = size, augment, views, coverage, False
         mean, std = stats or ([0.] * 3, [1.] * 3)
         self._affine, self._light = aug_transforms(size=size)
         self._levels = torch.arange(256) / 255
@@ -86,6 +94,7 @@ class ByteBatch(DisplayedTransform):
         else:
             matrices = self._look(x.shape[-1], 'center' if self.training else self.views).repeat(len(x), 1, 1)
             tables = self._table.to(x.device).expand(len(matrices), -1, -1)
+        if self.coverage < 1: matrices = _zoom(x.shape[-1], self.coverage) @ matrices
         fetch = _fetch_on_processor if x.device.type == 'cpu' else _fetch
         return TensorImage(fetch(x, matrices, tables, self.size))
 
@@ -128,7 +137,7 @@ class ByteBatch(DisplayedTransform):
         levels = levels.view(n, 256, 1).to(device)
         return matrices, (levels - self._mean.to(device)) / self._std.to(device)
 
-# %% ../nbs/02b_augment.ipynb #91903a2d
+# %% ../nbs/02b_augment.ipynb #301a659f
 _kept, _lock = [], Lock()  # pairs: memory for results, and a weak reference to the array that was last made of it
 
 
@@ -200,9 +209,11 @@ def batch_transforms(
     augment: str = 'affine',  # 'affine', 'crop', 'crop_light' or 'none'
     stats=None,  # means and standard deviations of the three channels, from 0 to 1; not normalised if None
     views: str = 'center',  # outside training: 'center', 'flip' or 'ten'
+    coverage: float = 1.0,  # the central share of the picture that is looked at
 ) -> list:
     "The transforms of a batch of bytes, for a `DataBlock`"
-    return [ByteBatch(size, augment, stats, views), *([Normalized.from_stats(*stats, cuda=False)] if stats else [])]
+    byte_batch = ByteBatch(size, augment, stats, views, coverage)
+    return [byte_batch, *([Normalized.from_stats(*stats, cuda=False)] if stats else [])]
 
 # %% ../nbs/02b_augment.ipynb #ad4013f9
 @contextmanager

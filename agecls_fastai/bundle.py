@@ -26,7 +26,7 @@ from .models import age_learner, load_weights
 from .probe import add_probe_head
 from .recipes import Recipe
 
-# %% ../nbs/08b_bundle.ipynb #3fff480c
+# %% ../nbs/08b_bundle.ipynb #4ab17bcd
 FORMAT = 1  # of model.json
 
 
@@ -95,10 +95,10 @@ class Bundle:
         "fastai's `Learner` with the trained network, and `items` as its data"
         recipe, norm = self.recipe, self.info.get('normalize')
         block = age_block(self.labels, path, recipe.size, recipe.resize, recipe.augment, norm,
-                          splitter=lambda items: (range(len(items)), []))
+                          splitter=lambda items: (range(len(items)), []), coverage=recipe.coverage)
         dls = block.dataloaders(items, path=path, bs=bs or recipe.bs, **kwargs)
         dls.image_size = recipe.size
-        learn = age_learner(dls, recipe.arch, pretrained=False)
+        learn = age_learner(dls, recipe.arch, pretrained=False, loss_func=recipe.loss_func(self.labels))
         if recipe.schedule == 'probe': add_probe_head(learn)
         learn.model.to(memory_format=torch.channels_last)
         try: learn.model.load_state_dict(self.state)

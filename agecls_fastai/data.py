@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NORMALIZE', 'CenterResize', 'open_image', 'part_splitter', 'age_block', 'train_mean', 'age_dls']
 
-# %% ../nbs/03_data.ipynb #c23c2816
+# %% ../nbs/03_data.ipynb #6c9661ff
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -23,11 +23,12 @@ from fastcore.basics import patch
 from PIL import Image
 
 from .augment import batch_transforms
-from .folds import AgeclsError, check_items, hash_order, split_items, valid_subjects
+from .folds import AgeclsError, check_items, hash_order, some, split_items, valid_subjects
 from .loader import AgeDL, PackedDL, PackedImage
 from .pack import Pack, open_pack
+from .recipes import BALANCES
 
-# %% ../nbs/03_data.ipynb #b0b8b800
+# %% ../nbs/03_data.ipynb #f9c300ab
 class CenterResize(Resize):
     "`Resize` that crops the middle in training as well"
     def before_call(self, b, split_idx): super().before_call(b, 1)
@@ -58,6 +59,7 @@ def age_block(
     augment: str = 'affine',  # how to vary in training: 'affine', 'crop', 'crop_light' or 'none'; see `ByteBatch`
     stats=None,  # means and standard deviations of the three channels, from 0 to 1, to normalise by
     splitter: Callable = part_splitter,  # from an items table to two lists of positions
+    coverage: float = 1.0,  # the central share of the picture, of its height and width, that the network sees
     pack: Pack | None = None,  # takes images that are in it out of it; give it to `dataloaders` as well
 ) -> DataBlock:
     "A `DataBlock` for items tables, its classes in the order of the labels"
@@ -72,9 +74,9 @@ def age_block(
         blocks=(TransformBlock(type_tfms=open_image if pack is None else PackedImage(pack, path, open_image)),
                 CategoryBlock(vocab=list(labels), sort=False)),
         get_x=ColReader('file', pref=f'{path}{os.sep}'), get_y=ColReader('label'), splitter=splitter,
-        item_tfms=CenterResize(resize), batch_tfms=batch_transforms(size, augment, stats))
+        item_tfms=CenterResize(resize), batch_tfms=batch_transforms(size, augment, stats, coverage=coverage))
 
-# %% ../nbs/03_data.ipynb #697316a4
+# %% ../nbs/03_data.ipynb #22e34fc0
 NORMALIZE = ('imagenet', 'train_mean', None)
 
 
@@ -113,10 +115,13 @@ def age_dls(
     num_workers: int | None = None,  # loader processes; if None, one a core (at most 16) for a GPU and none without
     device=None,  # fastai's default device if None
     pack=None,  # a `Pack` of the images, or its folder: whole batches are taken out of it
+    coverage: float = 1.0,  # the central share of the picture, of its height and width, that the network sees
+    balance: str = 'none',  # training images an epoch: 'none' (each once), 'class', 'subject' or 'both', see `AgeDL`
 ) -> DataLoaders:  # train, valid and test
     "fastai `DataLoaders` whose `test` is the test fold, and whose train and valid come from the other folds"
     items = check_items(items)
     part = split_items(items, test_fold, protocol, seed)
+    if balance not in BALANCES: raise AgeclsError(f'balance must be one of {some(BALANCES)}, not {balance!r}')
     if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
     if size < 16: raise AgeclsError(f'size must be 16 or more, not {size}')
     pair = isinstance(normalize, (tuple, list)) and len(normalize) == 2
@@ -132,10 +137,11 @@ def age_dls(
         opener = open_image if pack is None else PackedImage(pack, path, open_image)
         mean = train_mean(items[part == 'train'], path, resize or round(size * 8 / 7), open_image=opener)
         stats = mean, [1 / 255] * 3
-    block = age_block(items, path, size, resize, augment, stats, pack=pack)
+    block = age_block(items, path, size, resize, augment, stats, pack=pack, coverage=coverage)
     training = items.assign(part=part)[part != 'test']
     dls = block.dataloaders(training, path=path, bs=min(bs, int((part == 'train').sum())), val_bs=bs,
                             num_workers=num_workers, device=device, **({} if pack is None else dict(pack=pack)))
     dls.loaders.append(dls.test_dl(items[part == 'test'], with_labels=True))
     dls.image_size = size
+    dls.train.balance = balance
     return dls

@@ -6,7 +6,7 @@
 __all__ = ['LEVI_HASSNER_LR_MULTS', 'LeviHassnerNet', 'levi_hassner_splitter', 'load_weights', 'resolve_arch', 'fetch_weights',
            'age_learner']
 
-# %% ../nbs/07_models.ipynb #4a9ba24b
+# %% ../nbs/07_models.ipynb #0985a171
 import pickle
 import socket
 import sys
@@ -30,6 +30,7 @@ from fastcore.meta import delegates
 from torch import nn
 
 from .folds import AgeclsError, first_line, some
+from .losses import OrdinalLoss, set_head
 from .metrics import EpochMetric, cumulative_score, one_off_accuracy
 
 # %% ../nbs/07_models.ipynb #0f7cf7f8
@@ -167,7 +168,7 @@ def _load_body(learn, state, arch, file):
     # a torchvision body is the network's children, cut off before the pooling: same order, other names
     if callable(arch): body.load_state_dict(dict(zip(body.state_dict(), target.state_dict().values())))
 
-# %% ../nbs/07_models.ipynb #9d94fded
+# %% ../nbs/07_models.ipynb #ec1a4cef
 @delegates(vision_learner)
 def age_learner(
     dls: DataLoaders,  # from `age_dls`, or any other
@@ -175,7 +176,7 @@ def age_learner(
     pretrained: bool = True,  # start from weights trained on ImageNet; no meaning for 'levi_hassner'
     weights=None,  # a file of weights to take instead of a download
     metrics=None,  # accuracy and one-off accuracy if None
-    loss_func=None,  # cross-entropy if None
+    loss_func=None,  # cross-entropy if None; of an `OrdinalLoss` the network takes the number of outputs and the head
     **kwargs,
 ) -> Learner:
     "A fastai `Learner` for classes that have an order"
@@ -184,17 +185,24 @@ def age_learner(
         metrics = [EpochMetric(partial(cumulative_score, l=0), 'accuracy'), EpochMetric(one_off_accuracy)]
         metrics = metrics if len(dls.vocab) > 2 else metrics[:1]
     loss_func = CrossEntropyLossFlat() if loss_func is None else loss_func
+    ordinal = isinstance(loss_func, OrdinalLoss)
+    if ordinal and loss_func.n_classes != len(dls.vocab):
+        raise AgeclsError(f'{type(loss_func).__name__} is of {loss_func.n_classes} classes; the data has '
+                          f'{len(dls.vocab)}: {some(dls.vocab, 20)}')
+    n_out = loss_func.n_out if ordinal else len(dls.vocab)
     if arch == 'levi_hassner':
         if weights is not None: raise AgeclsError('levi_hassner is trained from scratch and takes no weights')
         size = getattr(dls, 'image_size', None) or dls.one_batch()[0].shape[-1]
-        return Learner(dls, LeviHassnerNet(len(dls.vocab), size), loss_func, metrics=metrics,
-                       splitter=levi_hassner_splitter, **kwargs)
+        learn = Learner(dls, LeviHassnerNet(n_out, size), loss_func, metrics=metrics, splitter=levi_hassner_splitter,
+                        **kwargs)
+        return set_head(learn) if ordinal else learn
     arch = resolve_arch(arch)
     if weights is not None and not pretrained: raise AgeclsError('weights are given, but pretrained is False')
     state = load_weights(weights) if weights is not None else None
     if pretrained and weights is None: fetch_weights(arch)
     learn = vision_learner(dls, arch, pretrained=pretrained and weights is None, loss_func=loss_func, metrics=metrics,
-                           **kwargs)
+                           n_out=n_out, **kwargs)
+    if ordinal: set_head(learn)
     if state is not None:
         _load_body(learn, state, arch, weights)
         learn.freeze()

@@ -54,7 +54,7 @@ def predict_items(
         mean += probabilities.numpy() / len(bundles)
     return mean
 
-# %% ../nbs/12_predict.ipynb #77659308
+# %% ../nbs/12_predict.ipynb #f0a9a12d
 def evaluate(
     model,  # a run folder or a `Run` with models, or the folder of one bundle, or what `find_bundles` gives
     items: pd.DataFrame,  # the items table of other data, with the same classes
@@ -90,5 +90,5 @@ def evaluate(
         composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped,
         **run_environment(device, trains=False))
     def predict(): return prediction_table(items, predict_items(bundles, items, path, num_workers=num_workers,
-                                                                device=device))
+                                                                device=device), bundles[0].recipe.loss_func(labels))
     return write_evaluation(out, info, predict)

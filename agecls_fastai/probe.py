@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['WD', 'WDS', 'add_probe_head', 'body_features', 'probe_probabilities', 'fit_probe', 'dataset_features', 'probe_fold',
-           'set_head', 'fit_learner']
+           'fill_head', 'fit_learner']
 
-# %% ../nbs/08c_probe.ipynb #62374728
+# %% ../nbs/08c_probe.ipynb #57c1451b
 import hashlib
 import json
 import os
@@ -24,15 +24,17 @@ from fastai.torch_core import to_device
 from fastai.vision.learner import num_features_model
 from filelock import FileLock
 from torch import nn
+from torch.amp import autocast
 from torch.nn import functional as F
 
 from .augment import ByteBatch, looking
 from .folds import AgeclsError, DataWarning, file_digest, first_line, split_items, write_atomic
+from .loop import precision
 from .metrics import cumulative_score, one_off_accuracy
 from .pack import Pack
 from .recipes import VIEWS
 
-# %% ../nbs/08c_probe.ipynb #8e5b11d4
+# %% ../nbs/08c_probe.ipynb #849d12e3
 def add_probe_head(
     learn: Learner,  # from `age_learner`
 ) -> Learner:  # the same, with another head
@@ -47,10 +49,12 @@ def add_probe_head(
 def _seen(learn, dl, views):
     "What the body makes of each batch (n, views, features) on the processor, and the batch's classes, if it has some"
     body, pool = learn.model[0].eval(), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    device, number = torch.device(learn.dls.device or 'cpu'), precision(learn.dls.device or 'cpu')
+    fast = autocast(device.type, getattr(torch, number), enabled=number != 'float32')   # as a body is trained
     with looking(dl, views), dl.dataset.set_split_idx(1):
         for x, *y in dl:
             x = to_device(x, learn.dls.device).as_subclass(torch.Tensor)
-            with torch.inference_mode(): found = pool(body(x.contiguous(memory_format=torch.channels_last)))
+            with torch.inference_mode(), fast: found = pool(body(x.contiguous(memory_format=torch.channels_last)))
             yield found.float().cpu().view(-1, VIEWS[views], found.shape[-1]), [t.cpu() for t in y]
 
 
@@ -130,17 +134,18 @@ def fit_probe(
         if best is None or row['valid_loss'] < best[0]: best = row.get('valid_loss'), head
     return *(t.cpu() for t in best[1]), pd.DataFrame(rows)
 
-# %% ../nbs/08c_probe.ipynb #a1e8e104
+# %% ../nbs/08c_probe.ipynb #21447bcf
 def _features_file(learn, dl, pack, views):
     "Where the features belong"
     digest = hashlib.sha256()
     for name, x in learn.model[0].state_dict().items():
         digest.update(f'{name}{tuple(x.shape)}'.encode() + x.cpu().numpy().tobytes())
     for file in dl.dataset.items['file']: digest.update(f'{file}\x1f{pack.stamps[file][-1]}\x1e'.encode())
-    how = [(type(t).__name__, getattr(t, 'size', None), getattr(t, 'augment', None)) for t in dl.after_batch.fs]
+    how = [(type(t).__name__, getattr(t, 'size', None), getattr(t, 'augment', None), getattr(t, 'coverage', None))
+           for t in dl.after_batch.fs]
     stats = [[float(f'{v:.6g}') for v in t.mean.flatten().tolist() + t.std.flatten().tolist()]
              for t in dl.after_batch.fs if hasattr(t, 'mean')]
-    digest.update(f'{how}{stats}{views}{pack.size}{dl.device}1'.encode())
+    digest.update(f'{how}{stats}{views}{pack.size}{dl.device}{precision(dl.device)}2'.encode())
     return Path(pack.folder) / f'features_{digest.hexdigest()[:16]}.npy'
 
 
@@ -213,17 +218,17 @@ def probe_fold(
     seed: int = 0,
     wd: float | None = None,  # the weights' decay; chosen if None
     device='cpu',
-) -> tuple[np.ndarray, tuple, pd.DataFrame]:  # probabilities of the test fold, the head, a row for each decay tried
-    "Fit the head on the other folds, then predict this one"
+) -> tuple[np.ndarray, tuple, pd.DataFrame]:  # probabilities (n, classes), the head, a row for each decay tried
+    "Fit the head on the other folds, then predict all images"
     part = split_items(items, fold, protocol, seed).to_numpy()
     y = items['label'].cat.codes.to_numpy(np.int64)
     def of(name): return features[part == name], y[part == name]
     if not (part == 'train').any(): raise AgeclsError(f'fold {fold}: there is nothing to train on')
     weight, bias, history = fit_probe(*of('train'), len(items['label'].cat.categories), of('valid'), wd, device)
-    return probe_probabilities(of('test')[0], weight, bias).numpy(), (weight, bias), history
+    return probe_probabilities(features, weight, bias).numpy(), (weight, bias), history
 
 
-def set_head(
+def fill_head(
     learn: Learner,  # from `add_probe_head`
     head,  # weight and bias
 ):
@@ -245,5 +250,5 @@ def fit_learner(
         xs, ys = zip(*_seen(learn, dl, views if ours else 'center'))
         parts.append((torch.cat(xs).numpy(), torch.cat([y for y, in ys]).as_subclass(torch.Tensor).numpy()))
     weight, bias, history = fit_probe(*parts[0], len(learn.dls.vocab), parts[1] if len(parts) > 1 else None, wd)
-    set_head(learn, (weight, bias))
+    fill_head(learn, (weight, bias))
     return history

@@ -57,14 +57,17 @@ def machine(runs=None):
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
     here = dict(cwd=Path(__file__).parent, text=True, capture_output=True)
-    commit = subprocess.run(['git', 'describe', '--always', '--dirty', '--exclude', '*'], **here).stdout.strip()
+    commit = subprocess.run(['git', 'describe', '--always', '--exclude', '*'], **here).stdout.strip()
+    # tables that other benchmarks have just written are no changes
+    changed = subprocess.run(['git', 'status', '--porcelain', '..', ':!*.md', ':!*.json'], **here).stdout.strip()
     versions = []
     for p in PACKAGES:
         try: versions.append(f'{p} {version(p)}')
         except PackageNotFoundError: pass
-    told = '' if runs is None else f'medians of {runs} runs in turn; '
+    told, commit = '' if runs is None else f'medians of {runs} runs in turn; ', commit or '?'
     return (f'{told}{cpu}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {memory:.0f} GiB, {gpu}; Python '
-            f'{platform.python_version()}, {", ".join(versions)}; {time.strftime("%Y-%m-%d")}, commit {commit or "?"}')
+            f'{platform.python_version()}, {", ".join(versions)}; {time.strftime("%Y-%m-%d")}, commit '
+            f'{commit}{"-dirty" * bool(changed)}')
 
 
 def table(rows, unit, invert=False):
@@ -86,7 +89,10 @@ def table(rows, unit, invert=False):
 
 def write(out, about, rows, unit, invert=False, notes=()):
     "Write OUT.json and OUT.md, and print the table"
-    out, command = Path(out), ' '.join(['python', *sys.argv])
+    words = list(sys.argv)
+    for option, shown in (('--out', []), ('--folds', ['--folds', 'FOLDS'])):     # nobody else has these folders
+        if option in words: words[words.index(option):words.index(option) + 2] = shown
+    out, command = Path(out), ' '.join(['python', *words])
     text = f'`{command}`\n\n{about}\n\n{table(rows, unit, invert)}\n' + ''.join(f'\n{note}\n' for note in notes)
     out.parent.mkdir(parents=True, exist_ok=True)
     Path(f'{out}.md').write_text(text)
