@@ -5,20 +5,24 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #3eb3840b
+# %% ../nbs/15_all.ipynb #fd86dfc8
 from fastai.vision.all import *
 
 from .adience import *
 from .augment import ByteBatch, batch_transforms, view_preds
 from .bundle import *
+from .calibrate import *
+from .callbacks import *
 from .crossval import *
 from .data import *
 from .datasets import *
 from .download import REMOTE_FILES, download_adience, unpack
+from .ensemble import ensemble
 from .folds import *
 from .images import *
 from .loader import PackedDL
 from .loop import FusedAdam, FusedSGD, speed_up
+from .losses import *
 from .metrics import *
 from .models import *
 from .pack import Pack, build_pack, open_pack
@@ -27,6 +31,7 @@ from .probe import body_features, dataset_features, fit_probe
 from .progress import Progress
 from .recipes import *
 from .results import *
+from .study import Study, explained, grid, study
 from .synthetic import *
 
 # nbdev lists only what a notebook defines; here it is what it imports

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEFINES_A_RUN', 'fold_seed', 'FoldLog', 'prediction_table', 'FoldResult', 'train_fold', 'write_fold',
-           'run_environment', 'run_device', 'cross_validate', 'write_evaluation']
+           'run_environment', 'run_device', 'open_run', 'cross_validate', 'write_evaluation']
 
 # %% ../nbs/09_crossval.ipynb #741f6fd6
 import hashlib
@@ -185,7 +185,7 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #40ff8ee3
+# %% ../nbs/09_crossval.ipynb #7f24ac5c
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -217,7 +217,10 @@ def run_device(device):
     return device
 
 
-def _open_run(out, info):
+def open_run(
+    out: Path,  # the run folder
+    info: dict,  # for run.json
+) -> bool:  # it is new
     "Make the run folder, or check that the one that is there is this run's"
     file = out / 'run.json'
     if file.is_file():
@@ -298,7 +301,7 @@ def cross_validate(
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
     environment = run_environment(device) | dict(compiled=compile)
-    new = _open_run(out, dict(
+    new = open_run(out, dict(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
         images_digest=images_digest(items, path),
         labels=[str(x) for x in items['label'].cat.categories], seed=seed,
@@ -338,7 +341,7 @@ def cross_validate(
             f'{len(result.predictions):,} images')
     return load_run(out)
 
-# %% ../nbs/09_crossval.ipynb #34fdd05f
+# %% ../nbs/09_crossval.ipynb #3bb61fef
 def write_evaluation(
     out,  # the folder, or None to write nothing
     info: dict,  # for run.json
@@ -347,7 +350,7 @@ def write_evaluation(
     "A run whose only fold is all of the data; one that is there already is only read"
     if out is None:
         with tempfile.TemporaryDirectory() as d: return write_evaluation(Path(d) / 'run', info, predict)
-    new, start = _open_run(out := Path(out), info), time.monotonic()
+    new, start = open_run(out := Path(out), info), time.monotonic()
     try:
         if not finished_fold(out / 'fold_0'):
             write_fold(out / 'fold_0', predict(), pd.DataFrame(columns=['epoch']), info['labels'], fold=0,

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'OPTIMIZERS', 'VIEWS', 'LOSS_NAMES', 'BALANCES', 'MIXES', 'RECIPES', 'DEFAULT_RECIPE', 'Recipe',
-           'get_recipe']
+           'change_recipe', 'parse_setting', 'get_recipe']
 
-# %% ../nbs/08_recipes.ipynb #e9294b43
+# %% ../nbs/08_recipes.ipynb #af5ab720
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from .folds import AgeclsError, some
@@ -258,7 +258,7 @@ def _find_lr(learn):
         try: return float(learn.lr_find(show_plot=False).valley)
         finally: learn.path, learn.model_dir = there
 
-# %% ../nbs/08_recipes.ipynb #4d059cca
+# %% ../nbs/08_recipes.ipynb #59a525fa
 RECIPES = {recipe.name: recipe for recipe in [
     Recipe('levi_hassner', arch='levi_hassner', pretrained=False, size=227, resize=256, augment='crop',
            normalize='train_mean', bs=50, schedule='step', epochs=None, iters=50_000, base_lr=1e-3, wd=5e-4, opt='sgd',
@@ -271,8 +271,50 @@ RECIPES = {recipe.name: recipe for recipe in [
     Recipe('linear_probe_resnet34', augment='none', schedule='probe', epochs=None, frozen=True, train_bn=False,
            views='flip', about='a linear head on the features of an ImageNet body, computed once for all folds'),
     Recipe('finetune_resnet34', about='all layers of an ImageNet ResNet-34, at discriminative rates: the default'),
+    Recipe('smooth_resnet34', label_smoothing=0.1, about='finetune_resnet34 with label smoothing'),
+    Recipe('coral_resnet34', loss='coral', about='finetune_resnet34 with CORAL'),
+    Recipe('corn_resnet34', loss='corn', about='finetune_resnet34 with CORN'),
+    Recipe('sord_resnet34', loss='sord', about='finetune_resnet34 with SORD, by distance in groups'),
+    Recipe('sord_years_resnet34', loss='sord', loss_args=dict(ages=True),
+           about='finetune_resnet34 with SORD, by distance in years; for labels that are ages'),
+    Recipe('emd_resnet34', loss='emd', about="finetune_resnet34 with the squared earth mover's distance"),
+    Recipe('dldl_resnet34', loss='dldl', about='finetune_resnet34 with Gaussian label distributions (DLDL-v2)'),
+    Recipe('regression_resnet34', loss='regression', about='finetune_resnet34 with plain regression to the index'),
+    Recipe('binomial_resnet34', loss='binomial', about='finetune_resnet34 with a binomial, so unimodal, answer'),
+    Recipe('ordinal_resnet34', loss='sord', views='flip',
+           about='finetune_resnet34 with an ordinal loss, and predictions from two views'),
+    Recipe('modern', arch='convnext_tiny.fb_in22k_ft_in1k', loss='sord', views='flip', average=0.999, base_lr=1e-3,
+           about='a ConvNeXt (timm) with an ordinal loss, averaged weights and two views'),
 ]}
 DEFAULT_RECIPE = 'finetune_resnet34'
+
+
+def change_recipe(
+    recipe: Recipe,
+    changes: dict,  # field → value
+) -> Recipe:
+    "A variant; another `size` takes `resize` and `start_size` with it, `iters` goes where `epochs` come"
+    if unknown := [k for k in changes if k not in {f.name for f in fields(Recipe)}]:
+        raise AgeclsError(f'a recipe has no {some(unknown)}; it has {some([f.name for f in fields(Recipe)], 40)}')
+    if 'size' in changes and isinstance(changes['size'], int) and changes['size'] > 0:
+        factor = changes['size'] / recipe.size
+        if recipe.resize: changes = dict(resize=round(factor * recipe.resize)) | changes
+        if recipe.start_size: changes = dict(start_size=max(16, round(factor * recipe.start_size))) | changes
+    if changes.get('epochs') is not None: changes = dict(iters=None) | changes
+    return replace(recipe, **changes)
+
+
+def parse_setting(
+    text: str,  # as in 'size=128', 'loss=coral', 'loss_args={"alpha": 2}', 'size=128,224'
+    several: bool = False,  # the value is a list, separated by commas
+) -> tuple:  # name and value, or name and values
+    "Read NAME=VALUE; a value is JSON, or else a text"
+    name, equals, value = text.partition('=')
+    if not equals or not name or not value: raise AgeclsError(f'NAME=VALUE is needed, as in size=128, not {text!r}')
+    def read(x):
+        try: return json.loads(x)
+        except ValueError: return {'True': True, 'False': False, 'None': None}.get(x, x)
+    return name, [read(x) for x in value.split(',')] if several else read(value)
 
 
 def get_recipe(

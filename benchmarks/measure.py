@@ -87,15 +87,20 @@ def table(rows, unit, invert=False):
     return '\n'.join(lines)
 
 
+def command():
+    "The command that runs, without folders that nobody else has"
+    words = list(sys.argv)
+    for option, shown in (('--out', []), ('--keep', []), ('--folds', ['--folds', 'FOLDS'])):
+        if option in words: words[words.index(option):words.index(option) + 2] = shown
+    return ' '.join(['python', *words])
+
+
 def write(out, about, rows, unit, invert=False, notes=()):
     "Write OUT.json and OUT.md, and print the table"
-    words = list(sys.argv)
-    for option, shown in (('--out', []), ('--folds', ['--folds', 'FOLDS'])):     # nobody else has these folders
-        if option in words: words[words.index(option):words.index(option) + 2] = shown
-    out, command = Path(out), ' '.join(['python', *words])
-    text = f'`{command}`\n\n{about}\n\n{table(rows, unit, invert)}\n' + ''.join(f'\n{note}\n' for note in notes)
+    out = Path(out)
+    text = f'`{command()}`\n\n{about}\n\n{table(rows, unit, invert)}\n' + ''.join(f'\n{note}\n' for note in notes)
     out.parent.mkdir(parents=True, exist_ok=True)
     Path(f'{out}.md').write_text(text)
-    Path(f'{out}.json').write_text(json.dumps(dict(command=command, about=about, unit=unit, notes=list(notes), rows=[
+    Path(f'{out}.json').write_text(json.dumps(dict(command=command(), about=about, unit=unit, notes=list(notes), rows=[
         dict(what=what, contender=name, figures=figures) for (what, name), figures in rows.items()]), indent=1) + '\n')
     print(text)

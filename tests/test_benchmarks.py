@@ -13,7 +13,7 @@ LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --b
 
 
 def test_all_are_here():
-    assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - {'measure'} == set(LITTLE)
+    assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - {'measure', 'losses'} == set(LITTLE)
 
 
 @pytest.mark.parametrize('name', LITTLE)
@@ -27,3 +27,19 @@ def test_runs(name, tmp_path):
     text = (tmp_path / 'table.md').read_text()
     assert all(f'| {row["contender"]} |' in text for row in found['rows'])
     assert sorted(p.name for p in tmp_path.iterdir()) == ['table.json', 'table.md']
+
+
+def test_losses(tmp_path):
+    "The study of losses goes on where it stopped, and says on what it was made"
+    argv = [sys.executable, 'benchmarks/losses.py', *'--subjects 40 --size 32 --epochs 1 --pretrain 1'.split(),
+            '--recipes', 'finetune_resnet34,coral_resnet34', '--keep', tmp_path / 'kept', '--out', tmp_path / 'table']
+    texts = []
+    for _ in range(2):
+        done = subprocess.run(list(map(str, argv)), cwd=ROOT, capture_output=True, text=True, timeout=600,
+                              env=os.environ | dict(OMP_NUM_THREADS='1'))
+        assert done.returncode == 0, done.stderr[-2000:]
+        texts.append((tmp_path / 'table.md').read_text())
+    assert texts[0] == texts[1] and 'Drawn faces, not Adience' in texts[0] and str(tmp_path) not in texts[0]
+    found = json.loads((tmp_path / 'table.json').read_text())['study']
+    assert [row['run'] for row in found['table']] == ['finetune_resnet34', 'coral_resnet34']
+    assert found['table'][1]['accuracy_p_holm'] <= 1 and found['best_reachable']['accuracy'] > 0.5
