@@ -68,7 +68,7 @@ def main():
         [f'| {name} | {t.iloc[0, 0]:.3f} | {t.iloc[0, 1]:.3f} | {100 * sets[name].coverage:.1f} % | '
          f'{100 * sets[name].by_subject:.1f} % | {sets[name]["size"]:.2f} |' for name, t in sure.items()])
     text = (f'`{command()}`\n\n{about}\n\n```\n{found}\n```\n\nThe mean of all of them (an ensemble) against the '
-            f'first:\n\n```\n{together}\n```\n\nOne answer for a person, from all pictures, in %:\n\n'
+            f'first:\n\n```\n{str(together).split("Published,")[0].rstrip()}\n```\n\nOne answer for a person, from all pictures, in %:\n\n'
             f'```\n{(100 * subjects).round(1).to_string()}\n```\n\nHow far probabilities can be believed:\n\n{belief}'
             '\n')
     out = Path(args.out)
