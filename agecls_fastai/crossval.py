@@ -6,7 +6,8 @@
 __all__ = ['DEFINES_A_RUN', 'fold_seed', 'FoldLog', 'prediction_table', 'FoldResult', 'train_fold', 'write_fold',
            'run_environment', 'run_device', 'open_run', 'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #741f6fd6
+# %% ../nbs/09_crossval.ipynb #37805978
+import gc
 import hashlib
 import io
 import json
@@ -188,7 +189,7 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #06c505fc
+# %% ../nbs/09_crossval.ipynb #ac3f8026
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -339,6 +340,7 @@ def cross_validate(
         except BaseException:
             if new: _close_unused(out)
             raise
+        gc.collect()  # a Learner and its callbacks hold each other
         one_off = f', one-off accuracy {scores["one_off_accuracy"]:.3f}' if 'one_off_accuracy' in scores else ''
         say(f'fold {k}  done in {duration(seconds)}: accuracy {scores["accuracy"]:.3f}{one_off} on '
             f'{len(result.predictions):,} images')
