@@ -101,7 +101,7 @@ def save_bundle(
     finally: shutil.rmtree(part, ignore_errors=True)
     return path
 
-# %% ../nbs/08b_bundle.ipynb #b1e4f4c0
+# %% ../nbs/08b_bundle.ipynb #6fe2cb91
 USE = """## What it must not be used for
 
 It guesses, from a picture, the group that somebody wrote beside pictures like it. It does not know a person's age.
@@ -114,9 +114,8 @@ def _card_table(predictions, labels, column):
     table = scores_by(predictions, labels, column)
     def shown(r, m): return f'{100 * r[m]:.1f} % [{100 * r[f"{m}_low"]:.1f}, {100 * r[f"{m}_high"]:.1f}]'
     head = [f'| {column} | images | people | accuracy | one-off accuracy |', '| --- | --- | --- | --- | --- |']
-    return '\n'.join(head + [
-                     f'| {value} | {r.images:.0f} | {r.subjects:.0f} | {shown(r, "accuracy")} | '
-                      f'{shown(r, "one_off_accuracy")} |' for value, r in table.iterrows()])
+    return '\n'.join(head + [f'| {value} | {r.images:.0f} | {r.subjects:.0f} | {shown(r, "accuracy")} | '
+                             f'{shown(r, "one_off_accuracy")} |' for value, r in table.iterrows()])
 
 
 def model_card(
@@ -128,8 +127,7 @@ def model_card(
     trained = ', '.join(f'{label}: {n:,}' for label, n in info['trained_on'].items())
     parts = [f'# {recipe["name"]}', f'Tells {", ".join(labels)} apart. {recipe.get("about") or ""}'.strip(),
              f'## What it was trained on\n\n{info.get("data") or "Data that nobody named."} Images by class: '
-             f'{trained}. '
-             f'Protocol {info.get("protocol", "unknown")}, seed {info.get("seed", "unknown")}'
+             f'{trained}. Protocol {info.get("protocol", "unknown")}, seed {info.get("seed", "unknown")}'
              + (f', fold {info["fold"]} left out and tested on.' if 'fold' in info else '.')]
     if predictions is not None and len(predictions):
         columns = ['label', *(c for c in ('gender',) if c in predictions)]
@@ -144,7 +142,7 @@ def model_card(
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
     return '\n\n'.join(parts) + '\n'
 
-# %% ../nbs/08b_bundle.ipynb #e5c4f37f
+# %% ../nbs/08b_bundle.ipynb #78439dc5
 @dataclass
 class Bundle:
     "A trained network and how to use it"
@@ -218,8 +216,7 @@ def to_learner(
         raise AgeclsError(f'the model tells {some(bundle.labels, 20)} apart; the data has {some(found, 20)}')
     recipe = bundle.recipe
     loose = replace(recipe, pretrained=False, frozen=False, schedule='one_cycle', epochs=1, train_bn=True, iters=None)
-    learn = bundle._filled(loose.learner(dls, **kwargs))
-    return learn
+    return bundle._filled(loose.learner(dls, **kwargs))
 
 
 def load_bundle(

@@ -7,7 +7,7 @@ __all__ = ['UNITS', 'reliability', 'expected_calibration_error', 'negative_log_l
            'Calibration', 'calibrate', 'contiguous_order', 'conformal_scores', 'conformal_threshold', 'contiguous_sets',
            'set_names', 'PredictionSets', 'prediction_sets']
 
-# %% ../nbs/10a_calibrate.ipynb #6b68f41f
+# %% ../nbs/10a_calibrate.ipynb #6f8673e6
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from .folds import AgeclsError, some
-from .results import N_RESAMPLES, Run, interval
+from .results import N_RESAMPLES, Run, interval, times_drawn
 
 # %% ../nbs/10a_calibrate.ipynb #32c6d01c
 def _checked(probabilities, targets):
@@ -117,7 +117,7 @@ def calibrate(
                          ['before', 'after'])
     return Calibration(run, temperatures, after, table)
 
-# %% ../nbs/10a_calibrate.ipynb #35f657be
+# %% ../nbs/10a_calibrate.ipynb #52885b3a
 def contiguous_order(
     probabilities,  # (n, classes), classes in the order of age
 ) -> tuple[np.ndarray, np.ndarray]:  # both (n, classes): the class that comes in at each step, and the sum by then
@@ -206,12 +206,8 @@ class PredictionSets:
         rng, rows = np.random.default_rng(seed), {}
         for part, t in table.groupby('part', observed=True):
             each = t.groupby('subject')['covered'].agg(['sum', 'size']).to_numpy(float)
-            draws = []
-            for start in range(0, n_resamples, 500):
-                m = min(500, n_resamples - start)
-                sums = rng.multinomial(len(each), np.full(len(each), 1 / len(each)), m) @ each
-                draws.append(sums[:, 0] / sums[:, 1])
-            low, high = interval(np.concatenate(draws))
+            sums = np.concatenate([times @ each for _, times in times_drawn(len(each), n_resamples, rng)])
+            low, high = interval(sums[:, 0] / sums[:, 1])
             rows[part] = dict(images=len(t), subjects=len(each), coverage=t['covered'].mean(), low=low, high=high,
                               by_subject=(each[:, 0] / each[:, 1]).mean(), size=t['size'].mean())
         return pd.DataFrame(rows).T.astype(dict(images=int, subjects=int)).rename_axis(by)

@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['WeightAverage', 'GrowSize']
 
-# %% ../nbs/07b_callbacks.ipynb #bbfc444c
+# %% ../nbs/07b_callbacks.ipynb #a6f13255
 import torch
 from fastai.callback.core import Callback
 from torch.optim.swa_utils import AveragedModel
 
-from .augment import ByteBatch
+from .augment import byte_batches
 from .folds import AgeclsError
 
-# %% ../nbs/07b_callbacks.ipynb #3b38c23b
+# %% ../nbs/07b_callbacks.ipynb #bb31148c
 def _average(decay):
     "For `AveragedModel`: the step of the formula, on lists of tensors"
     def update(averages, current, t):
@@ -41,7 +41,7 @@ class WeightAverage(Callback):
     def after_validate(self): self._swap()
 
     def after_fit(self):
-        if int(self.average.n_averaged): self._swap()
+        self._swap()
         self.average = None
 
     def _swap(self):
@@ -51,7 +51,7 @@ class WeightAverage(Callback):
                     [*self.average.module.parameters(), *self.average.module.buffers()])
         for a, b in pairs: a.data, b.data = b.data, a.data
 
-# %% ../nbs/07b_callbacks.ipynb #cab81ea3
+# %% ../nbs/07b_callbacks.ipynb #5f312847
 class GrowSize(Callback):
     "Train on pictures of `start` pixels at first, which grow to their full size"
     def __init__(
@@ -62,7 +62,7 @@ class GrowSize(Callback):
         self.start, self.until = start, until
 
     def before_train(self):
-        found = [t for t in self.dls.train.after_batch.fs if isinstance(t, ByteBatch)]
+        found = byte_batches(self.dls.train)
         if not found: raise AgeclsError('pictures grow only where batches come from a ByteBatch')
         self.tfm, self.full = found[0], found[0].size
         if self.tfm.augment != 'affine': raise AgeclsError(f"pictures grow only where augment is 'affine', not "

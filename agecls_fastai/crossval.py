@@ -6,7 +6,7 @@
 __all__ = ['DEFINES_A_RUN', 'fold_seed', 'FoldLog', 'prediction_table', 'FoldResult', 'train_fold', 'write_fold',
            'run_environment', 'run_device', 'open_run', 'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #37805978
+# %% ../nbs/09_crossval.ipynb #aa3b96fd
 import gc
 import hashlib
 import io
@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +41,7 @@ from .pack import Pack, open_pack
 from .probe import dataset_features, fill_head, probe_fold
 from .progress import Progress, duration
 from .recipes import Recipe, get_recipe
-from .results import Run, finished_fold, image_sums, load_run, metrics_for, scores_from_sums
+from .results import Run, finished_fold, image_sums, load_run, metric_words, metrics_for, scores_from_sums
 
 # %% ../nbs/09_crossval.ipynb #ce59d0f7
 def fold_seed(
@@ -51,7 +51,7 @@ def fold_seed(
     "The seed of a fold's training: another one for each, whatever folds are trained together"
     return int.from_bytes(hashlib.sha256(f'{seed}:{fold}'.encode()).digest()[:4])
 
-# %% ../nbs/09_crossval.ipynb #b05520ac
+# %% ../nbs/09_crossval.ipynb #5ddc3df1
 class FoldLog(Callback):
     "Keep one row an epoch, over all `fit`s of a training, and show how far it is"
     order = Recorder.order + 5
@@ -80,7 +80,7 @@ class FoldLog(Callback):
                    seconds=time.monotonic() - self.epoch_started)
         self.rows.append(row)
         if self.progress:
-            shown = [f'{n.replace("one_off", "one-off").replace("_", " ")} {v:.3f}' for n, v in row.items()
+            shown = [f'{metric_words(n)} {v:.3f}' for n, v in row.items()
                      if n in names and v is not None]
             self.progress.line(f'fold {self.fold}  epoch {len(self.rows)}/{self.n_epochs}  {"  ".join(shown)}  '
                                f'{self._speed()}')
@@ -93,7 +93,7 @@ class FoldLog(Callback):
         left = (self.n_epochs * len(self.dls.train) - self.batches) * per_batch
         return f'{rate:.0f} images/s  {duration(max(left, 0))} left'
 
-# %% ../nbs/09_crossval.ipynb #b133c136
+# %% ../nbs/09_crossval.ipynb #e8cc0376
 def prediction_table(
     items: pd.DataFrame,  # the items table
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
@@ -149,13 +149,13 @@ def train_fold(
         log = FoldLog(fold, recipe.n_epochs(dls), progress)
         with learn.no_logging() if progress else nullcontext(): recipe.fit(learn, cbs=[log])
         if learn.found_lr: facts['found_lr'] = learn.found_lr
-        tables = []
+        tables, loss = [], recipe.loss_func(dls.vocab)
         for part_of in (valid, test):
             p = (view_preds(learn, part_of, recipe.views).numpy() if len(part_of) else
                  np.zeros((0, len(dls.vocab)), np.float32))
             if pd.isna(p).any():
                 raise AgeclsError(f'fold {fold}: the network puts out NaN; try a lower base_lr than {recipe.base_lr}')
-            tables.append(prediction_table(part_of, p, recipe.loss_func(dls.vocab)))
+            tables.append(prediction_table(part_of, p, loss))
         result = FoldResult(*tables[::-1], pd.DataFrame(log.rows), facts)
     if keep is not None:
         save_bundle(learn, recipe, keep, result.valid, result.predictions, fold=fold, protocol=protocol, seed=seed,
@@ -189,7 +189,7 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #ac3f8026
+# %% ../nbs/09_crossval.ipynb #06b4da8b
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -234,7 +234,7 @@ def open_run(
         for key in DEFINES_A_RUN:
             old, new = there.get(key), info.get(key)
             if key == 'recipe' and isinstance(old, dict):                # written before a field was there: its default
-                old = {f.name: f.default for f in fields(Recipe) if f.default is not MISSING} | dict(loss_args={}) | old
+                old = Recipe.defaults() | old
             if key == 'recipe' and old != new and isinstance(old, dict):
                 differ += [f'recipe {k} ({old.get(k)!r} there, {new.get(k)!r} now)' for k in sorted(old.keys() | new)
                            if old.get(k) != new.get(k)]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NORMALIZE', 'CenterResize', 'open_image', 'part_splitter', 'age_block', 'train_mean', 'age_dls']
 
-# %% ../nbs/03_data.ipynb #6c9661ff
+# %% ../nbs/03_data.ipynb #670e6d88
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +26,9 @@ from .augment import batch_transforms
 from .folds import AgeclsError, check_items, hash_order, some, split_items, valid_subjects
 from .loader import AgeDL, PackedDL, PackedImage
 from .pack import Pack, open_pack
-from .recipes import BALANCES
+from .recipes import BALANCES, resize_for
 
-# %% ../nbs/03_data.ipynb #f9c300ab
+# %% ../nbs/03_data.ipynb #1d1d6fc5
 class CenterResize(Resize):
     "`Resize` that crops the middle in training as well"
     def before_call(self, b, split_idx): super().before_call(b, 1)
@@ -64,7 +64,7 @@ def age_block(
 ) -> DataBlock:
     "A `DataBlock` for items tables, its classes in the order of the labels"
     if isinstance(labels, pd.DataFrame): labels = labels['label'].cat.categories
-    resize = resize or round(size * 8 / 7)
+    resize = resize_for(size, resize)
     if resize < size: raise AgeclsError(f'resize ({resize}) must not be smaller than size ({size})')
     if pack is not None and pack.size != resize:
         raise AgeclsError(f'{pack.folder} is a pack of {pack.size} pixels, and images are brought to {resize}; '
@@ -76,7 +76,7 @@ def age_block(
         get_x=ColReader('file', pref=f'{path}{os.sep}'), get_y=ColReader('label'), splitter=splitter,
         item_tfms=CenterResize(resize), batch_tfms=batch_transforms(size, augment, stats, coverage=coverage))
 
-# %% ../nbs/03_data.ipynb #22e34fc0
+# %% ../nbs/03_data.ipynb #67dc3922
 NORMALIZE = ('imagenet', 'train_mean', None)
 
 
@@ -135,7 +135,7 @@ def age_dls(
     stats = imagenet_stats if normalize == 'imagenet' else normalize if pair else None
     if normalize == 'train_mean':
         opener = open_image if pack is None else PackedImage(pack, path, open_image)
-        mean = train_mean(items[part == 'train'], path, resize or round(size * 8 / 7), open_image=opener)
+        mean = train_mean(items[part == 'train'], path, resize_for(size, resize), open_image=opener)
         stats = mean, [1 / 255] * 3
     block = age_block(items, path, size, resize, augment, stats, pack=pack, coverage=coverage)
     training = items.assign(part=part)[part != 'test']

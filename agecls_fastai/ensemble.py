@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ensemble']
 
-# %% ../nbs/10b_ensemble.ipynb #10bdd550
+# %% ../nbs/10b_ensemble.ipynb #23acc5ed
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,23 +14,21 @@ import pandas as pd
 
 from .crossval import open_run, prediction_table, write_fold
 from .folds import AgeclsError, some
-from .results import Run, finished_fold, load_run
+from .results import MUST_SHARE, Run, finished_fold, load_run, open_runs
 
-# %% ../nbs/10b_ensemble.ipynb #e3954df3
+# %% ../nbs/10b_ensemble.ipynb #63cdb1b9
 def ensemble(
     runs: Sequence,  # `Run`s or their folders, two or more, of the same items
     out,  # the run folder to make
     name: str = 'ensemble',
 ) -> Run:
     "A run whose probabilities are the means of those of several runs; it answers with the most probable class"
-    runs, out = [run if isinstance(run, Run) else load_run(run) for run in runs], Path(out)
+    runs, out = open_runs(runs), Path(out)
     if len(runs) < 2: raise AgeclsError(f'an ensemble is of two runs or more, not {len(runs)}')
-    if len({run.path.resolve() for run in runs}) < len(runs): raise AgeclsError('the same run is given twice')
     if out.resolve() in {run.path.resolve() for run in runs}: raise AgeclsError(f'{out} is one of the runs')
     first, labels = runs[0], runs[0].labels
     for run in runs[1:]:
-        for key, what in (('items_digest', 'items'), ('images_digest', 'pictures'), ('labels', 'labels'),
-                          ('protocol', 'protocol')):
+        for key, what in (MUST_SHARE | dict(protocol='protocol')).items():
             if run.info.get(key) != first.info.get(key):
                 raise AgeclsError(f'{first.path} and {run.path} have not the same {what}')
         if run.folds != first.folds:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PackedImage', 'balanced', 'AgeDL', 'PackedDL']
 
-# %% ../nbs/04a_loader.ipynb #3b9ce171
+# %% ../nbs/04a_loader.ipynb #4e57c720
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,12 +16,12 @@ from fastai.data.core import TfmdDL
 from fastai.torch_core import TensorCategory
 from fastai.vision.core import PILImage, TensorImage
 
-from .augment import ByteBatch
+from .augment import byte_batches
 from .folds import AgeclsError, some
 from .pack import Pack
 from .recipes import BALANCES
 
-# %% ../nbs/04a_loader.ipynb #842cc0d9
+# %% ../nbs/04a_loader.ipynb #9863c5f1
 class PackedImage:
     "Opens an image out of a pack, or as `open_image` does where it is not in it"
     def __init__(self, pack: Pack, path, open_image):
@@ -57,8 +57,7 @@ class AgeDL(TfmdDL):
     def before_iter(self):
         super().before_iter()
         if getattr(self.dataset, 'split_idx', None) == 0:
-            for tfm in self.after_batch.fs:
-                if isinstance(tfm, ByteBatch): tfm.begin(self.n)
+            for tfm in byte_batches(self): tfm.begin(self.n)
 
 
 class PackedDL(AgeDL):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_bundles', 'predict_items', 'evaluate']
 
-# %% ../nbs/12_predict.ipynb #b0af1e87
+# %% ../nbs/12_predict.ipynb #b2f0e97e
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 from .augment import view_preds
 from .bundle import Bundle, image_keys, load_bundle
 from .crossval import prediction_table, run_device, run_environment, write_evaluation
-from .folds import AgeclsError, DataWarning, check_items, composition, file_digest, items_digest, some
+from .folds import AgeclsError, DataWarning, check_items, composition, items_digest, some
 from .images import check_images, images_digest
 from .progress import Progress
 from .results import Run, load_run
@@ -54,7 +54,7 @@ def predict_items(
         mean += probabilities.numpy() / len(bundles)
     return mean
 
-# %% ../nbs/12_predict.ipynb #f0a9a12d
+# %% ../nbs/12_predict.ipynb #ff44b17c
 def evaluate(
     model,  # a run folder or a `Run` with models, or the folder of one bundle, or what `find_bundles` gives
     items: pd.DataFrame,  # the items table of other data, with the same classes
@@ -85,7 +85,7 @@ def evaluate(
         protocol=f'trained on other data, {len(bundles)} network{"s" * (len(bundles) > 1)}',
         images_digest=images_digest(items, path), labels=labels, seed=bundles[0].info.get('seed'), data=data,
         model=[str(b.path) for b in bundles],
-        model_sha256=[file_digest(b.path / 'model.safetensors') for b in bundles],
+        model_sha256=[b.info['weights_sha256'] for b in bundles],  # checked when they were read
         n_images=len(items), n_subjects=items['subject'].nunique(),
         composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped,
         **run_environment(device, trains=False))

@@ -6,7 +6,7 @@
 __all__ = ['WD', 'WDS', 'add_probe_head', 'body_features', 'probe_probabilities', 'fit_probe', 'dataset_features', 'probe_fold',
            'fill_head', 'fit_learner']
 
-# %% ../nbs/08c_probe.ipynb #57c1451b
+# %% ../nbs/08c_probe.ipynb #581986f4
 import hashlib
 import json
 import os
@@ -27,7 +27,7 @@ from torch import nn
 from torch.amp import autocast
 from torch.nn import functional as F
 
-from .augment import ByteBatch, looking
+from .augment import byte_batches, looking
 from .folds import AgeclsError, DataWarning, file_digest, first_line, split_items, write_atomic
 from .loop import precision
 from .metrics import cumulative_score, one_off_accuracy
@@ -134,7 +134,7 @@ def fit_probe(
         if best is None or row['valid_loss'] < best[0]: best = row.get('valid_loss'), head
     return *(t.cpu() for t in best[1]), pd.DataFrame(rows)
 
-# %% ../nbs/08c_probe.ipynb #21447bcf
+# %% ../nbs/08c_probe.ipynb #725287db
 def _features_file(learn, dl, pack, views):
     "Where the features belong"
     digest = hashlib.sha256()
@@ -246,8 +246,8 @@ def fit_learner(
     parts = []
     for dl in learn.dls.loaders[:2]:
         if not len(dl.dataset): continue
-        dl, ours = dl.new(shuffle=False, drop_last=False), any(isinstance(t, ByteBatch) for t in dl.after_batch.fs)
-        xs, ys = zip(*_seen(learn, dl, views if ours else 'center'))
+        dl = dl.new(shuffle=False, drop_last=False)
+        xs, ys = zip(*_seen(learn, dl, views if byte_batches(dl) else 'center'))
         parts.append((torch.cat(xs).numpy(), torch.cat([y for y, in ys]).as_subclass(torch.Tensor).numpy()))
     weight, bias, history = fit_probe(*parts[0], len(learn.dls.vocab), parts[1] if len(parts) > 1 else None, wd)
     fill_head(learn, (weight, bias))

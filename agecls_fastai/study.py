@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['grid', 'explained', 'Study', 'study']
 
-# %% ../nbs/10c_study.ipynb #75a52eba
+# %% ../nbs/10c_study.ipynb #8b622be9
 import json
 import re
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from .crossval import cross_validate
 from .folds import AgeclsError, check_items, items_digest, some, write_atomic
 from .pack import build_pack
 from .progress import Progress
-from .recipes import Recipe, change_recipe, get_recipe
-from .results import N_RESAMPLES, compare, metrics_for
+from .recipes import Recipe, change_recipe, get_recipe, resize_for
+from .results import N_RESAMPLES, compare, json_records, metric_words, metrics_for, p_words
 
 # %% ../nbs/10c_study.ipynb #22a61b86
 def grid(
@@ -62,7 +62,7 @@ def explained(
     shares['interactions and noise'] = 1 - sum(shares.values()) if total > 0 else np.nan
     return pd.Series(shares, name='share')
 
-# %% ../nbs/10c_study.ipynb #bb56eb12
+# %% ../nbs/10c_study.ipynb #602f2f4e
 @dataclass
 class Study:
     "The runs of a grid"
@@ -98,13 +98,12 @@ class Study:
 
     def to_dict(self) -> dict:
         "All of it for JSON"
-        def records(t): return json.loads(t.reset_index().to_json(orient='records'))
-        return dict(baseline=self.baseline, factors=records(self.factors), table=records(self.table()),
-                    explained=records(self.explained().rename_axis('factor')), best_reachable=self.best_reachable)
+        return dict(baseline=self.baseline, factors=json_records(self.factors), table=json_records(self.table()),
+                    explained=json_records(self.explained().rename_axis('factor')), best_reachable=self.best_reachable)
 
     def __str__(self):
         table, metrics = self.table(), metrics_for(self.labels)[:2]
-        words = {m: m.replace('_', ' ').replace('one off', 'one-off') for m in metrics}
+        words = {m: metric_words(m) for m in metrics}
         shown = pd.DataFrame(index=table.index)
         for m in metrics:
             shown[f'{words[m]} %'] = [f'{100 * r[m]:.1f} ± {100 * r[f"{m}_std"]:.1f} [{100 * r[f"{m}_low"]:.1f}, '
@@ -114,7 +113,7 @@ class Study:
                 '' if pd.isna(r[f'{m}_difference']) else
                 f'{100 * r[f"{m}_difference"]:+.1f} [{100 * r[f"{m}_difference_low"]:+.1f}, '
                 f'{100 * r[f"{m}_difference_high"]:+.1f}]' + ('' if pd.isna(r[f'{m}_p_holm']) else
-                ' p < 0.001' if r[f'{m}_p_holm'] < 0.001 else f' p = {r[f"{m}_p_holm"]:.3f}')
+                                                              f' p {p_words(r[f"{m}_p_holm"])}')
                 for _, r in table.iterrows()]
         info, parts = self.runs[0].info, []
         parts.append(f'Measured on: {info.get("data") or "unnamed data"}\n{info["n_images"]:,} images of '
@@ -179,7 +178,7 @@ def study(
         if progress: progress.line(f'run {i} of {len(cells)}')
         pack = None
         if packs:
-            size = recipe.resize or round(recipe.size * 8 / 7)
+            size = resize_for(recipe.size, recipe.resize)
             folder = out / 'packs' / f'{items_digest(table)[:8]}_{size}'
             counter = progress.counter('images packed') if progress else None
             pack = build_pack(table, path, folder, size, progress=counter)
@@ -201,7 +200,5 @@ def _compared(runs, factors, baseline, n_resamples):
     comparisons = []
     for group in groups.values():
         names = [run.name for run in group]
-        at = names.index(baseline) if baseline in names else None
-        comparisons.append(compare(group, n_resamples, baseline=at) if at is not None or len(group) == 1 else
-                           compare(group, n_resamples, baseline=0))
+        comparisons.append(compare(group, n_resamples, baseline=names.index(baseline) if baseline in names else 0))
     return Study(runs, pd.DataFrame(factors, index=[run.name for run in runs]), baseline, comparisons)
