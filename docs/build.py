@@ -17,6 +17,8 @@ from nbdev.config import nbpath2html
 from nbdev.processors import FilterDefaults
 from sphinx.cmd.build import main as sphinx
 
+from agecls_fastai.showdoc import shown
+
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
 # in the order of reading; a page that is not named here comes last in its part
@@ -48,8 +50,7 @@ def processed(path):
 
 def shown_symbols(nb):
     "The names that a page explains"
-    cells = [re.search(r'^show_doc\(([\w.]+)', c.source, re.M) for c in nb.cells if c.cell_type == 'code']
-    return [found[1] for found in cells if found]
+    return list(filter(None, map(shown, nb.cells)))
 
 
 def target_of(name, symbol):
@@ -73,11 +74,14 @@ class Linker:
             file = posixpath.normpath(posixpath.join(folder, path))
             if file in self.pages: return f'[{label}](/{self.pages[file]}{"#" * bool(anchor)}{anchor})'
             return f'[{label}](/{file})'
-        # nbdev links the name of a symbol within a link, too
-        text = re.sub(r'\[\[(`[^`\]]+`)\]\([^()\s]+\)\]\(', r'[\1](', text)
+        def prose(text):
+            # nbdev links the name of a symbol within a link, too
+            text = re.sub(r'\[\[(`[^`\]]+`)\]\([^()\s]+\)\]\(', r'[\1](', text)
+            # as in Jupyter, a formula may go over lines, whatever they begin with; to Markdown a + there begins a list
+            text = re.sub(r'(?<![\\$\w])\$(?!\$)[^$`]+?(?<!\$)\$(?![\$\w])', lambda m: m[0].replace('\n', ' '), text)
+            return re.sub(r'\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)', rewrite, text)
         parts = re.split(r'(?ms)(^```.*?^```)', text)  # code stays as it is
-        return ''.join(part if part.startswith('```') else
-                       re.sub(r'\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)', rewrite, part) for part in parts)
+        return ''.join(part if part.startswith('```') else prose(part) for part in parts)
 
 
 def page(nb, name, link, folder):
@@ -93,9 +97,9 @@ def page(nb, name, link, folder):
         elif cell.cell_type == 'markdown':
             if source.startswith('<!-- WARNING'): continue
             cells.append(nbformat.v4.new_markdown_cell(link(source, folder)))
-        elif found := re.search(r'^show_doc\(([\w.]+)', source, re.M):
+        elif symbol := shown(cell):
             text = ''.join(cell.outputs[0]['data']['text/markdown'])
-            cells.append(nbformat.v4.new_markdown_cell(f'({target_of(name, found[1])})=\n{link(text, folder)}'))
+            cells.append(nbformat.v4.new_markdown_cell(f'({target_of(name, symbol)})=\n{link(text, folder)}'))
         else:
             hidden = re.search(r'^#\| *echo: *false', source, re.M)
             code = nbformat.v4.new_code_cell(re.sub(r'(?m)^#\|.*\n?', '', source).strip())

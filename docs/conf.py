@@ -2,6 +2,7 @@
 
 Nothing that a page needs comes from elsewhere: the site is read from a folder without a network, or from a server.
 """
+from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 
 from agecls_fastai import __version__
@@ -24,7 +25,7 @@ html_title = project
 html_static_path = ['static']
 html_css_files = ['style.css']
 html_copy_source = False
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 pygments_style, pygments_dark_style = 'friendly', 'github-dark'
 html_math_renderer = 'mathml'
 
@@ -34,7 +35,6 @@ def formula(display):
     def visit(translator, node):
         mathml = convert(node.astext(), display=display)
         translator.body.append(f'<div class="formula">{mathml}</div>' if display == 'block' else mathml)
-        from docutils.nodes import SkipNode
         raise SkipNode
     return visit
 
