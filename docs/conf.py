@@ -2,6 +2,8 @@
 
 Nothing that a page needs comes from elsewhere: the site is read from a folder without a network, or from a server.
 """
+import re
+
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 
@@ -34,6 +36,7 @@ def formula(display):
     "A visitor that writes a formula as MathML, which browsers show by themselves: no script, no fonts"
     def visit(translator, node):
         mathml = convert(node.astext(), display=display)
+        mathml = re.sub(r'(<mi>[a-z]{2,}</mi>)(?!<mo)', r'\1<mspace width="0.17em" />', mathml)  # ln 2, not ln2
         translator.body.append(f'<div class="formula">{mathml}</div>' if display == 'block' else mathml)
         raise SkipNode
     return visit
