@@ -36,7 +36,8 @@ def formula(display):
     "A visitor that writes a formula as MathML, which browsers show by themselves: no script, no fonts"
     def visit(translator, node):
         mathml = convert(node.astext(), display=display)
-        mathml = re.sub(r'(<mi>[a-z]{2,}</mi>)(?!<mo)', r'\1<mspace width="0.17em" />', mathml)  # ln 2, not ln2
+        space, name = '<mspace width="0.17em" />', '(<mi>[a-z]{2,}</mi>)'  # 3 ln 2, not 3ln2
+        mathml = re.sub(f'{name}(?!<mo)', rf'\1{space}', re.sub(f'(</m(?:n|i|sub)>){name}', rf'\1{space}\2', mathml))
         translator.body.append(f'<div class="formula">{mathml}</div>' if display == 'block' else mathml)
         raise SkipNode
     return visit
