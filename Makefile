@@ -1,13 +1,14 @@
 # make demo: draw faces, cross-validate two recipes on them, compare them
 # make test: every check
-# Both make .venv and install what they need, when it is missing.
+# make docs: the documentation site, in _docs/
+# All make .venv and install what they need, when it is missing.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test bench install export readme lint notebooks pytest clean
+.PHONY: demo test bench docs docs-serve install export readme lint notebooks pytest clean
 
 demo: $(INSTALLED)
 	$(BIN)/agecls demo
@@ -36,6 +37,13 @@ export: $(INSTALLED)
 # half an hour on two cores, on a machine that does nothing else; writes the tables of the docs
 bench: $(INSTALLED)
 	for name in loader precision training probe costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+# the site in _docs/, to be read from there or from a server; it needs no network
+docs: $(INSTALLED)
+	$(BIN)/python docs/build.py
+
+docs-serve: docs
+	$(BIN)/python -m http.server --directory _docs --bind 127.0.0.1 8000
 
 clean:
 	rm -rf build dist *.egg-info _proc _docs

@@ -1,0 +1,162 @@
+"""The documentation site: notebooks → pages for Sphinx → HTML, in `_docs/` or where `--out` says
+
+nbdev's processors take hidden and exported cells away and fill in the reference; no cell is run. What is left to do
+here is to give Sphinx titles, tags, addresses and an order of the pages.
+"""
+import argparse
+import posixpath
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from fastcore.nbio import read_nb
+from nbdev.config import nbpath2html
+from nbdev.processors import FilterDefaults
+from sphinx.cmd.build import main as sphinx
+
+from agecls_fastai.showdoc import shown
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = ROOT / 'nbs'
+# in the order of reading; a page that is not named here comes last in its part
+TUTORIALS = ['adience_in_colab', 'your_own_data', 'a_fold_by_hand']
+PAGES = ['which_loss', 'performance', 'how_a_beats_b', 'responsible_use']
+PROJECT = {'CHANGELOG.md': 'changelog', 'CONTRIBUTING.md': 'contributing'}
+
+
+def page_of(path):
+    "The address of a notebook's page: without the number that orders the files"
+    return nbpath2html(Path(path)).with_suffix('').as_posix()
+
+
+def notebooks():
+    "Every notebook, by part of the site, in the order of reading"
+    def rank(order): return lambda p: (order.index(p.stem) if p.stem in order else len(order), p.stem)
+    top = [p for p in NBS.glob('*.ipynb') if p.name[0] not in '._' and p.stem != 'index']
+    numbered = sorted(p for p in top if p.name[0].isdigit())
+    return {'Tutorials': sorted((NBS / 'tutorials').glob('[!._]*.ipynb'), key=rank(TUTORIALS)), 'Reference': numbered,
+            'Measuring': sorted(set(top) - set(numbered), key=rank(PAGES))}
+
+
+def processed(path):
+    "A notebook as nbdev makes it ready for its own site"
+    nb = read_nb(path)
+    FilterDefaults()(nb)
+    return nb
+
+
+def shown_symbols(nb):
+    "The names that a page explains"
+    return list(filter(None, map(shown, nb.cells)))
+
+
+def target_of(name, symbol):
+    "What links to a symbol name; docutils knows no capital letters, so classes are told from functions by a word"
+    return f'{name}.{"class." * symbol[0].isupper()}{symbol}'.lower()
+
+
+class Linker:
+    "Rewrites the links in Markdown text for Sphinx"
+    def __init__(self, targets, pages): self.targets, self.pages = targets, pages
+
+    def __call__(self, text, folder):  # the folder that relative links start from
+        def rewrite(found):
+            label, address = found[1], found[2]
+            if re.match(r'[a-z]+:|#', address): return found[0]
+            path, _, anchor = address.partition('#')
+            if path.startswith('/'):  # nbdev's address of a symbol
+                module, symbol = path[1:].removesuffix('.html'), label.strip('`()').split('.')
+                while symbol and (module, '.'.join(symbol)) not in self.targets: symbol.pop()  # a method: its class
+                return f'[{label}](#{self.targets[module, ".".join(symbol)]})' if symbol else label
+            file = posixpath.normpath(posixpath.join(folder, path))
+            if file in self.pages: return f'[{label}](/{self.pages[file]}{"#" * bool(anchor)}{anchor})'
+            return f'[{label}](/{file})'
+        def prose(text):
+            # nbdev links the name of a symbol within a link, too
+            text = re.sub(r'\[\[(`[^`\]]+`)\]\([^()\s]+\)\]\(', r'[\1](', text)
+            # as in Jupyter, a formula may go over lines, whatever they begin with; to Markdown a + there begins a list
+            text = re.sub(r'(?<![\\$\w])\$(?!\$)[^$`]+?(?<!\$)\$(?![\$\w])', lambda m: m[0].replace('\n', ' '), text)
+            return re.sub(r'\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)', rewrite, text)
+        parts = re.split(r'(?ms)(^```.*?^```)', text)  # code stays as it is
+        return ''.join(part if part.startswith('```') else prose(part) for part in parts)
+
+
+def page(nb, name, link, folder):
+    "A notebook for MyST-NB"
+    cells = []
+    for cell in nb.cells:
+        source = cell.source
+        if cell.cell_type == 'raw':
+            fields = dict(re.findall(r'^(title|description): (.+(?:\n  .+)*)$', source, re.M))
+            fields = {k: ' '.join(v.split()).strip('\'"') for k, v in fields.items()}
+            lead = fields.get('description', '')
+            cells.append(nbformat.v4.new_markdown_cell(f'# {fields["title"]}\n\n' + f'{{.lead}}\n{lead}' * bool(lead)))
+        elif cell.cell_type == 'markdown':
+            if source.startswith('<!-- WARNING'): continue
+            cells.append(nbformat.v4.new_markdown_cell(link(source, folder)))
+        elif symbol := shown(cell):
+            text = ''.join(cell.outputs[0]['data']['text/markdown'])
+            cells.append(nbformat.v4.new_markdown_cell(f'({target_of(name, symbol)})=\n{link(text, folder)}'))
+        else:
+            hidden = re.search(r'^#\| *echo: *false', source, re.M)
+            code = nbformat.v4.new_code_cell(re.sub(r'(?m)^#\|.*\n?', '', source).strip())
+            if hidden: code.metadata['tags'] = ['remove-input']
+            code.outputs = [nbformat.from_dict(o) for o in cell.outputs]
+            for output in code.outputs:
+                data = output.get('data', {})
+                if 'text/markdown' in data: data['text/markdown'] = link(''.join(data['text/markdown']), folder)
+            if code.source or code.outputs: cells.append(code)
+    made = nbformat.v4.new_notebook(cells=cells)
+    for i, cell in enumerate(made.cells): cell['id'] = f'c{i}'
+    made.metadata = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'),
+                         language_info=dict(name='python', pygments_lexer='ipython3'))
+    return made
+
+
+def write_pages(out):
+    "Sphinx's source folder"
+    parts = notebooks()
+    files = [NBS / 'index.ipynb', *sum(parts.values(), [])]
+    nbs = {page_of(p.relative_to(NBS)): (p, processed(p)) for p in files}
+    targets = {(name, s): target_of(name, s) for name, (_, nb) in nbs.items() for s in shown_symbols(nb)}
+    pages = {p.relative_to(ROOT).as_posix(): f'{name}.ipynb' for name, (p, _) in nbs.items()}
+    pages |= {file: f'{name}.md' for file, name in PROJECT.items()}
+    link = Linker(targets, pages)
+    for name, (path, nb) in nbs.items():
+        # README.md is made of the front page, so its links start from the root
+        folder = '' if name == 'index' else path.relative_to(ROOT).parent.as_posix()
+        made = page(nb, name, link, folder)
+        if name == 'index':
+            trees = {caption: [page_of(p.relative_to(NBS)) for p in part] for caption, part in parts.items()}
+            for caption, names in (trees | {'Project': list(PROJECT.values())}).items():
+                tree = '\n'.join([':::{toctree}', ':hidden:', f':caption: {caption}', '', *names, ':::'])
+                made.cells.append(nbformat.v4.new_markdown_cell(tree, id=f'tree-{caption}'))
+        file = out / f'{name}.ipynb'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(made, file)
+    for file, name in PROJECT.items(): (out / f'{name}.md').write_text(link((ROOT / file).read_text('utf-8'), ''))
+    shutil.copy(ROOT / 'LICENSE', out)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', type=Path, default=ROOT / '_docs')
+    out = parser.parse_args().out.resolve()
+    with tempfile.TemporaryDirectory() as tmp:
+        source = Path(tmp) / 'pages'
+        source.mkdir()
+        write_pages(source)
+        site = Path(tmp) / 'site'
+        rc = sphinx(['-W', '--keep-going', '-q', '-E', '-b', 'html', '-c', str(Path(__file__).parent),
+                     '-d', str(Path(tmp) / 'doctrees'), str(source), str(site)])
+        if rc: sys.exit(rc)
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.move(site, out)
+    (out / '.nojekyll').touch()  # or GitHub Pages leaves out what begins with an underscore
+    print(f'{len(list(out.rglob("*.html")))} pages: {out / "index.html"}')
+
+
+if __name__ == '__main__': main()
