@@ -7,7 +7,7 @@ __all__ = ['INK', 'FAINT', 'LINE', 'PAPER', 'COLORS', 'MARKERS', 'STYLE', 'WIDTH
            'DETAILED', 'plot_confusion', 'scores_by', 'plot_by', 'plot_intervals', 'plot_reliability', 'plot_curves',
            'plot_errors', 'activation_maps', 'plot_cams', 'in_words', 'report']
 
-# %% ../nbs/11_report.ipynb #93749c30
+# %% ../nbs/11_report.ipynb #401130ba
 import base64
 import io
 import json
@@ -41,7 +41,7 @@ from .models import LeviHassnerNet
 from .progress import duration
 from .recipes import RECIPES
 from .results import N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
-from .results import METRICS, metrics_for, published, resample
+from .results import METRICS, metrics_for, published, resample, scores_from_sums
 
 # %% ../nbs/11_report.ipynb #80bb0ee7
 INK, FAINT, LINE, PAPER = '#1b1b1f', '#6b6b73', '#d3d3d9', '#fdfdfe'
@@ -117,7 +117,7 @@ def plot_confusion(
     ax.tick_params(length=0)
     return ax
 
-# %% ../nbs/11_report.ipynb #4bf8272f
+# %% ../nbs/11_report.ipynb #e9ff57d4
 SUBJECT_IMAGES = 'subject_images'
 FEWEST = 5  # subjects: of fewer there is no interval
 
@@ -151,6 +151,28 @@ def _parts(predictions, column, n=5, most=12):
     return pd.Categorical(text, [*order, 'not told'] if (text == 'not told').any() else order, ordered=True)
 
 
+def _scores_by(runs, column, n_resamples, seed=0):
+    "`scores_by` of several runs on the same items; the same people are drawn for all"
+    table, metrics = runs[0].predictions, metrics_for(runs[0].labels)[:2]
+    parts = pd.Categorical(_parts(table, column))
+    parts = pd.Series(parts, index=table['file']).loc[lambda x: ~x.index.duplicated()]
+    sums = [pd.DataFrame(image_sums(t['pred'].cat.codes, t['label'].cat.codes)).assign(
+        part=parts.reindex(t['file']).to_numpy(), subject=t['subject'].to_numpy()) for t in
+        (run.predictions for run in runs)]
+    rows = [{} for _ in runs]
+    for part in parts.cat.categories:
+        here = [t[t['part'] == part].drop(columns='part') for t in sums]
+        if not len(here[0]): continue
+        people = [t.groupby('subject').sum().to_numpy() for t in here]
+        enough = len(people[0]) >= FEWEST
+        draws = resample([{0: x} for x in people], n_resamples, seed) if enough else np.full((len(runs), 1, 4), np.nan)
+        for row, x, drawn in zip(rows, people, draws):
+            row[part] = dict(images=int(x[:, 0].sum()), subjects=len(x))
+            for metric, mean, low, high in zip(metrics, scores_from_sums(x.sum(0)), *interval(drawn)):
+                row[part] |= {metric: mean, f'{metric}_low': low, f'{metric}_high': high}
+    return [pd.DataFrame(row).T.astype(dict(images=int, subjects=int)).rename_axis(column) for row in rows]
+
+
 def scores_by(
     run: Run,  # a `Run` or its folder
     column: str,  # of the predictions: 'label', 'gender', 'fiducial_yaw_angle', …; or 'subject_images'
@@ -158,22 +180,13 @@ def scores_by(
     seed: int = 0,
 ) -> pd.DataFrame:  # a row a part: images, subjects, accuracy (0 to 1), its low and high, one_off_accuracy likewise
     "The scores of parts of the pictures, with 95 % intervals by resampling the part's subjects"
-    run, = _runs(run)
-    table, metrics = run.predictions, metrics_for(run.labels)[:2]
-    parts = pd.Categorical(_parts(table, column))
-    sums = pd.DataFrame(image_sums(table['pred'].cat.codes, table['label'].cat.codes), index=table.index)
-    rows = {}
-    for part in parts.categories:
-        here = np.asarray(parts == part)
-        if not here.any(): continue
-        people = sums[here].groupby(table['subject'][here].to_numpy()).sum().to_numpy()
-        means = sums[here].mean().to_numpy()
-        low, high = interval(resample([{0: people}], n_resamples, seed)[0]) if len(people) >= FEWEST else (
-            [np.nan] * len(METRICS), [np.nan] * len(METRICS))
-        rows[part] = dict(images=int(here.sum()), subjects=len(people))
-        for i, metric in enumerate(metrics):
-            rows[part] |= {metric: means[1 + i], f'{metric}_low': low[i], f'{metric}_high': high[i]}
-    return pd.DataFrame(rows).T.astype(dict(images=int, subjects=int)).rename_axis(column)
+    return _scores_by(_runs(run), column, n_resamples, seed)[0]
+
+
+def _metric(runs, metric, n=2):
+    known = metrics_for(runs[0].labels)[:n]
+    if metric not in known: raise AgeclsError(f'metric must be one of {some(known, 9)}, not {metric!r}')
+    return 100 if 'accuracy' in metric else 1
 
 
 @plt.rc_context(STYLE)
@@ -186,13 +199,17 @@ def plot_by(
 ):  # the axes
     "A score in each part of the pictures, with 95 % intervals by resampling subjects"
     runs = _runs(runs)
-    if metric not in metrics_for(runs[0].labels)[:2]:
-        raise AgeclsError(f'metric must be one of {some(metrics_for(runs[0].labels)[:2])}, not {metric!r}')
-    tables = [scores_by(run, column, n_resamples) for run in runs]
+    _metric(runs, metric)
+    names = _names(runs)                                                 # refuses runs on other items
+    return _draw_by(names, _scores_by(runs, column, n_resamples), column, metric, ax)
+
+
+@plt.rc_context(STYLE)
+def _draw_by(names, tables, column, metric, ax=None):
     n, new = len(tables[0]), ax is None
-    if new: _, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.38 * n + 0.17 * len(runs) * (n / 8 + 1)))
-    shift = np.linspace(-0.25, 0.25, len(runs)) if len(runs) > 1 else [0]
-    for i, (name, t) in enumerate(zip(_names(runs), tables)):
+    if new: _, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.38 * n + 0.17 * len(names) * (n / 8 + 1)))
+    shift = np.linspace(-0.25, 0.25, len(names)) if len(names) > 1 else [0]
+    for i, (name, t) in enumerate(zip(names, tables)):
         x, y = 100 * t[metric].to_numpy(), np.arange(n) + shift[i]
         low, high = (100 * t[f'{metric}_{end}'].to_numpy() for end in ('low', 'high'))
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
@@ -203,15 +220,16 @@ def plot_by(
     ax.set(ylim=(n - 0.5, -0.5), xlabel=f'{_words(metric)}, %', title=_plain(f'By {column.replace("_", " ")}', 50))
     ax.grid(axis='x')
     ax.tick_params(axis='y', length=0)
-    if len(runs) > 1: _legend(ax, new)
+    if len(names) > 1: _legend(ax, new)
     return ax
 
-# %% ../nbs/11_report.ipynb #0ed3e16a
+# %% ../nbs/11_report.ipynb #c842c78e
 def _facts(row):
     "What is known of a published figure, in a line"
+    outside = row.outside_face_data == 'yes' and 'other faces' not in row.protocol
+    checked = {'source': '', 'abstract': 'read in an abstract'}.get(row.checked, row.checked)
     facts = [row.faces and f'{row.faces} faces', row.labels and f'{row.labels} labels', row.protocol,
-             'trained on outside faces' if row.outside_face_data == 'yes' else '',
-             '' if row.checked == 'source' else f'read in an {row.checked}' if row.checked == 'abstract' else row.checked]
+             'trained on other faces' * outside, checked]
     return ' · '.join(fact for fact in facts if fact)
 
 
@@ -224,46 +242,43 @@ def plot_intervals(
 ):  # the axes
     "A forest plot: a score of each run with its 95 % interval, and the published figures set apart"
     made = runs if isinstance(runs, Comparison) else compare(_runs(runs))
-    info, scale = made.runs[0].info, 100 if 'accuracy' in metric else 1
-    if metric not in metrics_for(made.runs[0].labels):
-        raise AgeclsError(f'metric must be one of {some(metrics_for(made.runs[0].labels))}, not {metric!r}')
-    others = published(made.runs[0].labels) if known and 'accuracy' in metric else published([])
+    info, scale = made.runs[0].info, _metric(made.runs, metric, 9)
+    others = published(made.runs[0].labels) if known and scale == 100 else published([])
     others = others[others[metric].notna()].sort_values(metric, ascending=False)
-    n, m = len(made.names), len(others)
-    height = n + 0.6 + len(made.baselines) * 0.62 + (m * 1.24 + 1.1) * (m > 0)
-    if ax is None: _, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.33 * height))
-    across, y = ax.get_yaxis_transform(), 0.3
-    def say(text, y, **kwargs): ax.text(0, y, text, transform=across, va='center', **dict(dict(fontsize=8), **kwargs))
-    data = _plain(f'Measured on: {info.get("data") or "unnamed data"}', 68, 2)
-    say(data, y - 0.35, fontsize=7, color=FAINT)
+    n_rows = len(made.names) + len(made.baselines) + 1.35 * len(others) + 1.2 * (len(others) > 0) + 0.8
+    if ax is None: _, ax = plt.subplots(figsize=(WIDTH, 0.6 + 0.36 * n_rows))
+    across, y = ax.get_yaxis_transform(), 0
+    def say(text, y, **kwargs): ax.text(0, y, text, transform=across, va='center', **(dict(fontsize=8) | kwargs))
+    def row(y, x, *args, **kwargs):
+        ax.axhline(y, color=LINE, lw=0.6, zorder=0)
+        ax.plot(x, y, *args, **kwargs)
+    say(_plain(f'Measured on: {info.get("data") or "unnamed data"}', 66, 2), y, fontsize=7, color=FAINT)
     for i, name in enumerate(made.names):
         s, color = made.scores.loc[(name, metric)], COLORS[i % len(COLORS)]
-        say(_plain(name, 60, 1), y + 0.32)
-        y += 0.78
-        ax.plot(scale * made.fold_scores.loc[name, metric], [y] * len(made.folds), '|', color=color, ms=7, alpha=0.6)
+        say(_plain(name, 60, 1), y + 0.5)
+        y += 1
+        if len(made.folds) > 1:
+            ax.plot(scale * made.fold_scores.loc[name, metric], [y] * len(made.folds), '|', color=color, ms=7, alpha=0.6)
         ax.hlines(y, scale * s['low'], scale * s['high'], color=color, lw=2)
-        ax.plot(scale * s['mean'], y, MARKERS[i % len(MARKERS)], color=color, ms=6)
-        y += 0.22
+        row(y, scale * s['mean'], MARKERS[i % len(MARKERS)], color=color, ms=6)
     for guess, x in made.baselines[metric].items():
-        say(_plain(guess), y + 0.3, color=FAINT, fontsize=7)
-        ax.plot(scale * x, y + 0.3, 'x', color=FAINT, ms=5)
-        y += 0.62
-    if m:
-        ax.axhspan(y + 0.15, y + 1.1 + m * 1.24, color=LINE, alpha=0.35, lw=0)
-        same = 'on Adience' if info.get('benchmark') else 'on Adience, other data than above: not to be compared'
-        say(f'Published, {same}', y + 0.5, fontweight='bold', color=INK)
-        y += 0.75
-        for row in others.itertuples():
-            x, std = getattr(row, metric), getattr(row, f'{metric}_std')
-            say(_plain(row.method, 60, 1), y + 0.3)
-            say(_plain(_facts(row), 84, 1), y + 0.66, fontsize=6, color=FAINT)
-            y += 1.24
-            ax.hlines(y - 0.28, x - np.nan_to_num(std), x + np.nan_to_num(std), color=FAINT, lw=1, ls='--')
-            ax.plot(x, y - 0.28, 'D', color=FAINT, mfc='none', ms=4.5)
-    unit = ', %' if scale == 100 else ''
-    ax.set(ylim=(y + 0.4, -0.4), yticks=[], xlabel=f'{_words(metric)}{unit}')
+        say(_plain(guess), y + 0.5, color=FAINT)
+        y += 1
+        row(y, scale * x, 'x', color=FAINT, ms=5)
+    if len(others):
+        ax.axhspan(y + 0.45, y + 1.6 + 1.35 * len(others), color=LINE, alpha=0.35, lw=0, zorder=-1)
+        same = 'on Adience' if info.get('benchmark') else 'on Adience: not the data above, not to be compared'
+        say(f'Published, {same}', y + 0.85, fontweight='bold')
+        y += 0.9
+        for known_row in others.itertuples():
+            x, std = getattr(known_row, metric), getattr(known_row, f'{metric}_std')
+            say(_plain(known_row.method, 60, 1), y + 0.5)
+            say(_plain(_facts(known_row), 72, 1), y + 0.92, fontsize=6.5, color=FAINT)
+            y += 1.35
+            ax.hlines(y, x - np.nan_to_num(std), x + np.nan_to_num(std), color=FAINT, lw=1.2, ls='--')
+            row(y, x, 'D', color=FAINT, mfc='none', ms=4.5)
+    ax.set(ylim=(y + 0.6, -0.5), yticks=[], xlabel=f'{_words(metric)}' + ', %' * (scale == 100))
     ax.spines['left'].set_visible(False)
-    ax.grid(axis='x')
     return ax
 
 # %% ../nbs/11_report.ipynb #42f6ceef
@@ -301,7 +316,7 @@ def plot_reliability(
 
 def _strict(run): return all('valid_sha256' in run.done[k] for k in run.folds)
 
-# %% ../nbs/11_report.ipynb #616c20aa
+# %% ../nbs/11_report.ipynb #34a7f19f
 @plt.rc_context(STYLE)
 def plot_curves(
     run: Run,  # a `Run` or its folder, trained by epochs
@@ -324,8 +339,9 @@ def plot_curves(
     for ax, columns in zip(axes, panels):
         for i, (k, rows) in enumerate(history.groupby('fold')):
             for column in columns:
-                ax.plot(rows['epoch'] + 1, rows[column] * (100 if 'accuracy' in column else 1), marker='.', ms=3, lw=1.2,
-                        color=COLORS[i % len(COLORS)], ls='--' if column == 'train_loss' and has_valid else '-',
+                y = rows[column] * (100 if 'accuracy' in column else 1)
+                ax.plot(rows['epoch'] + 1, y, marker='.', ms=3, lw=1.2, color=COLORS[i % len(COLORS)],
+                        ls='--' if column == 'train_loss' and has_valid else '-',
                         label=f'fold {k}' if column == columns[-1] and ax is axes[0] else None)
         ax.set_title(titles[columns[0]], fontsize=9)
         ax.grid()
@@ -452,7 +468,10 @@ def plot_cams(
 
 def _kept(run): return all((run.path / f'fold_{k}' / 'model' / 'model.json').is_file() for k in run.folds)
 
-# %% ../nbs/11_report.ipynb #9a853c2d
+# %% ../nbs/11_report.ipynb #8ecc33b1
+def _signed(x): return f'{round(x, 1) + 0:+.1f}'.replace('-', '−')
+
+
 def in_words(
     comparison: Comparison,
 ) -> str:
@@ -479,14 +498,15 @@ def in_words(
     many = len(scores) > 2
     p = f'p {"<" if d["p_holm"] < 0.001 else "="} {max(d["p_holm"], 0.001):.3f}'
     p += f', corrected for {len(comparison.differences.groupby(level=[0, 1]))} comparisons' if many else ''
-    by = f'{100 * sign * d["difference"]:.1f} percentage points of accuracy (95 % interval {low:+.1f} to {high:+.1f}; {p})'
+    by = (f'{100 * sign * d["difference"]:.1f} percentage points of accuracy (95 % interval {_signed(low)} to '
+          f'{_signed(high)}; {p})')
     of = f'Of {len(scores)} runs, ' if many else ''
     if d['p_holm'] < 0.05:
         return f'{of}{best} is better than {"the next, " if many else ""}{next_}, by {by}: more than chance explains.'
     return (f'{of}{best} is ahead of {"the next, " if many else ""}{next_} by {by}, which cannot be told apart from '
             'chance.')
 
-# %% ../nbs/11_report.ipynb #673d66b8
+# %% ../nbs/11_report.ipynb #4b0fccf7
 _VARIABLES = {INK: 'ink', FAINT: 'faint', LINE: 'line', PAPER: 'paper', **{c: f'c{i}' for i, c in enumerate(COLORS)}}
 
 
@@ -501,7 +521,7 @@ def _svg(fig, about):
     "A figure as SVG to stand in HTML"
     f = io.StringIO()
     with plt.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'agecls', 'font.family': 'sans-serif'}):
-        fig.savefig(f, format='svg', transparent=True, bbox_inches='tight', pad_inches=0.04, dpi=144,
+        fig.savefig(f, format='svg', transparent=True, dpi=144,
                     metadata=dict(Date=None, Creator=None, Type=None, Format=None))
     text = f.getvalue()
     text = re.sub(r'<metadata>.*?</metadata>', '', text[text.index('<svg'):], flags=re.S)
@@ -515,10 +535,11 @@ def _figure(caption, plot, *args, **kwargs):
     "A block of the page: a plot and its caption"
     made = plot(*args, **kwargs)
     fig = np.atleast_1d(made).flat[0].figure
+    if not isinstance(made, np.ndarray): made.set_title('')              # the caption stands for it
     try: return dict(kind='figure', svg=_svg(fig, caption), caption=caption)
     finally: plt.close(fig)
 
-# %% ../nbs/11_report.ipynb #f9295cb4
+# %% ../nbs/11_report.ipynb #8f3c5a02
 _CSS = '''
 :root { --ink: #1b1b1f; --faint: #6b6b73; --line: #d3d3d9; --paper: #fdfdfe; --c0: #0072b2; --c1: #c85400;
   --c2: #00845f; --c3: #b8558f; --c4: #b07a00; --c5: #2f92cf; color-scheme: light dark; }
@@ -538,8 +559,9 @@ nav { font-size: .9rem; line-height: 1.9; } nav a { color: var(--c0); margin-rig
 .wide { grid-column: 1 / -1; min-width: 0; margin: 0; } .note, caption, figcaption, .faint { color: var(--faint); }
 p.wide { max-width: 46rem; } .note { font-size: .9rem; }
 figure { margin: 0; min-width: 0; } figcaption { font-size: .88rem; line-height: 1.4; margin-bottom: .3rem; }
-svg { display: block; max-width: 100%; height: auto; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
+svg { display: block; width: 100%; max-width: 30rem; height: auto; }
+.scroll { overflow-x: auto; min-width: 0; }
+table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0 0 .3rem; } th, td { padding: .28rem .8rem .28rem 0; text-align: right;
   vertical-align: top; white-space: nowrap; border-bottom: 1px solid var(--line); } th { font-weight: 600; }
 th:first-child, td:first-child, .words td, .words th { text-align: left; } .words td { white-space: normal;
@@ -570,11 +592,11 @@ _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True
 <section id="s{{ loop.index }}">
 <h2>{{ s.title }}</h2>
 <div class="blocks">
-{% for b in s.blocks %}
+{% for b in s.blocks recursive %}
 {% if b.kind == 'figure' %}
 <figure><figcaption>{{ b.caption }}</figcaption>{{ b.svg }}</figure>
 {% elif b.kind == 'table' %}
-<div class="wide scroll"><table{% if b.words %} class="words"{% endif %}>
+<div class="{{ 'wide ' if not b.narrow }}scroll"><table{% if b.words %} class="words"{% endif %}>
 {% if b.caption %}<caption>{{ b.caption }}</caption>{% endif %}
 <thead><tr>{% for x in b.head %}<th scope="col">{{ x }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -584,7 +606,9 @@ _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True
 {% elif b.kind == 'code' %}
 <div class="wide"><pre>{{ b.text }}</pre></div>
 {% elif b.kind == 'more' %}
-<details class="wide"><summary>{{ b.title }}</summary><pre>{{ b.text }}</pre></details>
+<details class="wide"><summary>{{ b.title }}</summary>
+{% if b.blocks %}<div class="blocks">{{ loop(b.blocks) }}</div>{% else %}<pre>{{ b.text }}</pre>{% endif %}
+</details>
 {% elif b.kind == 'head' %}
 <h3>{{ b.text }}</h3>
 {% else %}
@@ -606,18 +630,18 @@ def _note(text): return dict(kind='note', text=text)
 def _head(text): return dict(kind='head', text=text)
 
 
-def _table(frame, caption='', corner=None, words=False):
+def _table(frame, caption='', corner=None, words=False, narrow=False):
     "A block of the page: a table whose first column is the index"
     head = [frame.index.name or '' if corner is None else corner, *map(str, frame.columns)]
-    return dict(kind='table', head=head, rows=[[i, *row] for i, row in zip(frame.index, frame.astype(object).values)],
-                caption=caption, words=words)
+    rows = [[i, *row] for i, row in zip(frame.index, frame.astype(object).values)]
+    return dict(kind='table', head=head, rows=rows, caption=caption, words=words, narrow=narrow)
 
 
 def _percent(x, low=None, high=None):
     if pd.isna(x): return ''
     return f'{100 * x:.1f}' + ('' if low is None or pd.isna(low) else f' [{100 * low:.1f}, {100 * high:.1f}]')
 
-# %% ../nbs/11_report.ipynb #2e8452d1
+# %% ../nbs/11_report.ipynb #ad9a239e
 def _scores_section(made):
     "Tables per recipe and fold, and the forest plots"
     metrics, several = metrics_for(made.runs[0].labels), len(made.folds) > 1
@@ -631,28 +655,29 @@ def _scores_section(made):
                                                 for name in made.names])
     guess = pd.DataFrame({heads[m]: [_percent(x) if 'accuracy' in m else f'{x + 0:.2f}' for x in made.baselines[m]]
                           for m in metrics}, index=made.baselines.index)
-    blocks = [_table(pd.concat([main, guess]).fillna(''), 'Mean over folds [95 % interval by resampling subjects]; ± is '
-                     'the standard deviation over folds (n in the denominator)' if several else
-                     'Score [95 % interval by resampling subjects]', 'run')]
+    about = ('Mean over folds [95 % interval by resampling subjects]; ± is the standard deviation over folds (n in the '
+             'denominator)' if several else 'Score [95 % interval by resampling subjects]')
+    blocks = [_table(pd.concat([main, guess]).fillna(''), about, 'run')]
     if several:
         for m in metrics[:2]:
-            t = (100 * made.fold_scores[m].unstack('fold').loc[made.names]).round(1).add_prefix('fold ')
-            blocks.append(_table(t, f'{heads[m]}, fold by fold', 'run'))
+            t = made.fold_scores[m].unstack('fold').loc[made.names].map(_percent).add_prefix('fold ')
+            blocks.append(_table(t, f'{heads[m]}, fold by fold', 'run', narrow=True))
     if len(made.differences):
         d = made.differences.reset_index()
         d = d[d['metric'].isin(metrics[:2])]
-        shown = pd.DataFrame({'score': d['metric'].map(_words), 'difference': [f'{100 * x:+.1f}' for x in d['difference']],
-                              '95 % interval': [f'{100 * a:+.1f} to {100 * b:+.1f}' for a, b in zip(d['low'], d['high'])],
-                              'p': d['p'].map(_p), 'p by Holm': d['p_holm'].map(_p),
-                              'would be found from': [f'{100 * x:.1f}' for x in d['detectable']]})
+        between = [f'{_signed(100 * a)} to {_signed(100 * b)}' for a, b in zip(d['low'], d['high'])]
+        shown = pd.DataFrame({
+            'score': d['metric'].map(_words), 'difference': [_signed(100 * x) for x in d['difference']],
+            '95 % interval': between, 'p': d['p'].map(_p), 'p by Holm': d['p_holm'].map(_p),
+            'would be found from': d['detectable'].map(_percent)})
         shown.index = d['run'] + ' − ' + d['minus']
         blocks.append(_table(shown, 'Paired differences in percentage points: the same people drawn again for both. A '
                              'difference is found with a chance of 80 % from the last column on', 'runs'))
     trained = 'model' not in made.runs[0].info
     for m in metrics[:2]:
-        blocks.append(_figure(f'{_words(m).capitalize()}: mean over folds, 95 % interval by resampling subjects, and '
-                              'single folds (|)' if several else f'{_words(m).capitalize()} and its 95 % interval',
-                              plot_intervals, made, m, trained))
+        about = ': mean over folds, 95 % interval by resampling subjects, and single folds (|)'
+        about = f'{_words(m).capitalize()}{about if several else " and its 95 % interval"}'
+        blocks.append(_figure(about, plot_intervals, made, m, trained))
     known = published(made.runs[0].labels)
     if trained and len(known):
         shown = known[['method', 'accuracy', 'one_off_accuracy']].copy()
@@ -675,45 +700,48 @@ def _p(p): return '' if pd.isna(p) else '< 0.001' if p < 0.001 else f'{p:.3f}'
 def _confusion_section(names, runs):
     blocks = []
     for name, run in zip(names, runs):
-        blocks += [_head(name)] * (len(runs) > 1)
-        blocks += [_figure('Images by true group and answer, all folds', plot_confusion, run),
-                   _figure('The same in percent of each true group', plot_confusion, run, True)]
+        blocks += [_figure(f'{name}: images by true group and answer', plot_confusion, run),
+                   _figure(f'{name}: percent of each true group', plot_confusion, run, True)]
     return dict(title='Confusion', blocks=blocks)
 
 
-COLUMNS_SHOWN = {'label': 'true group', 'gender': 'gender', 'fiducial_yaw_angle': 'yaw: degrees that the face is turned',
-                 'fiducial_score': 'face quality: fiducial score', SUBJECT_IMAGES: 'how many pictures a person has'}
+COLUMNS_SHOWN = {'label': 'true group', 'gender': 'gender', SUBJECT_IMAGES: 'number of pictures that a person has',
+                 'fiducial_yaw_angle': 'yaw, the degrees that a face is turned', 'fiducial_score': 'fiducial score, '
+                 'the quality of a face'}
 
 
 def _parts_section(names, runs, n_resamples):
     "Scores by group, gender, pose, quality, number of images"
-    blocks, missing = [], []
+    figures, tables, missing, metrics = [], [], [], metrics_for(runs[0].labels)[:2]
     for column, what in COLUMNS_SHOWN.items():
         if column != SUBJECT_IMAGES and column not in runs[0].predictions:
-            missing.append(what.partition(':')[0])
+            missing.append(what.partition(',')[0])
             continue
-        for metric in metrics_for(runs[0].labels)[:2 if column == 'label' else 1]:
-            blocks.append(_figure(f'{_words(metric).capitalize()} by {what}', plot_by, runs, column, metric, n_resamples))
-        for name, run in zip(names, runs):
-            t = scores_by(run, column, n_resamples)
-            cells = pd.DataFrame({'images': t['images'].map('{:,}'.format), 'subjects': t['subjects'].map('{:,}'.format)})
-            for m in metrics_for(run.labels)[:2]:
-                cells[f'{_words(m)}, %'] = [_percent(*row) for row in t[[m, f'{m}_low', f'{m}_high']].to_numpy()]
-            blocks.append(dict(_table(cells, corner=what.partition(':')[0]), title=name))
-    figures = [b for b in blocks if b['kind'] == 'figure']
-    tables = [b | dict(caption=b['title'] * (len(runs) > 1)) for b in blocks if b['kind'] == 'table']
-    notes = [_text('All folds together; each part\'s interval comes from drawing its people again. Below '
-                   f'{FEWEST} people there is none. Parts differ in more than the column that they are named by: in how '
-                   'old people are, for one.')]
-    if missing: notes.append(_note(f'Left out, as the predictions have no column for it: {some(missing, 9)}.'))
-    return dict(title='For whom and when', blocks=[*notes, *figures, *tables])
+        found = _scores_by(runs, column, n_resamples)
+        for metric in metrics if column == 'label' else metrics[:1]:
+            about = f'{_words(metric).capitalize()} by {what}'
+            figures.append(_figure(about, _draw_by, names, found, column, metric))
+        cells = {c: found[0][c].map('{:,}'.format) for c in ('images', 'subjects')}
+        for metric in metrics:
+            for name, t in zip(names, found):
+                of = f' of {name}' * (len(names) > 1)
+                cells[f'{_words(metric)}{of}, %'] = [
+                    _percent(*row) for row in t[[metric, f'{metric}_low', f'{metric}_high']].to_numpy()]
+        tables.append(_table(pd.DataFrame(cells), corner=what.partition(',')[0]))
+    about = ("All folds together; each part's interval comes from drawing its people again, and below "
+             f'{FEWEST} people there is none. Parts differ in more than the column that they are named by: in how old '
+             'people are, for one.')
+    blocks = [_text(about), *figures, dict(kind='more', title='The same in numbers', blocks=tables)]
+    if missing: blocks.append(_note(f'Left out, as the predictions have no column for it: {some(missing, 9)}.'))
+    return dict(title='For whom and when', blocks=blocks)
 
-# %% ../nbs/11_report.ipynb #beedc6db
+# %% ../nbs/11_report.ipynb #ec71c6f1
 def _belief_section(names, runs, n_resamples):
     "Reliability, temperatures, coverage of sets"
     blocks = []
     for name, run in zip(names, runs):
-        blocks.append(_figure(f'{name}: right answers by confidence', plot_reliability, run, 10, n_resamples))
+        blocks.append(_figure(f'{name}: right answers by confidence', plot_reliability, run, 10,
+                              max(1, n_resamples // 5)))
     strict = [(name, run) for name, run in zip(names, runs) if _strict(run)]
     if strict:
         rows, covers = {}, []
@@ -723,16 +751,18 @@ def _belief_section(names, runs, n_resamples):
             rows[name] = {k: f'{x:.3f}' for k, x in row.items()} | {
                 'temperatures': ', '.join(f'{t:.2f}' for t in made.temperatures.values())}
             t = pd.concat([sets.coverage(n_resamples=n_resamples), sets.coverage('label', n_resamples)])
-            covers.append(_table(pd.DataFrame({
+            shown = pd.DataFrame({
                 'images': t['images'].map('{:,}'.format), 'subjects': t['subjects'].map('{:,}'.format),
                 'covered, %': [_percent(*row) for row in t[['coverage', 'low', 'high']].to_numpy()],
-                'mean over subjects, %': t['by_subject'].map(_percent), 'groups in a set': t['size'].map('{:.2f}'.format)},
-                index=t.index), f'{name}: sets of neighbouring groups, made to hold the truth in 90 % of the images of a '
-                'new person', 'true group'))
-        blocks += [_table(pd.DataFrame(rows).T, 'Before and after temperature scaling, mean over folds', 'run'), *covers]
-    if len(strict) < len(runs):
-        blocks.append(_note('Temperature scaling and prediction sets need predictions of an inner validation set, which '
-                            f'{some([name for name, run in zip(names, runs) if not _strict(run)], 9)} has not.'))
+                'mean over subjects, %': t['by_subject'].map(_percent),
+                'groups in a set': t['size'].map('{:.2f}'.format)}, index=t.index)
+            covers.append(_table(shown, f'{name}: sets of neighbouring groups, made to hold the truth in 90 % of the '
+                                 'images of a new person', 'true group'))
+        about = 'Before and after temperature scaling, mean over folds'
+        blocks += [_table(pd.DataFrame(rows).T, about, 'run'), *covers]
+    if without := [name for name, run in zip(names, runs) if not _strict(run)]:
+        blocks.append(_note('Temperature scaling and prediction sets need the predictions of an inner validation set '
+                            f'(the strict protocol), which {some(without, 9)} lacks.'))
     return dict(title='How far its confidence can be believed', blocks=blocks)
 
 
@@ -751,26 +781,28 @@ def _faces_section(names, runs, path, why):
     for name, run in zip(names, runs):
         blocks.append(_head(name))
         if len(_worst(run, 1)):
-            blocks.append(_figure('Most wrong about: in each row a person, first the picture on which the true group had '
-                                  'the least probability, then others of the same person. Above each: true group, → '
-                                  'answer where it is wrong, = where it is right', plot_errors, run, path))
+            about = ('Most wrong about: a person a row, first the picture on which the true group had the least '
+                     'probability, then others of the same person. Above each the true group, and → the answer where it '
+                     'is wrong, = where it is right')
+            blocks.append(_figure(about, plot_errors, run, path))
         else: blocks.append(_note('There are no wrong answers.'))
         if _kept(run):
-            try: blocks.append(_figure('Class activation maps (Grad-CAM) of the surest right answers, and of the surest '
-                                       'wrong ones below: bright is what spoke for the answer', plot_cams, run, path))
+            about = ('Class activation maps (Grad-CAM) of the surest right answers, and of the surest wrong ones below '
+                     'them: bright is what spoke for the answer')
+            try: blocks.append(_figure(about, plot_cams, run, path))
             except AgeclsError as e: blocks.append(_note(f'No class activation maps: {e}.'))
         else: blocks.append(_note('No class activation maps: the run kept no models (--keep-models).'))
     return dict(title='Faces', blocks=blocks)
 
-# %% ../nbs/11_report.ipynb #2c1a46f9
+# %% ../nbs/11_report.ipynb #47a9f9ca
 def _folds_section(run):
     info = run.info
     counts = pd.DataFrame(info['composition'], index=run.labels).T
     counts['all'] = counts.sum(axis=1)
     counts.insert(0, 'subjects', [run.predictions.loc[run.predictions['fold'].astype(str) == k, 'subject'].nunique()
                                   if int(k) in run.folds else '' for k in counts.index])
-    counts.index = ['trained on' if k == '-1' else f'fold {k}' if len(counts) > 1 and '-1' not in counts.index else 'all'
-                    for k in counts.index]
+    one = len(counts) == 1 or '-1' in counts.index
+    counts.index = ['trained on' if k == '-1' else 'all' if one else f'fold {k}' for k in counts.index]
     return dict(title='Composition of the folds', blocks=[_table(counts, 'Images by fold and group')])
 
 
@@ -811,10 +843,11 @@ def _command(run):
 
 
 def _repeat_section(names, runs):
-    blocks = [_text('DATA stands for the data folder and the options that say which data; MODEL, RUN, FILE and PACK for '
-                    'what was there. The digests are SHA-256: of the items table, of the pictures\' names and sizes, of '
-                    'the predictions. On other hardware, or with other versions, numbers may differ in the last digits, '
-                    'and trainings with them.')]
+    about = ('DATA stands for the data folder and the options that say which data; MODEL, RUN, FILE and PACK for what '
+             "was there. The digests are SHA-256: of the items table, of the pictures' names and sizes, of the "
+             'predictions. With other hardware or versions numbers may differ in the last digits, and trainings with '
+             'them.')
+    blocks = [_text(about)]
     for name, run in zip(names, runs):
         info = run.info
         command = _command(run)
@@ -833,7 +866,7 @@ def _repeat_section(names, runs):
                         text=json.dumps(info['recipe'], indent=1, ensure_ascii=False))]
     return dict(title='To repeat it', blocks=blocks)
 
-# %% ../nbs/11_report.ipynb #565b1f15
+# %% ../nbs/11_report.ipynb #7b29a9a3
 DETAILED = 6  # runs that are shown in detail
 
 
@@ -846,9 +879,10 @@ def report(
 ) -> Path:  # the file
     "One self-contained HTML page that shows what the runs mean"
     out = Path(out)
-    if out.suffix.lower() not in ('.html', '.htm'): raise AgeclsError(f'out must be an HTML file, as in report.html, not {out}')
-    if out.is_dir() or not out.parent.is_dir(): raise AgeclsError(f'{out} cannot be written: '
-        + ('it is a folder' if out.is_dir() else f'there is no folder {out.parent}'))
+    if out.suffix.lower() not in ('.html', '.htm'):
+        raise AgeclsError(f'out must be the name of an HTML file, as in report.html, not {out}')
+    if out.is_dir(): raise AgeclsError(f'{out} cannot be written: it is a folder')
+    if not out.parent.is_dir(): raise AgeclsError(f'{out} cannot be written: there is no folder {out.parent}')
     if faces and path is None: raise AgeclsError('faces needs path, the data folder with the pictures')
     if path is not None: _check_folder(path)
     made = compare(_runs(runs), n_resamples)
@@ -861,7 +895,7 @@ def report(
     detailed = sorted(order[:DETAILED])
     names, shown = [made.names[i] for i in detailed], [_on_folds(made.runs[i], made.folds) for i in detailed]
     with plt.rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)                     # of glyphs that a font lacks; browsers have more
+        warnings.filterwarnings('ignore', 'Glyph')                       # that a font lacks; a browser has more
         sections = [_scores_section(made), _confusion_section(names, shown), _parts_section(names, shown, n_resamples),
                     _belief_section(names, shown, n_resamples), _curves_section(names, shown),
                     _faces_section(names, shown, path, why), _folds_section(made.runs[0]),
@@ -870,7 +904,7 @@ def report(
         sections[1]['blocks'].insert(0, _note(f'From here on, the {DETAILED} runs with the highest accuracy.'))
     tested = shown[0].predictions
     about = (f'Measured on: {info.get("data") or "unnamed data"}. {len(tested):,} images of '
-             f'{tested["subject"].nunique():,} subjects in {len(made.folds)} fold{"s" * (len(made.folds) > 1)}; protocol: '
+             f'{tested["subject"].nunique():,} subjects, {len(made.folds)} fold{"s" * (len(made.folds) > 1)}; protocol: '
              f'{", ".join(dict.fromkeys(run.info["protocol"] for run in made.runs))}.')
     title = f'How well {"groups" if len(made.runs[0].labels) > 2 else "two groups"} of faces are told: ' + (
         made.names[0] if len(made.runs) == 1 else f'{len(made.runs)} runs compared')
