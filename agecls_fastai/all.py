@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #fd86dfc8
+# %% ../nbs/15_all.ipynb #a7080d9d
 from fastai.vision.all import *
 
 from .adience import *
@@ -30,6 +30,7 @@ from .predict import *
 from .probe import body_features, dataset_features, fit_probe
 from .progress import Progress
 from .recipes import *
+from .report import *
 from .results import *
 from .study import Study, explained, grid, study
 from .synthetic import *

@@ -43,7 +43,7 @@ from .recipes import RECIPES
 from .results import N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
 from .results import METRICS, metrics_for, published, resample, scores_from_sums
 
-# %% ../nbs/11_report.ipynb #80bb0ee7
+# %% ../nbs/11_report.ipynb #2bfae11c
 INK, FAINT, LINE, PAPER = '#1b1b1f', '#6b6b73', '#d3d3d9', '#fdfdfe'
 COLORS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9']
 MARKERS = ['o', 's', 'D', '^', 'v', 'P']
@@ -52,7 +52,7 @@ STYLE = {'font.size': 9, 'axes.titlesize': 10, 'axes.titlelocation': 'left', 'ax
          'ytick.labelsize': 8, 'axes.edgecolor': LINE, 'axes.spines.top': False, 'axes.spines.right': False,
          'axes.grid': False, 'grid.color': LINE, 'grid.linewidth': 0.6, 'axes.axisbelow': True, 'legend.fontsize': 8,
          'legend.frameon': False, 'axes.facecolor': 'none', 'figure.constrained_layout.use': True}
-WIDTH = 4.5  # inches
+WIDTH = 4.0  # inches
 
 
 def _plain(text, width=None, lines=2):
@@ -117,7 +117,7 @@ def plot_confusion(
     ax.tick_params(length=0)
     return ax
 
-# %% ../nbs/11_report.ipynb #e9ff57d4
+# %% ../nbs/11_report.ipynb #a992ca55
 SUBJECT_IMAGES = 'subject_images'
 FEWEST = 5  # subjects: of fewer there is no interval
 
@@ -155,7 +155,7 @@ def _scores_by(runs, column, n_resamples, seed=0):
     "`scores_by` of several runs on the same items; the same people are drawn for all"
     table, metrics = runs[0].predictions, metrics_for(runs[0].labels)[:2]
     parts = pd.Categorical(_parts(table, column))
-    parts = pd.Series(parts, index=table['file']).loc[lambda x: ~x.index.duplicated()]
+    parts = pd.Series(parts, index=table['file'])
     sums = [pd.DataFrame(image_sums(t['pred'].cat.codes, t['label'].cat.codes)).assign(
         part=parts.reindex(t['file']).to_numpy(), subject=t['subject'].to_numpy()) for t in
         (run.predictions for run in runs)]
@@ -223,7 +223,7 @@ def _draw_by(names, tables, column, metric, ax=None):
     if len(names) > 1: _legend(ax, new)
     return ax
 
-# %% ../nbs/11_report.ipynb #c842c78e
+# %% ../nbs/11_report.ipynb #4694c715
 def _facts(row):
     "What is known of a published figure, in a line"
     outside = row.outside_face_data == 'yes' and 'other faces' not in row.protocol
@@ -245,20 +245,22 @@ def plot_intervals(
     info, scale = made.runs[0].info, _metric(made.runs, metric, 9)
     others = published(made.runs[0].labels) if known and scale == 100 else published([])
     others = others[others[metric].notna()].sort_values(metric, ascending=False)
-    n_rows = len(made.names) + len(made.baselines) + 1.35 * len(others) + 1.2 * (len(others) > 0) + 0.8
+    n_rows = len(made.names) + len(made.baselines) + 1.35 * len(others) + 1.2 * (len(others) > 0) + 1.1
     if ax is None: _, ax = plt.subplots(figsize=(WIDTH, 0.6 + 0.36 * n_rows))
     across, y = ax.get_yaxis_transform(), 0
     def say(text, y, **kwargs): ax.text(0, y, text, transform=across, va='center', **(dict(fontsize=8) | kwargs))
     def row(y, x, *args, **kwargs):
         ax.axhline(y, color=LINE, lw=0.6, zorder=0)
         ax.plot(x, y, *args, **kwargs)
-    say(_plain(f'Measured on: {info.get("data") or "unnamed data"}', 66, 2), y, fontsize=7, color=FAINT)
+    data = _plain(f'Measured on: {info.get("data") or "unnamed data"}', 66)
+    say(data, y - 0.2, fontsize=7, color=FAINT)
     for i, name in enumerate(made.names):
         s, color = made.scores.loc[(name, metric)], COLORS[i % len(COLORS)]
         say(_plain(name, 60, 1), y + 0.5)
         y += 1
         if len(made.folds) > 1:
-            ax.plot(scale * made.fold_scores.loc[name, metric], [y] * len(made.folds), '|', color=color, ms=7, alpha=0.6)
+            folds = scale * made.fold_scores.loc[name, metric]
+            ax.plot(folds, [y] * len(folds), '|', color=color, ms=7, alpha=0.6)
         ax.hlines(y, scale * s['low'], scale * s['high'], color=color, lw=2)
         row(y, scale * s['mean'], MARKERS[i % len(MARKERS)], color=color, ms=6)
     for guess, x in made.baselines[metric].items():
@@ -267,17 +269,17 @@ def plot_intervals(
         row(y, scale * x, 'x', color=FAINT, ms=5)
     if len(others):
         ax.axhspan(y + 0.45, y + 1.6 + 1.35 * len(others), color=LINE, alpha=0.35, lw=0, zorder=-1)
-        same = 'on Adience' if info.get('benchmark') else 'on Adience: not the data above, not to be compared'
-        say(f'Published, {same}', y + 0.85, fontweight='bold')
+        same = '' if info.get('benchmark') else ': other data, not to be compared'
+        say(f'Published, on Adience{same}', y + 0.85, fontweight='bold')
         y += 0.9
         for known_row in others.itertuples():
             x, std = getattr(known_row, metric), getattr(known_row, f'{metric}_std')
             say(_plain(known_row.method, 60, 1), y + 0.5)
-            say(_plain(_facts(known_row), 72, 1), y + 0.92, fontsize=6.5, color=FAINT)
+            say(_plain(_facts(known_row), 76, 1), y + 0.92, fontsize=7, color=FAINT)
             y += 1.35
-            ax.hlines(y, x - np.nan_to_num(std), x + np.nan_to_num(std), color=FAINT, lw=1.2, ls='--')
+            ax.hlines(y, x - np.nan_to_num(std), x + np.nan_to_num(std), color=FAINT, lw=1)
             row(y, x, 'D', color=FAINT, mfc='none', ms=4.5)
-    ax.set(ylim=(y + 0.6, -0.5), yticks=[], xlabel=f'{_words(metric)}' + ', %' * (scale == 100))
+    ax.set(ylim=(y + 0.6, -0.8), yticks=[], xlabel=f'{_words(metric)}' + ', %' * (scale == 100))
     ax.spines['left'].set_visible(False)
     return ax
 
@@ -351,14 +353,17 @@ def plot_curves(
     fig.legend(loc='outside lower left', ncols=5, handlelength=1.2, columnspacing=1)
     return axes
 
-# %% ../nbs/11_report.ipynb #262fa6e4
+# %% ../nbs/11_report.ipynb #9dacb647
+def _told(run):
+    "The predictions, with the probabilities of the answer and of the truth"
+    p, rows = run.probabilities(), np.arange(len(run.predictions))
+    codes = {name: run.predictions[column].cat.codes for name, column in (('told', 'pred'), ('truth', 'label'))}
+    return run.predictions.assign(**{name: p[rows, code] for name, code in codes.items()})
+
+
 def _worst(run, n, right=False):
     "Rows of the most certain wrong (or right) answers, of other people each; wrong by the truth's probability"
-    table = run.predictions
-    answer = table['pred'].cat.codes.to_numpy()
-    p = run.probabilities()
-    rows = np.arange(len(p))
-    table = table.assign(told=p[rows, answer], truth=p[rows, table['label'].cat.codes])
+    table = _told(run)
     ok = table['pred'].astype(str) == table['label'].astype(str)
     table = table[ok].sort_values('told', ascending=False, kind='stable') if right else (
         table[~ok].sort_values('truth', kind='stable'))
@@ -371,15 +376,15 @@ def _picture(path, file, side=144):
     return np.asarray(image.convert('RGB').resize((side, side), Image.Resampling.BILINEAR))
 
 
-def _show(ax, picture, row=None, fontsize=7):
+def _show(ax, picture, row=None):
     "Draw a picture with truth and answer above it"
     ax.imshow(picture, interpolation='nearest')
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values(): spine.set_visible(False)
     if row is None: return
     right = str(row.label) == str(row.pred)
-    ax.set_title(f'{_short(row.label, 9)}\n{"=" if right else "→"} {_short(row.pred, 9)}', fontsize=fontsize, pad=2,
-                 loc='center', color=INK if right else COLORS[1])
+    answer = f'{"=" if right else "→"} {_short(row.pred, 9)}, {100 * row.told:.0f} %'
+    ax.set_title(f'{_short(row.label)}\n{answer}', fontsize=7, pad=2, loc='center', color=INK if right else COLORS[1])
 
 
 @plt.rc_context(STYLE)
@@ -387,21 +392,20 @@ def plot_errors(
     run: Run,  # a `Run` or its folder
     path,  # the data folder
     n: int = 5,  # people
-    others: int = 4,  # more pictures of each
+    others: int = 3,  # more pictures of each
     fig=None,  # a matplotlib figure to draw on; a new one if None
 ):  # an array of axes (people, 1 + others)
-    "The faces that it was most wrong about (left), with others of the same person; truth → answer above each"
+    "The faces that it was most wrong about (left), with others of the same person; above each truth and answer"
     run, = _runs(run)
     _check_folder(path)
-    table, wrong = run.predictions, _worst(run, n)
+    table, wrong = _told(run), _worst(run, n)
     if not len(wrong): raise AgeclsError(f'{run.path} has no wrong answers')
-    if fig is None: fig = plt.figure(figsize=(WIDTH, 1.15 * len(wrong)))
+    if fig is None: fig = plt.figure(figsize=(WIDTH, 1.25 * len(wrong)))
     axes = fig.subplots(len(wrong), 1 + others, squeeze=False)
     for line, row in zip(axes, wrong.itertuples()):
         same = table[(table['subject'] == row.subject) & (table['file'] != row.file)].head(others)
         for ax in line[1 + len(same):]: ax.axis('off')
         for ax, shown in zip(line, [row, *same.itertuples()]): _show(ax, _picture(path, shown.file), shown)
-        line[0].set_xlabel(f'told with {100 * row.told:.0f} %', fontsize=6, labelpad=1)
     return axes
 
 
@@ -436,7 +440,7 @@ def activation_maps(
         pictures.append((x / 255 if x.max() > 1 else x).clamp(0, 1).numpy())
     return np.concatenate(pictures), np.concatenate(maps)
 
-# %% ../nbs/11_report.ipynb #95639707
+# %% ../nbs/11_report.ipynb #b3e853ba
 @plt.rc_context(STYLE)
 def plot_cams(
     run: Run,  # a `Run` or its folder, whose models were kept
@@ -449,13 +453,13 @@ def plot_cams(
     _check_folder(path)
     if not _kept(run): raise AgeclsError(f'{run.path} has no models; cross-validate with keep_models (--keep-models)')
     sets = [rows for right in (True, False) if len(rows := _worst(run, n, right))]
-    if fig is None: fig = plt.figure(figsize=(WIDTH, 2.5 * len(sets)))
+    if fig is None: fig = plt.figure(figsize=(WIDTH, 2.3 * len(sets)))
     axes = fig.subplots(2 * len(sets), n, squeeze=False)
     for ax in axes.flat: ax.axis('off')
     for i, rows in enumerate(sets):
         at = 0
         for fold, of_fold in rows.groupby('fold', sort=False):
-            of_fold = of_fold[['file', 'label', 'pred']].reset_index(drop=True)
+            of_fold = of_fold[['file', 'label', 'pred', 'told']].reset_index(drop=True)
             learn = load_bundle(run.path / f'fold_{fold}' / 'model').learner(of_fold, path, num_workers=0)
             pictures, maps = activation_maps(learn, of_fold, of_fold['pred'].cat.codes)
             for picture, map_, row in zip(pictures, maps, of_fold.itertuples()):
@@ -468,7 +472,7 @@ def plot_cams(
 
 def _kept(run): return all((run.path / f'fold_{k}' / 'model' / 'model.json').is_file() for k in run.folds)
 
-# %% ../nbs/11_report.ipynb #8ecc33b1
+# %% ../nbs/11_report.ipynb #9c4aa956
 def _signed(x): return f'{round(x, 1) + 0:+.1f}'.replace('-', '−')
 
 
@@ -498,13 +502,11 @@ def in_words(
     many = len(scores) > 2
     p = f'p {"<" if d["p_holm"] < 0.001 else "="} {max(d["p_holm"], 0.001):.3f}'
     p += f', corrected for {len(comparison.differences.groupby(level=[0, 1]))} comparisons' if many else ''
-    by = (f'{100 * sign * d["difference"]:.1f} percentage points of accuracy (95 % interval {_signed(low)} to '
-          f'{_signed(high)}; {p})')
-    of = f'Of {len(scores)} runs, ' if many else ''
-    if d['p_holm'] < 0.05:
-        return f'{of}{best} is better than {"the next, " if many else ""}{next_}, by {by}: more than chance explains.'
-    return (f'{of}{best} is ahead of {"the next, " if many else ""}{next_} by {by}, which cannot be told apart from '
-            'chance.')
+    points = round(100 * sign * d['difference'], 1) + 0
+    by = (f'by {points:.1f} percentage points of accuracy (95 % interval {_signed(low)} to {_signed(high)}; {p})')
+    of, other = f'Of {len(scores)} runs, ' * many, f'the next, {next_},' if many else next_
+    if d['p_holm'] < 0.05: return f'{of}{best} is better than {other} {by}: more than chance explains.'
+    return f'{of}{best} is ahead of {other} {by}, which cannot be told apart from chance.'
 
 # %% ../nbs/11_report.ipynb #4b0fccf7
 _VARIABLES = {INK: 'ink', FAINT: 'faint', LINE: 'line', PAPER: 'paper', **{c: f'c{i}' for i, c in enumerate(COLORS)}}
@@ -539,7 +541,7 @@ def _figure(caption, plot, *args, **kwargs):
     try: return dict(kind='figure', svg=_svg(fig, caption), caption=caption)
     finally: plt.close(fig)
 
-# %% ../nbs/11_report.ipynb #8f3c5a02
+# %% ../nbs/11_report.ipynb #bde9bdf0
 _CSS = '''
 :root { --ink: #1b1b1f; --faint: #6b6b73; --line: #d3d3d9; --paper: #fdfdfe; --c0: #0072b2; --c1: #c85400;
   --c2: #00845f; --c3: #b8558f; --c4: #b07a00; --c5: #2f92cf; color-scheme: light dark; }
@@ -547,6 +549,7 @@ _CSS = '''
   --c0: #58aeea; --c1: #f08a48; --c2: #35c79a; --c3: #e69ac6; --c4: #edb640; --c5: #8fd0f7; } }
 @media print { :root { --ink: #000; --faint: #555; --line: #ccc; --paper: #fff; --c0: #0072b2; --c1: #c85400;
   --c2: #00845f; --c3: #b8558f; --c4: #b07a00; --c5: #2f92cf; color-scheme: light; } nav { display: none; }
+  details::details-content { content-visibility: visible; height: auto; }
   figure, tr, .lead { break-inside: avoid; } h2, h3 { break-after: avoid; } body { max-width: none !important; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem 1rem 4rem; max-width: 68rem; background: var(--paper); color: var(--ink);
@@ -555,18 +558,20 @@ h1 { font-size: 1.35rem; margin: 1rem 0 .5rem; } h2 { font-size: 1.2rem; margin:
   border-top: 1px solid var(--line); } h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; grid-column: 1 / -1; }
 .lead { font-size: 1.3rem; line-height: 1.4; margin: .5rem 0 1rem; }
 nav { font-size: .9rem; line-height: 1.9; } nav a { color: var(--c0); margin-right: .9rem; white-space: nowrap; }
-.blocks { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1rem 2.2rem; }
-.wide { grid-column: 1 / -1; min-width: 0; margin: 0; } .note, caption, figcaption, .faint { color: var(--faint); }
+.blocks { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1rem 2.2rem; }
+.wide { grid-column: 1 / -1; min-width: 0; margin: 0; } .note, .caption, figcaption { color: var(--faint); }
 p.wide { max-width: 46rem; } .note { font-size: .9rem; }
-figure { margin: 0; min-width: 0; } figcaption { font-size: .88rem; line-height: 1.4; margin-bottom: .3rem; }
-svg { display: block; width: 100%; max-width: 30rem; height: auto; }
-.scroll { overflow-x: auto; min-width: 0; }
+figure { margin: 0; min-width: 0; } figcaption, .caption { font-size: .88rem; line-height: 1.4; }
+figcaption { margin-bottom: .3rem; }
+svg { display: block; width: 100%; max-width: 28rem; height: auto; }
+.scroll { overflow-x: auto; } .part { min-width: 0; } .caption { margin: 0 0 .3rem; max-width: 46rem; }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: 0 0 .3rem; } th, td { padding: .28rem .8rem .28rem 0; text-align: right;
+th, td { padding: .28rem .8rem .28rem 0; text-align: right;
   vertical-align: top; white-space: nowrap; border-bottom: 1px solid var(--line); } th { font-weight: 600; }
 th:first-child, td:first-child, .words td, .words th { text-align: left; } .words td { white-space: normal;
   overflow-wrap: anywhere; min-width: 6rem; } .words td:first-child { overflow-wrap: normal; }
-pre { overflow-x: auto; padding: .7rem; border: 1px solid var(--line); border-radius: 4px; font-size: .82rem;
+pre { white-space: pre-wrap; overflow-wrap: anywhere;
+  padding: .7rem; border: 1px solid var(--line); border-radius: 4px; font-size: .82rem;
   margin: 0; } summary { cursor: pointer; }
 '''
 
@@ -596,13 +601,14 @@ _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True
 {% if b.kind == 'figure' %}
 <figure><figcaption>{{ b.caption }}</figcaption>{{ b.svg }}</figure>
 {% elif b.kind == 'table' %}
-<div class="{{ 'wide ' if not b.narrow }}scroll"><table{% if b.words %} class="words"{% endif %}>
-{% if b.caption %}<caption>{{ b.caption }}</caption>{% endif %}
+<div class="{{ 'part' if b.narrow else 'wide' }}">
+{% if b.caption %}<p class="caption">{{ b.caption }}</p>{% endif %}
+<div class="scroll"><table{% if b.words %} class="words"{% endif %}>
 <thead><tr>{% for x in b.head %}<th scope="col">{{ x }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in b.rows %}<tr>{% for x in row %}<td>{{ x }}</td>{% endfor %}</tr>
 {% endfor %}
-</tbody></table></div>
+</tbody></table></div></div>
 {% elif b.kind == 'code' %}
 <div class="wide"><pre>{{ b.text }}</pre></div>
 {% elif b.kind == 'more' %}
@@ -735,7 +741,7 @@ def _parts_section(names, runs, n_resamples):
     if missing: blocks.append(_note(f'Left out, as the predictions have no column for it: {some(missing, 9)}.'))
     return dict(title='For whom and when', blocks=blocks)
 
-# %% ../nbs/11_report.ipynb #ec71c6f1
+# %% ../nbs/11_report.ipynb #5f8f27c5
 def _belief_section(names, runs, n_resamples):
     "Reliability, temperatures, coverage of sets"
     blocks = []
@@ -744,22 +750,27 @@ def _belief_section(names, runs, n_resamples):
                               max(1, n_resamples // 5)))
     strict = [(name, run) for name, run in zip(names, runs) if _strict(run)]
     if strict:
-        rows, covers = {}, []
+        rows, sets = {}, {name: prediction_sets(run) for name, run in strict}
         for name, run in strict:
-            made, sets = calibrate(run), prediction_sets(run)
-            row = {f'{what}, {when}': made.table.loc[what, when] for what in made.table.index for when in made.table}
+            made = calibrate(run)
+            row = {f'{short} {when}': made.table.loc[what, when] for short, what in
+                   (('ECE', 'expected calibration error'), ('NLL', 'negative log-likelihood')) for when in made.table}
             rows[name] = {k: f'{x:.3f}' for k, x in row.items()} | {
                 'temperatures': ', '.join(f'{t:.2f}' for t in made.temperatures.values())}
-            t = pd.concat([sets.coverage(n_resamples=n_resamples), sets.coverage('label', n_resamples)])
+        blocks.append(_table(pd.DataFrame(rows).T, 'Expected calibration error (ECE) and negative log-likelihood (NLL) '
+                             'before and after temperature scaling, mean over folds', 'run'))
+        def covered(found, about, corner):
             shown = pd.DataFrame({
-                'images': t['images'].map('{:,}'.format), 'subjects': t['subjects'].map('{:,}'.format),
-                'covered, %': [_percent(*row) for row in t[['coverage', 'low', 'high']].to_numpy()],
-                'mean over subjects, %': t['by_subject'].map(_percent),
-                'groups in a set': t['size'].map('{:.2f}'.format)}, index=t.index)
-            covers.append(_table(shown, f'{name}: sets of neighbouring groups, made to hold the truth in 90 % of the '
-                                 'images of a new person', 'true group'))
-        about = 'Before and after temperature scaling, mean over folds'
-        blocks += [_table(pd.DataFrame(rows).T, about, 'run'), *covers]
+                'images': found['images'].map('{:,}'.format), 'subjects': found['subjects'].map('{:,}'.format),
+                'covered, %': [_percent(*row) for row in found[['coverage', 'low', 'high']].to_numpy()],
+                'mean over subjects, %': found['by_subject'].map(_percent),
+                'groups in a set': found['size'].map('{:.2f}'.format)}, index=found.index)
+            return _table(shown, about, corner)
+        every = pd.concat([x.coverage(n_resamples=n_resamples) for x in sets.values()]).set_axis(list(sets))
+        blocks += [covered(every, 'Sets of neighbouring groups, made to hold the truth in 90 % of the images of a new '
+                           'person: how often they do', 'run'),
+                   dict(kind='more', title='By true group', blocks=[
+                       covered(x.coverage('label', n_resamples), name, 'true group') for name, x in sets.items()])]
     if without := [name for name, run in zip(names, runs) if not _strict(run)]:
         blocks.append(_note('Temperature scaling and prediction sets need the predictions of an inner validation set '
                             f'(the strict protocol), which {some(without, 9)} lacks.'))
@@ -782,8 +793,8 @@ def _faces_section(names, runs, path, why):
         blocks.append(_head(name))
         if len(_worst(run, 1)):
             about = ('Most wrong about: a person a row, first the picture on which the true group had the least '
-                     'probability, then others of the same person. Above each the true group, and → the answer where it '
-                     'is wrong, = where it is right')
+                     'probability, then others of the same person. Above each the true group, and → the answer where '
+                     'it is wrong, = where it is right')
             blocks.append(_figure(about, plot_errors, run, path))
         else: blocks.append(_note('There are no wrong answers.'))
         if _kept(run):
@@ -794,7 +805,7 @@ def _faces_section(names, runs, path, why):
         else: blocks.append(_note('No class activation maps: the run kept no models (--keep-models).'))
     return dict(title='Faces', blocks=blocks)
 
-# %% ../nbs/11_report.ipynb #47a9f9ca
+# %% ../nbs/11_report.ipynb #88cb8fe5
 def _folds_section(run):
     info = run.info
     counts = pd.DataFrame(info['composition'], index=run.labels).T
@@ -852,21 +863,24 @@ def _repeat_section(names, runs):
         info = run.info
         command = _command(run)
         versions = ', '.join(f'{k} {v}' for k, v in (info.get('versions') or {}).items())
-        facts = {'run folder': run.path, 'data': info.get('data') or 'unnamed data', 'images': info.get('n_images'),
-                 'subjects': info.get('n_subjects'), 'protocol': info.get('protocol'), 'seed': info.get('seed'),
+        facts = {'run folder': run.path, 'data': info.get('data') or 'unnamed data',
+                 'images': f'{info.get("n_images", 0):,}', 'subjects': f'{info.get("n_subjects", 0):,}',
+                 'protocol': info.get('protocol'), 'seed': info.get('seed'),
                  'versions': versions, 'commit': info.get('commit'), 'items': info.get('items_digest'),
                  'pictures': info.get('images_digest'), 'starting weights': info.get('weights_sha256'),
-                 'trained networks': ', '.join(map(str, np.ravel(info.get('model_sha256') or []))),
-                 'predictions': ', '.join(f'fold {k}: {run.done[k].get("predictions_sha256", "")}' for k in run.folds)}
+                 'networks': info.get('model') and some(info['model'], 20)}
+        digests = {f'predictions of fold {k}': run.done[k].get('predictions_sha256') for k in run.folds}
+        if 'model_sha256' in info: digests['what it was made from'] = ' '.join(map(str, np.ravel(info['model_sha256'])))
         facts = pd.DataFrame({'': {k: v for k, v in facts.items() if v not in (None, '')}})
         blocks += [_head(name), dict(kind='code', text=command) if command else
                    _note('The recipe is none of the library\'s: Recipe.from_json makes it from the JSON below.'),
                    _table(facts, words=True),
                    dict(kind='more', title='The recipe as JSON',
-                        text=json.dumps(info['recipe'], indent=1, ensure_ascii=False))]
+                        text=json.dumps(info['recipe'], indent=1, ensure_ascii=False)),
+                   dict(kind='more', title='Digests', text='\n'.join(f'{k}: {v}' for k, v in digests.items()))]
     return dict(title='To repeat it', blocks=blocks)
 
-# %% ../nbs/11_report.ipynb #7b29a9a3
+# %% ../nbs/11_report.ipynb #8383ff0f
 DETAILED = 6  # runs that are shown in detail
 
 
@@ -904,12 +918,13 @@ def report(
         sections[1]['blocks'].insert(0, _note(f'From here on, the {DETAILED} runs with the highest accuracy.'))
     tested = shown[0].predictions
     about = (f'Measured on: {info.get("data") or "unnamed data"}. {len(tested):,} images of '
-             f'{tested["subject"].nunique():,} subjects, {len(made.folds)} fold{"s" * (len(made.folds) > 1)}; protocol: '
+             f'{tested["subject"].nunique():,} subjects, {len(made.folds)} fold{"s" * (len(made.folds) > 1)}; protocol '
              f'{", ".join(dict.fromkeys(run.info["protocol"] for run in made.runs))}.')
     title = f'How well {"groups" if len(made.runs[0].labels) > 2 else "two groups"} of faces are told: ' + (
         made.names[0] if len(made.runs) == 1 else f'{len(made.runs)} runs compared')
-    write_atomic(out, _PAGE.render(title=title, lead=in_words(made), about=about, sections=sections,
-                                   css=Markup(_CSS), version=__version__))
+    lead = in_words(made).replace(' %', '\xa0%')
+    write_atomic(out, _PAGE.render(title=title, lead=lead, about=about, sections=sections, css=Markup(_CSS),
+                                   version=__version__))
     return out
 
 
