@@ -647,7 +647,7 @@ def _percent(x, low=None, high=None):
     if pd.isna(x): return ''
     return f'{100 * x:.1f}' + ('' if low is None or pd.isna(low) else f' [{100 * low:.1f}, {100 * high:.1f}]')
 
-# %% ../nbs/11_report.ipynb #ad9a239e
+# %% ../nbs/11_report.ipynb #c696c38a
 def _scores_section(made):
     "Tables per recipe and fold, and the forest plots"
     metrics, several = metrics_for(made.runs[0].labels), len(made.folds) > 1
@@ -735,8 +735,8 @@ def _parts_section(names, runs, n_resamples):
                     _percent(*row) for row in t[[metric, f'{metric}_low', f'{metric}_high']].to_numpy()]
         tables.append(_table(pd.DataFrame(cells), corner=what.partition(',')[0]))
     about = ("All folds together; each part's interval comes from drawing its people again, and below "
-             f'{FEWEST} people there is none. Parts differ in more than the column that they are named by: in how old '
-             'people are, for one.')
+             f'{FEWEST} people there is none; where all or none are right it shrinks to a point. Parts differ in more '
+             'than the column that they are named by: in how old people are, for one.')
     blocks = [_text(about), *figures, dict(kind='more', title='The same in numbers', blocks=tables)]
     if missing: blocks.append(_note(f'Left out, as the predictions have no column for it: {some(missing, 9)}.'))
     return dict(title='For whom and when', blocks=blocks)
