@@ -43,7 +43,7 @@ from .recipes import RECIPES
 from .results import N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
 from .results import METRICS, metrics_for, published, resample, scores_from_sums
 
-# %% ../nbs/11_report.ipynb #2bfae11c
+# %% ../nbs/11_report.ipynb #2cea1f6a
 INK, FAINT, LINE, PAPER = '#1b1b1f', '#6b6b73', '#d3d3d9', '#fdfdfe'
 COLORS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9']
 MARKERS = ['o', 's', 'D', '^', 'v', 'P']
@@ -58,7 +58,10 @@ WIDTH = 4.0  # inches
 def _plain(text, width=None, lines=2):
     "Text that matplotlib takes as it is; broken into lines of so many characters, and cut off after some of them"
     text = ' '.join(str(text).split())
-    if width: text = '\n'.join(textwrap.wrap(text, width, max_lines=lines, placeholder=' …') or [''])
+    if width:
+        parts = textwrap.wrap(text, width) or ['']
+        if len(parts) > lines: parts[lines - 1:] = [parts[lines - 1][:width - 1] + '…']
+        text = '\n'.join(parts)
     return text.replace('$', r'\$')                                       # else it would be a formula
 
 
@@ -541,7 +544,7 @@ def _figure(caption, plot, *args, **kwargs):
     try: return dict(kind='figure', svg=_svg(fig, caption), caption=caption)
     finally: plt.close(fig)
 
-# %% ../nbs/11_report.ipynb #bde9bdf0
+# %% ../nbs/11_report.ipynb #3eb2ad5e
 _CSS = '''
 :root { --ink: #1b1b1f; --faint: #6b6b73; --line: #d3d3d9; --paper: #fdfdfe; --c0: #0072b2; --c1: #c85400;
   --c2: #00845f; --c3: #b8558f; --c4: #b07a00; --c5: #2f92cf; color-scheme: light dark; }
@@ -568,8 +571,9 @@ svg { display: block; width: 100%; max-width: 28rem; height: auto; }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .28rem .8rem .28rem 0; text-align: right;
   vertical-align: top; white-space: nowrap; border-bottom: 1px solid var(--line); } th { font-weight: 600; }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 7.5rem; max-width: 22rem; }
 th:first-child, td:first-child, .words td, .words th { text-align: left; } .words td { white-space: normal;
-  overflow-wrap: anywhere; min-width: 6rem; } .words td:first-child { overflow-wrap: normal; }
+  overflow-wrap: anywhere; min-width: 6rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere;
   padding: .7rem; border: 1px solid var(--line); border-radius: 4px; font-size: .82rem;
   margin: 0; } summary { cursor: pointer; }
@@ -647,13 +651,13 @@ def _percent(x, low=None, high=None):
     if pd.isna(x): return ''
     return f'{100 * x:.1f}' + ('' if low is None or pd.isna(low) else f' [{100 * low:.1f}, {100 * high:.1f}]')
 
-# %% ../nbs/11_report.ipynb #c696c38a
+# %% ../nbs/11_report.ipynb #500968de
 def _scores_section(made):
     "Tables per recipe and fold, and the forest plots"
     metrics, several = metrics_for(made.runs[0].labels), len(made.folds) > 1
     def cell(s, metric):
         if 'accuracy' in metric: return _percent(s['mean'], s['low'], s['high'])
-        return f'{s["mean"]:.2f} [{s["low"]:.2f}, {s["high"]:.2f}]'
+        return f'{s["mean"]:.2f} [{s["low"]:.2f}, {s["high"]:.2f}]'.replace('-', '−')
     heads = {m: _words(m) + ', %' * ('accuracy' in m) for m in metrics}
     main = pd.DataFrame({heads[m]: [cell(made.scores.loc[(name, m)], m) for name in made.names] for m in metrics},
                         index=made.names)
@@ -723,6 +727,8 @@ def _parts_section(names, runs, n_resamples):
         if column != SUBJECT_IMAGES and column not in runs[0].predictions:
             missing.append(what.partition(',')[0])
             continue
+        if column == 'gender' and (runs[0].predictions['gender'] == runs[0].predictions['label'].astype(str)).all():
+            continue                                                     # the true groups are that already
         found = _scores_by(runs, column, n_resamples)
         for metric in metrics if column == 'label' else metrics[:1]:
             about = f'{_words(metric).capitalize()} by {what}'
