@@ -594,6 +594,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'agecls_fastai.report._show': ('report.html#_show', 'agecls_fastai/report.py'),
                                       'agecls_fastai.report._signed': ('report.html#_signed', 'agecls_fastai/report.py'),
                                       'agecls_fastai.report._strict': ('report.html#_strict', 'agecls_fastai/report.py'),
+                                      'agecls_fastai.report._styled': ('report.html#_styled', 'agecls_fastai/report.py'),
                                       'agecls_fastai.report._svg': ('report.html#_svg', 'agecls_fastai/report.py'),
                                       'agecls_fastai.report._table': ('report.html#_table', 'agecls_fastai/report.py'),
                                       'agecls_fastai.report._text': ('report.html#_text', 'agecls_fastai/report.py'),

@@ -7,7 +7,7 @@ __all__ = ['INK', 'FAINT', 'LINE', 'PAPER', 'COLORS', 'MARKERS', 'STYLE', 'WIDTH
            'DETAILED', 'plot_confusion', 'scores_by', 'plot_by', 'plot_intervals', 'plot_reliability', 'plot_curves',
            'plot_errors', 'activation_maps', 'plot_cams', 'in_words', 'report']
 
-# %% ../nbs/11_report.ipynb #401130ba
+# %% ../nbs/11_report.ipynb #cca3ee0a
 import base64
 import io
 import json
@@ -16,6 +16,7 @@ import shlex
 import textwrap
 import warnings
 from collections.abc import Sequence
+from functools import wraps
 from itertools import islice
 from pathlib import Path
 
@@ -43,7 +44,7 @@ from .recipes import RECIPES
 from .results import N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
 from .results import METRICS, metrics_for, published, resample, scores_from_sums
 
-# %% ../nbs/11_report.ipynb #2cea1f6a
+# %% ../nbs/11_report.ipynb #96db2569
 INK, FAINT, LINE, PAPER = '#1b1b1f', '#6b6b73', '#d3d3d9', '#fdfdfe'
 COLORS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9']
 MARKERS = ['o', 's', 'D', '^', 'v', 'P']
@@ -53,6 +54,15 @@ STYLE = {'font.size': 9, 'axes.titlesize': 10, 'axes.titlelocation': 'left', 'ax
          'axes.grid': False, 'grid.color': LINE, 'grid.linewidth': 0.6, 'axes.axisbelow': True, 'legend.fontsize': 8,
          'legend.frameon': False, 'axes.facecolor': 'none', 'figure.constrained_layout.use': True}
 WIDTH = 4.0  # inches
+
+
+def _styled(plot):
+    "Draw in our style"
+    @wraps(plot)
+    def styled(*args, **kwargs):
+        plt.draw_if_interactive()  # wakes the backend, which changes settings that the context would put back
+        with plt.rc_context(STYLE): return plot(*args, **kwargs)
+    return styled
 
 
 def _plain(text, width=None, lines=2):
@@ -88,8 +98,8 @@ def _runs(runs):
 
 def _names(runs): return compare(runs, 1).names if len(runs) > 1 else [runs[0].name]
 
-# %% ../nbs/11_report.ipynb #638caecc
-@plt.rc_context(STYLE)
+# %% ../nbs/11_report.ipynb #0cbe62fa
+@_styled
 def plot_confusion(
     run: Run,  # a `Run` or its folder
     normalize: bool = False,  # percent of each true group instead of counts
@@ -120,7 +130,7 @@ def plot_confusion(
     ax.tick_params(length=0)
     return ax
 
-# %% ../nbs/11_report.ipynb #a992ca55
+# %% ../nbs/11_report.ipynb #8a573ba7
 SUBJECT_IMAGES = 'subject_images'
 FEWEST = 5  # subjects: of fewer there is no interval
 
@@ -192,7 +202,7 @@ def _metric(runs, metric, n=2):
     return 100 if 'accuracy' in metric else 1
 
 
-@plt.rc_context(STYLE)
+@_styled
 def plot_by(
     runs,  # a `Run`, or several on the same items, or their folders
     column: str,  # as for `scores_by`
@@ -207,7 +217,7 @@ def plot_by(
     return _draw_by(names, _scores_by(runs, column, n_resamples), column, metric, ax)
 
 
-@plt.rc_context(STYLE)
+@_styled
 def _draw_by(names, tables, column, metric, ax=None):
     n, new = len(tables[0]), ax is None
     if new: _, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.38 * n + 0.17 * len(names) * (n / 8 + 1)))
@@ -226,7 +236,7 @@ def _draw_by(names, tables, column, metric, ax=None):
     if len(names) > 1: _legend(ax, new)
     return ax
 
-# %% ../nbs/11_report.ipynb #4694c715
+# %% ../nbs/11_report.ipynb #a950eb9c
 def _facts(row):
     "What is known of a published figure, in a line"
     outside = row.outside_face_data == 'yes' and 'other faces' not in row.protocol
@@ -236,7 +246,7 @@ def _facts(row):
     return ' · '.join(fact for fact in facts if fact)
 
 
-@plt.rc_context(STYLE)
+@_styled
 def plot_intervals(
     runs,  # a `Run`, or several on the same items, or their folders, or a `Comparison`
     metric: str = 'accuracy',  # or another of `METRICS`
@@ -286,8 +296,8 @@ def plot_intervals(
     ax.spines['left'].set_visible(False)
     return ax
 
-# %% ../nbs/11_report.ipynb #42f6ceef
-@plt.rc_context(STYLE)
+# %% ../nbs/11_report.ipynb #e9c55bce
+@_styled
 def plot_reliability(
     run: Run,  # a `Run` or its folder
     n_bins: int = 10,
@@ -321,8 +331,8 @@ def plot_reliability(
 
 def _strict(run): return all('valid_sha256' in run.done[k] for k in run.folds)
 
-# %% ../nbs/11_report.ipynb #34a7f19f
-@plt.rc_context(STYLE)
+# %% ../nbs/11_report.ipynb #db6a7913
+@_styled
 def plot_curves(
     run: Run,  # a `Run` or its folder, trained by epochs
     fig=None,  # a matplotlib figure to draw on; a new one if None
@@ -356,7 +366,7 @@ def plot_curves(
     fig.legend(loc='outside lower left', ncols=5, handlelength=1.2, columnspacing=1)
     return axes
 
-# %% ../nbs/11_report.ipynb #9dacb647
+# %% ../nbs/11_report.ipynb #29bf1f50
 def _told(run):
     "The predictions, with the probabilities of the answer and of the truth"
     p, rows = run.probabilities(), np.arange(len(run.predictions))
@@ -390,7 +400,7 @@ def _show(ax, picture, row=None):
     ax.set_title(f'{_short(row.label)}\n{answer}', fontsize=7, pad=2, loc='center', color=INK if right else COLORS[1])
 
 
-@plt.rc_context(STYLE)
+@_styled
 def plot_errors(
     run: Run,  # a `Run` or its folder
     path,  # the data folder
@@ -443,8 +453,8 @@ def activation_maps(
         pictures.append((x / 255 if x.max() > 1 else x).clamp(0, 1).numpy())
     return np.concatenate(pictures), np.concatenate(maps)
 
-# %% ../nbs/11_report.ipynb #b3e853ba
-@plt.rc_context(STYLE)
+# %% ../nbs/11_report.ipynb #9c07fedc
+@_styled
 def plot_cams(
     run: Run,  # a `Run` or its folder, whose models were kept
     path,  # the data folder
@@ -886,7 +896,7 @@ def _repeat_section(names, runs):
                    dict(kind='more', title='Digests', text='\n'.join(f'{k}: {v}' for k, v in digests.items()))]
     return dict(title='To repeat it', blocks=blocks)
 
-# %% ../nbs/11_report.ipynb #8383ff0f
+# %% ../nbs/11_report.ipynb #cb6197d7
 DETAILED = 6  # runs that are shown in detail
 
 
@@ -914,7 +924,7 @@ def report(
     order = made.scores.xs('accuracy', level='metric').loc[made.names, 'mean'].argsort(kind='stable').to_numpy()[::-1]
     detailed = sorted(order[:DETAILED])
     names, shown = [made.names[i] for i in detailed], [_on_folds(made.runs[i], made.folds) for i in detailed]
-    with plt.rc_context(STYLE), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Glyph')                       # that a font lacks; a browser has more
         sections = [_scores_section(made), _confusion_section(names, shown), _parts_section(names, shown, n_resamples),
                     _belief_section(names, shown, n_resamples), _curves_section(names, shown),
