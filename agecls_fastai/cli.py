@@ -54,7 +54,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #0b002d5f
+# %% ../nbs/14_cli.ipynb #9e29e015
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -260,7 +260,7 @@ def report(args):
     import matplotlib
     matplotlib.use('Agg')  # draws without a window
     from agecls_fastai.report import report
-    out = report(args.runs, args.out, args.faces, False if args.no_faces else bool(args.faces))
+    out = report(args.runs, args.out, args.faces, bool(args.faces))
     print(json.dumps(dict(path=str(out))) if args.json else f'The report is {out}')
 
 

@@ -6,7 +6,8 @@
 __all__ = ['DEFINES_A_RUN', 'fold_seed', 'FoldLog', 'prediction_table', 'FoldResult', 'train_fold', 'write_fold',
            'run_environment', 'run_device', 'open_run', 'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #741f6fd6
+# %% ../nbs/09_crossval.ipynb #37805978
+import gc
 import hashlib
 import io
 import json
@@ -92,7 +93,7 @@ class FoldLog(Callback):
         left = (self.n_epochs * len(self.dls.train) - self.batches) * per_batch
         return f'{rate:.0f} images/s  {duration(max(left, 0))} left'
 
-# %% ../nbs/09_crossval.ipynb #fb0516e2
+# %% ../nbs/09_crossval.ipynb #b133c136
 def prediction_table(
     items: pd.DataFrame,  # the items table
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
@@ -126,6 +127,7 @@ def train_fold(
     keep=None,  # where to keep the trained network, as a bundle
     compile: bool = False,  # the network by `torch.compile`
     features: np.ndarray | None = None,  # for a probe: the features of all images, from `dataset_features`
+    data: str = '',  # what the data is, in words
     **kwargs,  # for `age_dls`: num_workers, device, pack
 ) -> FoldResult:
     "Train on the other folds, then predict this one, and the inner validation set"
@@ -155,7 +157,9 @@ def train_fold(
                 raise AgeclsError(f'fold {fold}: the network puts out NaN; try a lower base_lr than {recipe.base_lr}')
             tables.append(prediction_table(part_of, p, recipe.loss_func(dls.vocab)))
         result = FoldResult(*tables[::-1], pd.DataFrame(log.rows), facts)
-    if keep is not None: save_bundle(learn, recipe, keep, fold=fold, protocol=protocol, seed=seed)
+    if keep is not None:
+        save_bundle(learn, recipe, keep, result.valid, result.predictions, fold=fold, protocol=protocol, seed=seed,
+                    data=data)
     return result
 
 # %% ../nbs/09_crossval.ipynb #f243cf25
@@ -185,7 +189,7 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #7f24ac5c
+# %% ../nbs/09_crossval.ipynb #ac3f8026
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -328,7 +332,7 @@ def cross_validate(
                 features = dataset_features(recipe.learner(dls, weights), items, recipe.views, pack,
                                             show.counter('images seen') if show else None)
             result = train_fold(items, path, recipe, k, protocol, seed, weights, show,
-                                folder / 'model' if keep_models else None, compile, features,
+                                folder / 'model' if keep_models else None, compile, features, data,
                                 num_workers=num_workers, device=device, pack=pack)
             seconds = time.monotonic() - start
             scores = write_fold(folder, result.predictions, result.history, items['label'].cat.categories,
@@ -336,6 +340,7 @@ def cross_validate(
         except BaseException:
             if new: _close_unused(out)
             raise
+        gc.collect()  # a Learner and its callbacks hold each other
         one_off = f', one-off accuracy {scores["one_off_accuracy"]:.3f}' if 'one_off_accuracy' in scores else ''
         say(f'fold {k}  done in {duration(seconds)}: accuracy {scores["accuracy"]:.3f}{one_off} on '
             f'{len(result.predictions):,} images')

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['INK', 'FAINT', 'LINE', 'PAPER', 'COLORS', 'MARKERS', 'STYLE', 'WIDTH', 'SUBJECT_IMAGES', 'FEWEST', 'COLUMNS_SHOWN',
-           'DETAILED', 'plot_confusion', 'scores_by', 'plot_by', 'plot_intervals', 'plot_reliability', 'plot_curves',
-           'plot_errors', 'activation_maps', 'plot_cams', 'in_words', 'report']
+           'DETAILED', 'plot_confusion', 'plot_by', 'plot_intervals', 'plot_reliability', 'plot_curves', 'plot_errors',
+           'activation_maps', 'plot_cams', 'in_words', 'report']
 
-# %% ../nbs/11_report.ipynb #cca3ee0a
+# %% ../nbs/11_report.ipynb #965fc906
 import base64
 import io
 import json
@@ -42,7 +42,7 @@ from .models import LeviHassnerNet
 from .progress import duration
 from .recipes import RECIPES
 from .results import N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
-from .results import METRICS, metrics_for, published, resample, scores_from_sums
+from .results import METRICS, metrics_for, published, resample, scores_by
 
 # %% ../nbs/11_report.ipynb #96db2569
 INK, FAINT, LINE, PAPER = '#1b1b1f', '#6b6b73', '#d3d3d9', '#fdfdfe'
@@ -130,7 +130,7 @@ def plot_confusion(
     ax.tick_params(length=0)
     return ax
 
-# %% ../nbs/11_report.ipynb #8a573ba7
+# %% ../nbs/11_report.ipynb #a216082b
 SUBJECT_IMAGES = 'subject_images'
 FEWEST = 5  # subjects: of fewer there is no interval
 
@@ -164,36 +164,14 @@ def _parts(predictions, column, n=5, most=12):
     return pd.Categorical(text, [*order, 'not told'] if (text == 'not told').any() else order, ordered=True)
 
 
-def _scores_by(runs, column, n_resamples, seed=0):
-    "`scores_by` of several runs on the same items; the same people are drawn for all"
-    table, metrics = runs[0].predictions, metrics_for(runs[0].labels)[:2]
-    parts = pd.Categorical(_parts(table, column))
-    parts = pd.Series(parts, index=table['file'])
-    sums = [pd.DataFrame(image_sums(t['pred'].cat.codes, t['label'].cat.codes)).assign(
-        part=parts.reindex(t['file']).to_numpy(), subject=t['subject'].to_numpy()) for t in
-        (run.predictions for run in runs)]
-    rows = [{} for _ in runs]
-    for part in parts.cat.categories:
-        here = [t[t['part'] == part].drop(columns='part') for t in sums]
-        if not len(here[0]): continue
-        people = [t.groupby('subject').sum().to_numpy() for t in here]
-        enough = len(people[0]) >= FEWEST
-        draws = resample([{0: x} for x in people], n_resamples, seed) if enough else np.full((len(runs), 1, 4), np.nan)
-        for row, x, drawn in zip(rows, people, draws):
-            row[part] = dict(images=int(x[:, 0].sum()), subjects=len(x))
-            for metric, mean, low, high in zip(metrics, scores_from_sums(x.sum(0)), *interval(drawn)):
-                row[part] |= {metric: mean, f'{metric}_low': low, f'{metric}_high': high}
-    return [pd.DataFrame(row).T.astype(dict(images=int, subjects=int)).rename_axis(column) for row in rows]
-
-
-def scores_by(
-    run: Run,  # a `Run` or its folder
-    column: str,  # of the predictions: 'label', 'gender', 'fiducial_yaw_angle', …; or 'subject_images'
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> pd.DataFrame:  # a row a part: images, subjects, accuracy (0 to 1), its low and high, one_off_accuracy likewise
-    "The scores of parts of the pictures, with 95 % intervals by resampling the part's subjects"
-    return _scores_by(_runs(run), column, n_resamples, seed)[0]
+def _by(run, column, n_resamples):
+    "`scores_by` of the parts in their order, without intervals of a handful of people"
+    parts = pd.Series(pd.Categorical(_parts(run.predictions, column)), index=run.predictions.index)
+    order = [part for part in parts.cat.categories if (parts == part).any()]
+    table = scores_by(run.predictions.assign(part=parts.astype(str)), run.labels, 'part', n_resamples)
+    table = table.loc[[str(part) for part in order]].rename_axis(column)
+    table.loc[table['subjects'] < FEWEST, [c for c in table if c.endswith(('_low', '_high'))]] = np.nan
+    return table.astype(dict(images=int, subjects=int))
 
 
 def _metric(runs, metric, n=2):
@@ -205,16 +183,16 @@ def _metric(runs, metric, n=2):
 @_styled
 def plot_by(
     runs,  # a `Run`, or several on the same items, or their folders
-    column: str,  # as for `scores_by`
+    column: str,  # of the predictions: 'label', 'gender', 'fiducial_yaw_angle', …; or 'subject_images'
     metric: str = 'accuracy',  # or 'one_off_accuracy'
-    n_resamples: int = N_RESAMPLES,
+    n_resamples: int = N_RESAMPLES,  # fewer are faster
     ax=None,  # matplotlib axes to draw on; new ones if None
 ):  # the axes
     "A score in each part of the pictures, with 95 % intervals by resampling subjects"
     runs = _runs(runs)
     _metric(runs, metric)
     names = _names(runs)                                                 # refuses runs on other items
-    return _draw_by(names, _scores_by(runs, column, n_resamples), column, metric, ax)
+    return _draw_by(names, [_by(run, column, n_resamples) for run in runs], column, metric, ax)
 
 
 @_styled
@@ -661,7 +639,7 @@ def _percent(x, low=None, high=None):
     if pd.isna(x): return ''
     return f'{100 * x:.1f}' + ('' if low is None or pd.isna(low) else f' [{100 * low:.1f}, {100 * high:.1f}]')
 
-# %% ../nbs/11_report.ipynb #500968de
+# %% ../nbs/11_report.ipynb #ea80d477
 def _scores_section(made):
     "Tables per recipe and fold, and the forest plots"
     metrics, several = metrics_for(made.runs[0].labels), len(made.folds) > 1
@@ -739,7 +717,7 @@ def _parts_section(names, runs, n_resamples):
             continue
         if column == 'gender' and (runs[0].predictions['gender'] == runs[0].predictions['label'].astype(str)).all():
             continue                                                     # the true groups are that already
-        found = _scores_by(runs, column, n_resamples)
+        found = [_by(run, column, n_resamples) for run in runs]
         for metric in metrics if column == 'label' else metrics[:1]:
             about = f'{_words(metric).capitalize()} by {what}'
             figures.append(_figure(about, _draw_by, names, found, column, metric))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METRICS', 'N_RESAMPLES', 'POWER', 'LEVI_HASSNER', 'MIVOLO', 'LAPUSCHKIN', 'PUBLISHED', 'metrics_for', 'image_sums',
            'scores_from_sums', 'finished_fold', 'Run', 'load_run', 'subject_sums', 'resample', 'interval', 'p_value',
-           'holm', 'summarize', 'baseline_scores', 'published', 'Comparison', 'compare', 'by_subject']
+           'holm', 'summarize', 'baseline_scores', 'published', 'Comparison', 'compare', 'by_subject', 'scores_by']
 
 # %% ../nbs/10_results.ipynb #652d6f77
 import hashlib
@@ -467,3 +467,29 @@ def by_subject(
     for name, codes in (('label', truth.to_numpy()), ('pred', mean.to_numpy().argmax(1))):
         table[name] = pd.Categorical.from_codes(codes, run.labels, ordered=True)
     return Run(run.path, run.info, run.done, table)
+
+# %% ../nbs/10_results.ipynb #73067de0
+def scores_by(
+    predictions: pd.DataFrame,  # with columns `label`, `pred`, `subject`
+    labels: Sequence[str],  # the classes in their order
+    by: str,  # a column, or 'all'
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:  # a row a value: images, subjects, accuracy and one_off_accuracy, each with _low and _high
+    "Accuracy and one-off accuracy of each part, with 95 % intervals by resampling its subjects"
+    if by != 'all' and by not in predictions:
+        raise AgeclsError(f'there is no column {by}; there are {some(predictions, 40)}')
+    pred, true = (pd.Categorical(predictions[c], labels).codes for c in ('pred', 'label'))
+    part = 'all' if by == 'all' else predictions[by].to_numpy()
+    sums = pd.DataFrame(image_sums(pred, true)).groupby([pd.Series(part, range(len(pred))),
+                                                         predictions['subject'].to_numpy()], observed=True).sum()
+    rows = {}
+    for value in (labels if by == 'label' else sums.index.unique(0)):
+        if value not in sums.index.get_level_values(0): continue
+        each = sums.loc[value].to_numpy()
+        low, high = interval(resample([{0: each}], n_resamples, seed)[0])
+        scores = scores_from_sums(each.sum(0))
+        rows[value] = dict(images=int(each[:, 0].sum()), subjects=len(each)) | {
+            f'{m}{end}': x[i] for i, m in enumerate(METRICS[:2])
+            for end, x in (('', scores), ('_low', low), ('_high', high))}
+    return pd.DataFrame(rows).T.rename_axis(by)

@@ -62,7 +62,7 @@ def explained(
     shares['interactions and noise'] = 1 - sum(shares.values()) if total > 0 else np.nan
     return pd.Series(shares, name='share')
 
-# %% ../nbs/10c_study.ipynb #dc7f9d2c
+# %% ../nbs/10c_study.ipynb #bb56eb12
 @dataclass
 class Study:
     "The runs of a grid"
@@ -144,8 +144,8 @@ class Study:
             told.append(f'By {words[m]}, of {len(rows)} compared with {self.baseline}: '
                         + (f'better {some(better, 30)}; ' if better else 'none is better; ')
                         + (f'worse {some(worse, 30)}; ' if worse else 'none is worse; ')
-                        + 'the others cannot be told apart (differences are found four times in five from '
-                        f'{100 * least:.1f} points on)')
+                        + ('the others cannot be told apart ' * (len(apart) < len(rows))
+                           + f'(differences are found four times in five from {100 * least:.1f} points on)'))
         return '\n'.join(told)
 
 

@@ -62,13 +62,14 @@ def main():
         sets = {run.name: prediction_sets(run).coverage().iloc[0] for run in [*runs, all_of_them]}
     about = (f'Drawn faces, not Adience; {args.size} pixels, of which the network sees {changes["size"]}; one epoch '
              f'with the body frozen, {args.epochs} with all layers; {machine()}')
+    alone = str(together).split('Published,')[0].rstrip()
     belief = '\n'.join(
         ['| recipe | expected calibration error | with a temperature | sets for 90 %: images covered | subjects, mean '
          '| groups in a set |', '| --- | --- | --- | --- | --- | --- |'] +
         [f'| {name} | {t.iloc[0, 0]:.3f} | {t.iloc[0, 1]:.3f} | {100 * sets[name].coverage:.1f} % | '
          f'{100 * sets[name].by_subject:.1f} % | {sets[name]["size"]:.2f} |' for name, t in sure.items()])
     text = (f'`{command()}`\n\n{about}\n\n```\n{found}\n```\n\nThe mean of all of them (an ensemble) against the '
-            f'first:\n\n```\n{together}\n```\n\nOne answer for a person, from all pictures, in %:\n\n'
+            f'first:\n\n```\n{alone}\n```\n\nOne answer for a person, from all pictures, in %:\n\n'
             f'```\n{(100 * subjects).round(1).to_string()}\n```\n\nHow far probabilities can be believed:\n\n{belief}'
             '\n')
     out = Path(args.out)

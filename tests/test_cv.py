@@ -65,7 +65,9 @@ def test_a_half_written_fold_is_done_again(drawn, undisturbed, tmp_path):
 
 def test_ctrl_c(drawn, tmp_path):
     command = [sys.executable, '-m', 'agecls_fastai', *map(str, KILLED), drawn, '--out', tmp_path / 'r']
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a job in the background of a shell is deaf to it, and hands that on
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     end = time.monotonic() + 300
     while not (tmp_path / 'r/fold_0/done.json').exists():
         assert process.poll() is None and time.monotonic() < end

@@ -64,7 +64,8 @@ def test_evaluate(drawn, tmp_path):
     agecls('synth', other, '--subjects', 40, '--size', 40, '--seed', 1, check=0)
     run = tmp_path / 'run'
     agecls('cv', drawn, *TINY, '--folds', 0, 2, '--keep-models', '--out', run, check=0)
-    assert sorted(p.name for p in (run / 'fold_2/model').iterdir()) == ['model.json', 'model.safetensors']
+    files = ['MODEL_CARD.md', 'model.json', 'model.safetensors']
+    assert sorted(p.name for p in (run / 'fold_2/model').iterdir()) == files
     done = agecls('evaluate', run, other, '--out', tmp_path / 'elsewhere', '--json', check=0)
     answer = json.loads(done.stdout)
     assert answer['folds'] == [0] and answer['data'].startswith('faces drawn by agecls synth')
@@ -79,7 +80,7 @@ def test_evaluate(drawn, tmp_path):
         assert why in done.stderr and 'Traceback' not in done.stderr, done.stderr
     shutil.rmtree(run / 'fold_0/model')
     (run / 'fold_2/model/model.safetensors').write_bytes(b'cut')
-    assert 'opened safely' in agecls('evaluate', run, other, check=2).stderr
+    assert 'the weights are not those that were saved' in agecls('evaluate', run, other, check=2).stderr
 
 
 def test_gender(drawn, tmp_path):
