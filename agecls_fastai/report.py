@@ -499,7 +499,7 @@ def in_words(
     if d['p_holm'] < 0.05: return f'{of}{best} is better than {other} {by}: more than chance explains.'
     return f'{of}{best} is ahead of {other} {by}, which cannot be told apart from chance.'
 
-# %% ../nbs/11_report.ipynb #4b0fccf7
+# %% ../nbs/11_report.ipynb #62736b4d
 _VARIABLES = {INK: 'ink', FAINT: 'faint', LINE: 'line', PAPER: 'paper', **{c: f'c{i}' for i, c in enumerate(COLORS)}}
 
 
@@ -528,11 +528,11 @@ def _figure(caption, plot, *args, **kwargs):
     "A block of the page: a plot and its caption"
     made = plot(*args, **kwargs)
     fig = np.atleast_1d(made).flat[0].figure
-    if not isinstance(made, np.ndarray): made.set_title('')              # the caption stands for it
+    if not isinstance(made, np.ndarray): made.set_title('', loc='left')  # the caption stands for it
     try: return dict(kind='figure', svg=_svg(fig, caption), caption=caption)
     finally: plt.close(fig)
 
-# %% ../nbs/11_report.ipynb #3eb2ad5e
+# %% ../nbs/11_report.ipynb #f990d82f
 _CSS = '''
 :root { --ink: #1b1b1f; --faint: #6b6b73; --line: #d3d3d9; --paper: #fdfdfe; --c0: #0072b2; --c1: #c85400;
   --c2: #00845f; --c3: #b8558f; --c4: #b07a00; --c5: #2f92cf; color-scheme: light dark; }
@@ -540,11 +540,12 @@ _CSS = '''
   --c0: #58aeea; --c1: #f08a48; --c2: #35c79a; --c3: #e69ac6; --c4: #edb640; --c5: #8fd0f7; } }
 @media print { :root { --ink: #000; --faint: #555; --line: #ccc; --paper: #fff; --c0: #0072b2; --c1: #c85400;
   --c2: #00845f; --c3: #b8558f; --c4: #b07a00; --c5: #2f92cf; color-scheme: light; } nav { display: none; }
+  html { font-size: 62%; } .scroll { overflow: visible; } th, td { white-space: normal !important; }
   details::details-content { content-visibility: visible; height: auto; }
   figure, tr, .lead { break-inside: avoid; } h2, h3 { break-after: avoid; } body { max-width: none !important; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem 1rem 4rem; max-width: 68rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; overflow-wrap: break-word; }
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.35rem; margin: 1rem 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; padding-top: .6rem;
   border-top: 1px solid var(--line); } h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; grid-column: 1 / -1; }
 .lead { font-size: 1.3rem; line-height: 1.4; margin: .5rem 0 1rem; }
