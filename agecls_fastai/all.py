@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #fd86dfc8
+# %% ../nbs/15_all.ipynb #0c96cc70
 from fastai.vision.all import *
 
 from .adience import *
@@ -30,6 +30,8 @@ from .predict import *
 from .probe import body_features, dataset_features, fit_probe
 from .progress import Progress
 from .recipes import *
+from .report import activation_maps, in_words, plot_by, plot_cams, plot_confusion, plot_curves
+from .report import plot_errors, plot_intervals, plot_reliability, report
 from .results import *
 from .study import Study, explained, grid, study
 from .synthetic import *

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DATA_OPTIONS', 'DEMO_DATA', 'DEMO_CHANGES', 'synth', 'download', 'audit', 'items', 'pack', 'cv', 'study', 'ensemble',
-           'calibrate', 'evaluate', 'compare', 'demo', 'make_parser', 'main']
+           'calibrate', 'evaluate', 'compare', 'report', 'demo', 'make_parser', 'main']
 
 # %% ../nbs/14_cli.ipynb #5ac79248
 import argparse
@@ -54,7 +54,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #69991690
+# %% ../nbs/14_cli.ipynb #9e29e015
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -255,6 +255,15 @@ def compare(args):
     _print(compare([by_subject(run) for run in runs] if args.by_subject else runs, baseline=baseline), args.json)
 
 
+def report(args):
+    "agecls report"
+    import matplotlib
+    matplotlib.use('Agg')  # draws without a window
+    from agecls_fastai.report import report
+    out = report(args.runs, args.out, args.faces, bool(args.faces))
+    print(json.dumps(dict(path=str(out))) if args.json else f'The report is {out}')
+
+
 DEMO_DATA = dict(n_subjects=230, size=64)
 DEMO_CHANGES = {'levi_hassner_onecycle': dict(size=48, resize=54, bs=32, epochs=10),
                 'finetune_resnet34': dict(size=48, resize=48, augment='none', bs=32, epochs=2, base_lr=1e-3)}
@@ -303,7 +312,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}')
 
-# %% ../nbs/14_cli.ipynb #a230b64b
+# %% ../nbs/14_cli.ipynb #241b3728
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -437,6 +446,14 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder')
     p.add_argument('--baseline', metavar='RUN', help='compare all with this one of them only, not each with each')
     p.add_argument('--by-subject', action='store_true', help='one answer for a person, from all of their pictures')
+
+    p = _command(commands, report, 'report', 'make one HTML page of runs: a sentence, pictures, tables')
+    p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, made by cv or evaluate')
+    p.add_argument('-o', '--out', default='report.html', metavar='FILE', help='the page to write (report.html)')
+    faces = p.add_mutually_exclusive_group()
+    faces.add_argument('--faces', metavar='DATA', help='show faces, from this data folder: only where its licence and '
+                       'the people in them allow it')
+    faces.add_argument('--no-faces', action='store_true', help='show no faces (so it is without --faces)')
 
     p = _command(commands, ensemble, 'ensemble', 'average the probabilities of runs on the same items, into a run')
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder')

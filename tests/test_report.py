@@ -1,0 +1,152 @@
+"The report: one HTML file that holds everything in itself, from the command line"
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from conftest import agecls
+
+from agecls_fastai.cli import main
+from agecls_fastai.folds import file_digest
+
+SMALL = ['--size', '40', '--epochs', '2', '--bs', '16', '--device', 'cpu', '--recipe', 'levi_hassner_onecycle']
+VOID = {'meta', 'img', 'br', 'link', 'input', 'hr', 'path', 'use', 'image', 'rect', 'circle', 'line'}
+
+
+class Page(HTMLParser):
+    "What a browser would load, run and show"
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.open, self.words, self.ids = [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [(tag, k, v) for k, v in attrs if k.split(':')[-1] in ('href', 'src', 'srcset', 'action')]
+        self.ids += [v for k, v in attrs if k == 'id']
+        self.odd = [k for k, _ in attrs if k.startswith('on')] + getattr(self, 'odd', [])
+        if tag not in VOID: self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID: self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID: assert self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != 'style': self.words.append(data)
+
+    @property
+    def text(self): return ' '.join(' '.join(self.words).split())
+
+
+def check_whole(file):
+    "It is well formed, asks nothing of the network, runs nothing, and is small"
+    text = file.read_text('utf-8')
+    page = Page(text)
+    assert page.open == [] and file.stat().st_size < 5e6
+    assert not {'script', 'link', 'iframe', 'object', 'embed', 'base'} & set(page.tags) and not page.odd
+    for tag, name, link in page.links: assert link.startswith(('#', 'data:image/')), (tag, name, link)
+    targets = {link[1:] for tag, _, link in page.links if link.startswith('#')}
+    assert targets <= set(page.ids), targets - set(page.ids)
+    style = re.search(r'<style>(.*?)</style>', text, re.S)[1]
+    assert '@import' not in style and 'url(' not in style and 'prefers-color-scheme: dark' in style
+    assert all(link.startswith('#') for link in re.findall(r'url\(\s*["\']?([^)"\']*)', text))
+    return page
+
+
+@pytest.fixture(scope='module')
+def runs(drawn, tmp_path_factory):
+    out = tmp_path_factory.mktemp('runs')
+    agecls('cv', drawn, '--out', out / 'a', '--keep-models', *SMALL, check=0)
+    agecls('cv', drawn, '--out', out / 'b', '--seed', '1', *SMALL, check=0)
+    agecls('cv', drawn, '--out', out / 'g', '--target', 'gender', '--protocol', 'fixed', '--folds', '0', '1', *SMALL,
+           check=0)
+    return out
+
+
+def test_two_runs(runs, tmp_path):
+    done = agecls('report', runs / 'a', runs / 'b', '-o', tmp_path / 'r.html')
+    assert done.returncode == 0 and done.stdout == f'The report is {tmp_path / "r.html"}\n', done.stderr
+    page = check_whole(tmp_path / 'r.html')
+    told = json.loads(agecls('compare', runs / 'a', runs / 'b', '--json').stdout)
+    d = next(x for x in told['differences'] if x['metric'] == 'accuracy')
+    assert f'{100 * abs(d["difference"]):.1f} percentage points of accuracy' in page.text
+    for s in told['scores']:
+        shown = '{:.1f} [{:.1f}, {:.1f}]'.format(*(100 * s[x] for x in ('mean', 'low', 'high')))
+        assert shown in page.text or 'accuracy' not in s['metric']
+    info = json.loads((runs / 'a' / 'run.json').read_text())
+    assert info['items_digest'] in page.text and info['versions']['torch'] in page.text
+    assert page.text.count('other data, not to be compared') == 2            # these are no faces of Adience
+    assert 'image' not in page.tags and 'Pictures of faces are left out' in page.text
+
+
+def test_faces(runs, drawn, tmp_path):
+    agecls('report', runs / 'a', '-o', tmp_path / 'r.html', '--faces', drawn, check=0)
+    page = check_whole(tmp_path / 'r.html')
+    assert page.tags.count('image') > 10 and 'Class activation maps' in page.text
+    agecls('report', runs / 'a', '-o', tmp_path / 'r.html', '--no-faces', check=0)
+    assert 'image' not in check_whole(tmp_path / 'r.html').tags
+
+
+def test_real_faces_only_if_asked(runs, drawn, tmp_path):
+    from agecls_fastai.report import report
+    run = tmp_path / 'run'
+    shutil.copytree(runs / 'a', run)
+    info = json.loads((run / 'run.json').read_text())
+    (run / 'run.json').write_text(json.dumps(info | dict(benchmark=True, data='Adience, all faces')))
+    page = check_whole(report(run, tmp_path / 'r.html', drawn, n_resamples=100))
+    assert 'image' not in page.tags and 'may be of real people' in page.text
+    assert 'not to be compared' not in page.text and 'Published, on Adience' in page.text
+    assert 'image' in check_whole(report(run, tmp_path / 'r.html', drawn, faces=True, n_resamples=100)).tags
+
+
+def test_gender(runs, tmp_path):
+    done = agecls('report', runs / 'g', '-o', tmp_path / 'r.html', '--json')
+    assert json.loads(done.stdout) == dict(path=str(tmp_path / 'r.html')), done.stderr
+    page = check_whole(tmp_path / 'r.html')
+    assert 'right one of 2 groups' in page.text and 'one-off' not in page.text
+    assert 'Temperature scaling and prediction sets need' in page.text and '--folds 0 1' in page.text
+
+
+def test_hostile_text(runs, tmp_path):
+    evil, label = '<script>alert(1)</script>', '"><img src=x onerror=alert(1)>$x_'
+    run = tmp_path / 'run'
+    shutil.copytree(runs / 'a', run)
+    info = json.loads((run / 'run.json').read_text())
+    old = info['labels'][0]
+    info['labels'][0], info['recipe']['name'], info['data'] = label, evil, '</style><script>alert(2)</script>'
+    (run / 'run.json').write_text(json.dumps(info))
+    for folder in run.glob('fold_*'):
+        done = json.loads((folder / 'done.json').read_text())
+        for name in ('predictions', 'valid'):
+            table = pd.read_csv(folder / f'{name}.csv', dtype=str, keep_default_na=False)
+            table = table.rename(columns={f'p_{old}': f'p_{label}'}).assign(gender=evil)
+            table.replace(dict.fromkeys(['label', 'pred'], {old: label})).to_csv(folder / f'{name}.csv', index=False)
+            done[f'{name}_sha256'] = file_digest(folder / f'{name}.csv')
+        (folder / 'done.json').write_text(json.dumps(done))
+    agecls('report', run, '-o', tmp_path / 'r.html', check=0)
+    page = check_whole(tmp_path / 'r.html')
+    assert 'img' not in page.tags and evil in page.text and label in page.text
+
+
+@pytest.mark.parametrize('argv, text', [
+    (['a', '-o', 'r.pdf'], 'out must be the name of an HTML file'),
+    (['a', '-o', 'none/r.html'], 'there is no folder'),
+    (['none'], 'there is no run folder none'),
+    (['a', 'a'], 'the same run is given twice'),
+    (['a', 'g'], 'were not tested on the same items'),
+    (['a', '--faces', 'none'], 'there is no data folder none'),
+    (['a', '--faces', 'a', '--no-faces'], 'not allowed with argument'),
+    (['a', '--faces', 'b'], 'cannot be read')])
+def test_mistakes(runs, argv, text, monkeypatch, capsys):
+    monkeypatch.chdir(runs)
+    try: status = main(['report', *argv])
+    except SystemExit as e: status = e.code
+    out, err = capsys.readouterr()
+    assert status == 2 and out == '' and len(err.splitlines()) == 1 and text in err, err
+    assert not list(runs.glob('*.html'))
