@@ -312,7 +312,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}')
 
-# %% ../nbs/14_cli.ipynb #241b3728
+# %% ../nbs/14_cli.ipynb #3138fe38
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -478,7 +478,7 @@ def main(
         if args.debug: traceback.print_exc()
         print(f'agecls: {text}', file=sys.stderr)
         return status
-    from agecls_fastai.folds import AgeclsError, DataWarning, first_line
+    from agecls_fastai.errors import AgeclsError, DataWarning, first_line
     show = warnings.showwarning
     def note(message, category, *where):
         if issubclass(category, DataWarning): print(f'note: {message}', file=sys.stderr)
@@ -497,7 +497,7 @@ def main(
         return status
     # a loader process hands its error on with a traceback around it; the message is the last line
     except AgeclsError as e:
-        return fail(str(e).strip().splitlines()[-1].removeprefix('agecls_fastai.folds.AgeclsError: '), 2)
+        return fail(str(e).strip().splitlines()[-1].removeprefix('agecls_fastai.errors.AgeclsError: '), 2)
     except KeyboardInterrupt: return fail('interrupted; the same command again keeps what is finished', 130)
     except BrokenPipeError:  # as in `agecls … | head`
         drop_output()
