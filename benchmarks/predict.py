@@ -4,8 +4,8 @@
 
 Drawn pictures of 816 × 816 pixels, decoded in every run, seen by the network through 224. The limit is the network
 alone, in PyTorch, on a batch that is decoded and normalised. Then the start: the time from the command to its first
-answer. What int8 costs in accuracy is measured with a ResNet-34 that was trained on drawn faces (64 pixels, one fold), on other
-drawn people; it is no figure of Adience.
+answer. What int8 costs in accuracy is measured with a ResNet-34 that was trained on drawn faces (64 pixels, one fold),
+on other drawn people; it is no figure of Adience.
 """
 import argparse
 import subprocess
