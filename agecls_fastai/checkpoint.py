@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'KEPT', 'training_state', 'set_training_state', 'read_checkpoint', 'Checkpoint']
 
-# %% ../nbs/08d_checkpoint.ipynb #871e91dd
+# %% ../nbs/08d_checkpoint.ipynb #d9f25575
 import json
 import pickle
 import random
@@ -23,7 +23,7 @@ from fastai.learner import Learner, Recorder
 from fastai.torch_core import to_device
 from fastcore.foundation import L
 
-from .folds import DataWarning, first_line, some, write_atomic
+from .folds import AgeclsError, DataWarning, first_line, some, write_atomic
 
 # %% ../nbs/08d_checkpoint.ipynb #956a9242
 FORMAT = 1
@@ -139,7 +139,7 @@ def read_checkpoint(
     if not differ: return state
     warnings.warn(f'{file} is of another configuration ({some(differ)}) and ignored', DataWarning, stacklevel=2)
 
-# %% ../nbs/08d_checkpoint.ipynb #03507f04
+# %% ../nbs/08d_checkpoint.ipynb #e5dad6fd
 class Checkpoint(Callback):
     "Keep the state of a training after each epoch, and go on from it"
     order = 1000                                                         # when all others have done what they do
@@ -187,5 +187,10 @@ class Checkpoint(Callback):
         self.before = getattr(self, 'before', 0) + 1
         state = dict(format=FORMAT, key=_texts(self.key), fit=self.fits, epoch=self.epoch, epochs=self.before,
                      found_lr=getattr(self.learn, 'found_lr', None), training=training_state(self.learn))
-        self.file.parent.mkdir(exist_ok=True)
-        write_atomic(self.file, lambda f: torch.save(state, f))
+        try:
+            self.file.parent.mkdir(exist_ok=True)
+            write_atomic(self.file, lambda f: torch.save(state, f))
+        except (OSError, RuntimeError) as e:  # torch's writer hides the system's error behind one of its own
+            why = e if isinstance(e, OSError) else e.__context__
+            if not isinstance(why, OSError): raise
+            raise AgeclsError(f'{self.file} cannot be written: {why.strerror}') from None
