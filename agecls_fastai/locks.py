@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['GRACE', 'lock_holder', 'locked']
 
-# %% ../nbs/08e_locks.ipynb #a28a890a
+# %% ../nbs/08e_locks.ipynb #8e414858
 import json
 import os
 import platform
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from .folds import AgeclsError, write_atomic
 
-# %% ../nbs/08e_locks.ipynb #3c9b44e3
+# %% ../nbs/08e_locks.ipynb #50876647
 GRACE = 20.  # seconds that the forks of a dead owner are waited for
 
 
@@ -59,8 +59,8 @@ def locked(
         if not told and say and not _dead(holder): say(f'{what} is being worked at by {who}; waiting for it')
         told = True
     try:
-        write_atomic(info, json.dumps(dict(pid=os.getpid(), host=platform.node(),
-                                           since=time.strftime('%Y-%m-%d %H:%M:%S'))))
+        with suppress(OSError): write_atomic(info, json.dumps(dict(  # not worth a failure
+            pid=os.getpid(), host=platform.node(), since=time.strftime('%Y-%m-%d %H:%M:%S'))))
         yield
     finally:
         info.unlink(missing_ok=True)

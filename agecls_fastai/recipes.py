@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .folds import AgeclsError, some
 
-# %% ../nbs/08_recipes.ipynb #0a6dee4b
+# %% ../nbs/08_recipes.ipynb #2ca7f97f
 SCHEDULES = ('fine_tune', 'one_cycle', 'step', 'probe')
 OPTIMIZERS = ('adam', 'sgd')
 VIEWS = {'center': 1, 'flip': 2, 'ten': 10}  # how many of each image
@@ -237,6 +237,12 @@ class Recipe:
             from agecls_fastai.probe import fit_learner
             fit_learner(learn, self.views, self.wd)
             return learn
+        try: self._fit(learn, cbs, found_lr)
+        finally:
+            if hasattr(learn, 'device_precision'): learn.device_precision.leave()
+        return learn
+
+    def _fit(self, learn, cbs, found_lr):
         from fastai.callback.schedule import ParamScheduler
 
         from agecls_fastai.models import LEVI_HASSNER_LR_MULTS
@@ -253,7 +259,6 @@ class Recipe:
         elif fine_tunes:
             learn.fine_tune(self.epochs, base_lr, freeze_epochs=self.freeze_epochs, lr_mult=self.lr_mult, cbs=cbs)
         else: learn.fit_one_cycle(epochs, lr if len(lr) > 1 else base_lr, cbs=cbs)
-        return learn
 
     def _callbacks(self):
         "What else happens in training"
