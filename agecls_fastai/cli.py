@@ -54,7 +54,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #9e29e015
+# %% ../nbs/14_cli.ipynb #8af59b80
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -145,7 +145,7 @@ def cv(args):
     from agecls_fastai.results import compare
     run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
                          args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
-                         args.workers, args.device, args.compile)
+                         args.workers, args.device, args.compile, args.log)
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -186,7 +186,7 @@ def study(args):
     found = study(items if 'source' in vary else data.items, args.data, args.out, recipes, vary, args.baseline,
                   not args.no_pack, Progress(), folds=args.folds, protocol=args.protocol, seed=args.seed,
                   weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
-                  device=args.device, compile=args.compile)
+                  device=args.device, compile=args.compile, log=args.log)
     _print(found, args.json)
     if not args.json: print(f'\nThe runs lie in {args.out}')
 
@@ -312,7 +312,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}')
 
-# %% ../nbs/14_cli.ipynb #241b3728
+# %% ../nbs/14_cli.ipynb #bc9f8831
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -360,6 +360,7 @@ def _add_training_options(parser):
     p.add_argument('--workers', type=_at_least(0), metavar='N', help='loader processes (GPU: one a core; else none)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
+    p.add_argument('--log', choices=['tensorboard', 'wandb'], help='log trainings into RUN/logs, too')
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@
 __all__ = ['DEFINES_A_RUN', 'fold_seed', 'FoldLog', 'prediction_table', 'FoldResult', 'train_fold', 'write_fold',
            'run_environment', 'run_device', 'open_run', 'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #aa3b96fd
+# %% ../nbs/09_crossval.ipynb #d709c557
 import gc
 import hashlib
 import io
@@ -36,10 +36,11 @@ from .bundle import save_bundle
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .folds import file_digest, split_items, write_atomic
 from .images import check_images, images_digest
+from .logs import check_log, fold_log
 from .loop import precision
 from .pack import Pack, open_pack
 from .probe import dataset_features, fill_head, probe_fold
-from .progress import Progress, duration
+from .progress import FoldTable, Progress, duration
 from .recipes import Recipe, get_recipe
 from .results import Run, finished_fold, image_sums, load_run, metric_words, metrics_for, scores_from_sums
 
@@ -51,15 +52,16 @@ def fold_seed(
     "The seed of a fold's training: another one for each, whatever folds are trained together"
     return int.from_bytes(hashlib.sha256(f'{seed}:{fold}'.encode()).digest()[:4])
 
-# %% ../nbs/09_crossval.ipynb #5ddc3df1
+# %% ../nbs/09_crossval.ipynb #273075b0
 class FoldLog(Callback):
     "Keep one row an epoch, over all `fit`s of a training, and show how far it is"
     order = Recorder.order + 5
 
-    def __init__(self, fold: int, n_epochs: int, progress: Progress | None = None):
-        self.fold, self.n_epochs, self.progress = fold, n_epochs, progress
-        self.rows, self.batches, self.started = [], 0, time.monotonic()
+    def __init__(self, fold: int, n_epochs: int, progress: Progress | None = None, folder=None):
+        self.fold, self.n_epochs, self.progress, self.folder = fold, n_epochs, progress, folder
+        self.rows, self.batches, self.started, self.scored = [], 0, time.monotonic(), ''
 
+    def before_fit(self): self._write()
     def before_epoch(self): self.epoch_started, self.images = time.monotonic(), 0
 
     def after_batch(self):
@@ -67,9 +69,9 @@ class FoldLog(Callback):
         self.batches += 1
         self.images += len(self.yb[0])
         if self.progress and self.progress.due():                        # the loss waits for the GPU
-            n = len(self.rows) + 1
-            self.progress.update(f'fold {self.fold}  epoch {n}/{self.n_epochs}  batch {self.iter + 1}/{self.n_iter}  '
-                                 f'loss {float(self.smooth_loss):.3f}  {self._speed()}')
+            n, part = len(self.rows) + 1, 100 * (self.iter + 1) // self.n_iter
+            self.progress.update(f'fold {self.fold}  epoch {n}/{self.n_epochs} {part:3} %  '
+                                 f'loss {float(self.smooth_loss):.3f}  {self.scored}{self._speed()}')
 
     def after_train(self): self.train_seconds = time.monotonic() - self.epoch_started
 
@@ -79,21 +81,30 @@ class FoldLog(Callback):
                    lr=self.opt.hypers[-1]['lr'], images_per_second=self.images / self.train_seconds,
                    seconds=time.monotonic() - self.epoch_started)
         self.rows.append(row)
-        if self.progress:
+        self._write()
+        if row.get('one_off_accuracy') is not None: self.scored = f'one-off {row["one_off_accuracy"]:.3f}  '
+        if self.progress and not self.progress.live:
             shown = [f'{metric_words(n)} {v:.3f}' for n, v in row.items()
                      if n in names and v is not None]
             self.progress.line(f'fold {self.fold}  epoch {len(self.rows)}/{self.n_epochs}  {"  ".join(shown)}  '
                                f'{self._speed()}')
 
+    def _write(self):
+        "What there is of the history, for who looks into the folder"
+        if self.folder is None: return
+        self.folder.mkdir(exist_ok=True)
+        table = pd.DataFrame(self.rows, columns=None if self.rows else ['epoch'])
+        write_atomic(self.folder / 'history.csv', table.to_csv(index=False, float_format='%.6g'))
+
     def _speed(self):
         "Images a second in this epoch, and the time left for the fold"
         rate = self.images / max(time.monotonic() - self.epoch_started, 1e-9)
-        if not self.rows and self.iter + 1 < self.n_iter: return f'{rate:.0f} images/s'
+        if not self.rows and self.iter + 1 < self.n_iter: return f'{rate:,.0f} images/s'
         per_batch = (time.monotonic() - self.started) / self.batches
         left = (self.n_epochs * len(self.dls.train) - self.batches) * per_batch
-        return f'{rate:.0f} images/s  {duration(max(left, 0))} left'
+        return f'{rate:,.0f} images/s  {duration(max(left, 0))} left'
 
-# %% ../nbs/09_crossval.ipynb #e8cc0376
+# %% ../nbs/09_crossval.ipynb #ebd07cd3
 def prediction_table(
     items: pd.DataFrame,  # the items table
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
@@ -128,6 +139,8 @@ def train_fold(
     compile: bool = False,  # the network by `torch.compile`
     features: np.ndarray | None = None,  # for a probe: the features of all images, from `dataset_features`
     data: str = '',  # what the data is, in words
+    cbs: Sequence[Callback] = (),  # more callbacks, as from `fold_log`
+    folder: Path | None = None,  # RUN/fold_k, where the history grows
     **kwargs,  # for `age_dls`: num_workers, device, pack
 ) -> FoldResult:
     "Train on the other folds, then predict this one, and the inner validation set"
@@ -146,8 +159,8 @@ def train_fold(
     if progress: learn.remove_cb(ProgressCallback)
     if features is not None: fill_head(learn, head)
     else:
-        log = FoldLog(fold, recipe.n_epochs(dls), progress)
-        with learn.no_logging() if progress else nullcontext(): recipe.fit(learn, cbs=[log])
+        log = FoldLog(fold, recipe.n_epochs(dls), progress, folder)
+        with learn.no_logging() if progress else nullcontext(): recipe.fit(learn, cbs=[log, *cbs])
         if learn.found_lr: facts['found_lr'] = learn.found_lr
         tables, loss = [], recipe.loss_func(dls.vocab)
         for part_of in (valid, test):
@@ -189,7 +202,7 @@ def write_fold(
         **facts), indent=1))
     return scores
 
-# %% ../nbs/09_crossval.ipynb #06b4da8b
+# %% ../nbs/09_crossval.ipynb #5fe0bf3b
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -280,6 +293,7 @@ def cross_validate(
     num_workers: int | None = None,  # see `age_dls`
     device=None,  # fastai's default device if None: the GPU where there is one
     compile: bool = False,  # the network by `torch.compile`: some minutes at first, faster after
+    log: str | None = None,  # 'tensorboard' or 'wandb', into RUN/logs: see `fold_log`
 ) -> Run:
     "Cross-validate a recipe; goes on where an earlier call with the same arguments stopped"
     recipe, out = get_recipe(recipe), Path(out)
@@ -290,6 +304,8 @@ def cross_validate(
     if unknown := [k for k in folds if k not in every]:
         raise AgeclsError(f'there is no fold {some(unknown)}; the folds are {some(every, 20)}')
     if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
+    check_log(log)
+    if log and recipe.schedule == 'probe': raise AgeclsError(f'log must be None for a probe, not {log!r}: no epochs')
     device = run_device(device)
     show = progress
     if progress is None: show = None if IN_NOTEBOOK else Progress()
@@ -317,34 +333,50 @@ def cross_validate(
     if skipped: say(f'{len(skipped):,} images that cannot be read are left out: {some(skipped)}')
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
-    features = None
+    features, tell = None, _teller(folds, show)
     for k in folds:
         folder = out / f'fold_{k}'
-        if finished_fold(folder):
+        if done := finished_fold(folder):
             lost = keep_models and not (folder / 'model').is_dir()
-            say(f'fold {k}  was done before' + (', without keeping its model' if lost else ''))
+            tell(k, 'was done before' + (', without keeping its model' if lost else ''), done)
             continue
         start = time.monotonic()
+        tell(k, 'under way')
         try:
             if recipe.schedule == 'probe' and features is None:              # once, for all folds
                 dls = recipe.dls(items, path, k, protocol=protocol, seed=seed, num_workers=num_workers, device=device,
                                  pack=pack)
                 features = dataset_features(recipe.learner(dls, weights), items, recipe.views, pack,
                                             show.counter('images seen') if show else None)
-            result = train_fold(items, path, recipe, k, protocol, seed, weights, show,
-                                folder / 'model' if keep_models else None, compile, features, data,
-                                num_workers=num_workers, device=device, pack=pack)
+            with fold_log(log, out / 'logs', out.name, k, dict(asdict(recipe), protocol=protocol, seed=seed)) as cbs:
+                result = train_fold(items, path, recipe, k, protocol, seed, weights, show,
+                                    folder / 'model' if keep_models else None, compile, features, data, cbs, folder,
+                                    num_workers=num_workers, device=device, pack=pack)
             seconds = time.monotonic() - start
             scores = write_fold(folder, result.predictions, result.history, items['label'].cat.categories,
                                 result.valid, fold=k, seconds=round(seconds, 2), **result.facts, **environment)
         except BaseException:
-            if new: _close_unused(out)
+            tell(k, 'stopped')
+            if new:
+                (folder / 'history.csv').unlink(missing_ok=True)
+                _close_unused(out)
             raise
         gc.collect()  # a Learner and its callbacks hold each other
-        one_off = f', one-off accuracy {scores["one_off_accuracy"]:.3f}' if 'one_off_accuracy' in scores else ''
-        say(f'fold {k}  done in {duration(seconds)}: accuracy {scores["accuracy"]:.3f}{one_off} on '
-            f'{len(result.predictions):,} images')
+        tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
     return load_run(out)
+
+
+def _teller(folds, show):
+    "A function that tells how a fold is: by a line, or where fastai shows its bars (`show` is None), in a table"
+    table = None if show else FoldTable(folds)
+    def tell(fold, state, done=None):
+        scores = {metric_words(name): f'{done["metrics"][name]:.3f}' for name in ('accuracy', 'one_off_accuracy')
+                  if done and name in done['metrics']}
+        if table: table.fill(fold, state=state, **scores, **(dict(images=f'{done["n_images"]:,}') if done else {}))
+        elif done:
+            words = ', '.join(f'{name} {score}' for name, score in scores.items())
+            show.line(f'fold {fold}  {state}: {words} on {done["n_images"]:,} images')
+    return tell
 
 # %% ../nbs/09_crossval.ipynb #3bb61fef
 def write_evaluation(
