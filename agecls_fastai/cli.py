@@ -54,7 +54,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #cfd191a2
+# %% ../nbs/14_cli.ipynb #c6b60b93
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -312,18 +312,24 @@ def demo(args):
         folder = out / name if recipe.pretrained == RECIPES[name].pretrained else out / f'{name}_from_scratch'
         runs.append(cross_validate(items, data, recipe, folder, seed=args.seed, progress=progress, data=DRAWN))
     result = compare(runs)
+    progress.line(f'{3 + len(recipes)}. Drawing the report')
+    import matplotlib
+    matplotlib.use('Agg')  # draws without a window
+    from agecls_fastai.report import report
+    page = report(runs, out / 'report.html', data)
     best = json.loads((data / 'manifest.json').read_text('utf-8'))['best_reachable']
     places = {'the drawn faces': data, **{f'the run of {run.name}': run.path for run in runs}}
     if args.json:
-        print(json.dumps(result.to_dict() | dict(best_reachable=best, notes=notes), indent=1, ensure_ascii=False))
+        found = result.to_dict() | dict(best_reachable=best, notes=notes, report=str(page))
+        print(json.dumps(found, indent=1, ensure_ascii=False))
         return
     print(f'\n{result}\n')
     print(f'The best that anybody could reach on these drawn faces: accuracy {100 * best["accuracy"]:.1f} %, one-off '
           f'{100 * best["one_off_accuracy"]:.1f} %.\n' + '\n'.join(notes) + '\n')
     for what, where in places.items(): print(f'{what}: {where}')
-    print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}')
+    print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #5af3e5d2
+# %% ../nbs/14_cli.ipynb #8e3d99c2
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -381,8 +387,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'agecls {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True, parser_class=_Parser)
 
-    p = _command(commands, demo, 'demo', 'draw faces, cross-validate two recipes on them, compare them')
-    p.add_argument('--out', default='demo', help='the folder for data and runs (demo)')
+    p = _command(commands, demo, 'demo', 'draw faces, cross-validate two recipes on them, report')
+    p.add_argument('--out', default='demo', help='the folder for data, runs and report (demo)')
     p.add_argument('--seed', type=_at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
 
     p = _command(commands, synth, 'synth', 'draw a data set of faces in the shape of Adience')
