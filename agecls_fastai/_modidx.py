@@ -594,6 +594,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'agecls_fastai.recipes.parse_setting': ('recipes.html#parse_setting', 'agecls_fastai/recipes.py'),
                                        'agecls_fastai.recipes.resize_for': ('recipes.html#resize_for', 'agecls_fastai/recipes.py')},
             'agecls_fastai.report': { 'agecls_fastai.report._belief_section': ('report.html#_belief_section', 'agecls_fastai/report.py'),
+                                      'agecls_fastai.report._breaks': ('report.html#_breaks', 'agecls_fastai/report.py'),
                                       'agecls_fastai.report._by': ('report.html#_by', 'agecls_fastai/report.py'),
                                       'agecls_fastai.report._check_folder': ('report.html#_check_folder', 'agecls_fastai/report.py'),
                                       'agecls_fastai.report._command': ('report.html#_command', 'agecls_fastai/report.py'),

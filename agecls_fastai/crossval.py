@@ -52,12 +52,18 @@ def fold_seed(
     "The seed of a fold's training: another one for each, whatever folds are trained together"
     return int.from_bytes(hashlib.sha256(f'{seed}:{fold}'.encode()).digest()[:4])
 
-# %% ../nbs/09_crossval.ipynb #273075b0
+# %% ../nbs/09_crossval.ipynb #a68cd7be
 class FoldLog(Callback):
     "Keep one row an epoch, over all `fit`s of a training, and show how far it is"
     order = Recorder.order + 5
 
-    def __init__(self, fold: int, n_epochs: int, progress: Progress | None = None, folder=None):
+    def __init__(
+        self,
+        fold: int,
+        n_epochs: int,  # in all
+        progress: Progress | None = None,  # where to show it
+        folder: Path | None = None,  # RUN/fold_k, where the history grows
+    ):
         self.fold, self.n_epochs, self.progress, self.folder = fold, n_epochs, progress, folder
         self.rows, self.batches, self.started, self.scored = [], 0, time.monotonic(), ''
 

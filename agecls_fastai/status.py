@@ -18,7 +18,7 @@ from .progress import duration
 from .recipes import Recipe
 from .results import finished_fold, json_records, metric_words, metrics_for, run_info
 
-# %% ../nbs/10d_status.ipynb #321102ec
+# %% ../nbs/10d_status.ipynb #752e2f48
 PATIENCE = 120, 1800, 3  # seconds without a sign: at least; before an epoch has ended; and then, in epochs
 
 
@@ -48,7 +48,7 @@ def _n_epochs(info, done):
 @dataclass
 class Status:
     "How far a run is"
-    path: Path
+    path: Path  # the run folder
     info: dict  # run.json
     folds: pd.DataFrame  # a row a fold: state, epochs, of, seconds, scores, and valid_… of a fold that is not done
     silent: float  # seconds since something was last written
