@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #5427e95a
+# %% ../nbs/15_all.ipynb #e93a5e5d
 from fastai.vision.all import *
 
 from .adience import *
@@ -22,6 +22,7 @@ from .errors import *
 from .folds import *
 from .images import *
 from .loader import PackedDL
+from .logs import fold_log
 from .loop import FusedAdam, FusedSGD, speed_up
 from .losses import *
 from .metrics import *
@@ -29,12 +30,13 @@ from .models import *
 from .pack import Pack, build_pack, open_pack
 from .predict import *
 from .probe import body_features, dataset_features, fit_probe
-from .progress import Progress
+from .progress import FoldTable, Progress
 from .recipes import *
 from .report import activation_maps, in_words, plot_by, plot_cams, plot_confusion, plot_curves
 from .report import plot_errors, plot_intervals, plot_reliability, report
 from .results import *
 from .sets import *
+from .status import Status, status
 from .study import Study, explained, grid, study
 from .synthetic import *
 

@@ -7,7 +7,7 @@ __all__ = ['ENVIRONMENT', 'DEFINES_A_RUN', 'OWN_FILES', 'fold_seed', 'Diverged',
            'train_fold', 'write_fold', 'run_digest', 'tidy_fold', 'run_environment', 'run_device', 'open_run',
            'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #9f7f3f65
+# %% ../nbs/09_crossval.ipynb #d0ffc17e
 import gc
 import hashlib
 import io
@@ -41,11 +41,12 @@ from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, it
 from .folds import file_digest, split_items, write_atomic
 from .images import check_images, images_digest
 from .locks import locked
+from .logs import check_log, fold_log
 from .loop import precision
 from .memory import in_memory
 from .pack import Pack, open_pack
 from .probe import dataset_features, fill_head, probe_fold
-from .progress import Progress, duration
+from .progress import FoldTable, Progress, duration
 from .recipes import Recipe, get_recipe
 from .results import Run, finished_fold, image_sums, load_run, metric_words, metrics_for, scores_from_sums
 
@@ -57,7 +58,7 @@ def fold_seed(
     "The seed of a fold's training: another one for each, whatever folds are trained together"
     return int.from_bytes(hashlib.sha256(f'{seed}:{fold}'.encode()).digest()[:4])
 
-# %% ../nbs/09_crossval.ipynb #70df1ae1
+# %% ../nbs/09_crossval.ipynb #b74cb4d7
 class Diverged(AgeclsError):
     "The loss is no number any more"
 
@@ -66,12 +67,20 @@ class FoldLog(Callback):
     "Keep one row an epoch, over all `fit`s of a training, and show how far it is"
     order = Recorder.order + 5
 
-    def __init__(self, fold: int, n_epochs: int, progress: Progress | None = None):
-        self.fold, self.n_epochs, self.progress = fold, n_epochs, progress
-        self.rows, self.batches, self.batches_before, self.started = [], 0, 0, time.monotonic()
+    def __init__(
+        self,
+        fold: int,
+        n_epochs: int,  # in all
+        progress: Progress | None = None,  # where to show it
+        folder: Path | None = None,  # RUN/fold_k, where the history grows
+    ):
+        self.fold, self.n_epochs, self.progress, self.folder = fold, n_epochs, progress, folder
+        self.rows, self.batches, self.batches_before, self.started, self.scored = [], 0, 0, time.monotonic(), ''
 
     def state_dict(self): return dict(rows=self.rows, batches=self.batches_before + self.batches)
     def load_state_dict(self, state): self.rows, self.batches_before = state['rows'], state['batches']
+
+    def before_fit(self): self._write()
 
     def before_epoch(self): self.epoch_started, self.images = time.monotonic(), 0
 
@@ -80,9 +89,9 @@ class FoldLog(Callback):
         self.batches += 1
         self.images += len(self.yb[0])
         if self.progress and self.progress.due():                        # the loss waits for the GPU
-            n = len(self.rows) + 1
-            self.progress.update(f'fold {self.fold}  epoch {n}/{self.n_epochs}  batch {self.iter + 1}/{self.n_iter}  '
-                                 f'loss {float(self.smooth_loss):.3f}  {self._speed()}')
+            n, part = len(self.rows) + 1, 100 * (self.iter + 1) // self.n_iter
+            self.progress.update(f'fold {self.fold}  epoch {n}/{self.n_epochs} {part:3} %  '
+                                 f'loss {float(self.smooth_loss):.3f}  {self.scored}{self._speed()}')
 
     def after_train(self):
         self.train_seconds = time.monotonic() - self.epoch_started
@@ -97,21 +106,30 @@ class FoldLog(Callback):
                    lr=self.opt.hypers[-1]['lr'], images_per_second=self.images / self.train_seconds,
                    seconds=time.monotonic() - self.epoch_started)
         self.rows.append(row)
-        if self.progress:
+        self._write()
+        if row.get('one_off_accuracy') is not None: self.scored = f'one-off {row["one_off_accuracy"]:.3f}  '
+        if self.progress and not self.progress.live:
             shown = [f'{metric_words(n)} {v:.3f}' for n, v in row.items()
                      if n in names and v is not None]
             self.progress.line(f'fold {self.fold}  epoch {len(self.rows)}/{self.n_epochs}  {"  ".join(shown)}  '
                                f'{self._speed()}')
 
+    def _write(self):
+        "What there is of the history, for who looks into the folder"
+        if self.folder is None: return
+        self.folder.mkdir(exist_ok=True)
+        table = pd.DataFrame(self.rows, columns=None if self.rows else ['epoch'])
+        write_atomic(self.folder / 'history.csv', table.to_csv(index=False, float_format='%.6g'))
+
     def _speed(self):
         "Images a second in this epoch, and the time left for the fold"
         rate = self.images / max(time.monotonic() - self.epoch_started, 1e-9)
-        if not self.rows and self.iter + 1 < self.n_iter: return f'{rate:.0f} images/s'
+        if not self.rows and self.iter + 1 < self.n_iter: return f'{rate:,.0f} images/s'
         per_batch = (time.monotonic() - self.started) / self.batches
         left = (self.n_epochs * len(self.dls.train) - self.batches_before - self.batches) * per_batch
-        return f'{rate:.0f} images/s  {duration(max(left, 0))} left'
+        return f'{rate:,.0f} images/s  {duration(max(left, 0))} left'
 
-# %% ../nbs/09_crossval.ipynb #4b299a3e
+# %% ../nbs/09_crossval.ipynb #dc93a256
 def prediction_table(
     items: pd.DataFrame,  # the items table
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
@@ -148,6 +166,8 @@ def train_fold(
     data: str = '',  # what the data is, in words
     checkpoint: tuple | None = None,  # file and key of a `Checkpoint`; none is kept if None
     fits: Recipe | None = None,  # the recipe with a batch that fits into memory; it itself if None
+    cbs: Sequence[Callback] = (),  # more callbacks, as from `fold_log`
+    folder: Path | None = None,  # RUN/fold_k, where the history grows
     **kwargs,  # for `age_dls`: num_workers, device, pack
 ) -> FoldResult:
     "Train on the other folds, then predict this one, and the inner validation set"
@@ -167,7 +187,7 @@ def train_fold(
     if progress: learn.remove_cb(ProgressCallback)
     if features is not None: fill_head(learn, head)
     else:
-        cbs, found_lr = [FoldLog(fold, fits.n_epochs(dls), progress)], None
+        cbs, found_lr = [FoldLog(fold, fits.n_epochs(dls), progress, folder), *cbs], None
         if checkpoint:
             cbs.append(Checkpoint(*checkpoint, dls.device))
             found_lr = cbs[-1].found_lr
@@ -236,7 +256,7 @@ def tidy_fold(folder):
     for file in [*folder.glob('checkpoint.pt'), *folder.glob('.*.part')]:
         if not file.is_dir(): file.unlink(missing_ok=True)
 
-# %% ../nbs/09_crossval.ipynb #bea71794
+# %% ../nbs/09_crossval.ipynb #5458e8df
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -345,13 +365,16 @@ def _close_unused(out):
     "Remove a new run folder in which nothing came to an end, not even an epoch, and where nobody else works"
     with suppress(OSError):
         for folder in out.glob('fold_*'):
-            if not any(folder.iterdir()): folder.rmdir()
+            with suppress(AgeclsError), _fold_lock(out, folder.name.removeprefix('fold_')):  # if nobody else is at it
+                if {p.name for p in folder.iterdir()} <= {'history.csv', '.history.csv.part'}:
+                    for p in folder.iterdir(): p.unlink()
+                    folder.rmdir()
         with _run_lock(out):
             if {p.name for p in out.iterdir()} <= {'run.json', '.run.json.part', '.run.lock', '.run.lock.json'}:
                 for name in ('run.json', '.run.json.part'): (out / name).unlink(missing_ok=True)
         out.rmdir()
 
-# %% ../nbs/09_crossval.ipynb #70e7b3c0
+# %% ../nbs/09_crossval.ipynb #c2cdc11b
 def _batch_of(out, k, recipe):
     "The recipe with the batch that fold k has come down to"
     less = json.loads((out / 'run.json').read_text('utf-8')).get('smaller_batches', {}).get(str(k), recipe.bs)
@@ -367,25 +390,26 @@ def _note_batch(out, k, recipe):
         write_atomic(out / 'run.json', json.dumps(info, indent=1, ensure_ascii=False))
 
 
-def _do_fold(out, k, recipe, train, labels, say, environment):
+def _do_fold(out, k, recipe, train, labels, say, tell, environment):
     "Train and write one fold; `train` is called with the recipe, and the batch that fits"
     def smaller(fits):
         say(f'fold {k}  memory does not suffice; it goes on with {fits.bs} images in a batch')
         _note_batch(out, k, fits)
     start, folder = time.monotonic(), out / f'fold_{k}'
-    try: result = in_memory(train, _batch_of(out, k, recipe), f'fold {k}', smaller)
-    except Diverged:                                                     # it would again
-        (folder / 'checkpoint.pt').unlink(missing_ok=True)
+    tell(k, 'under way')
+    try:
+        result = in_memory(train, _batch_of(out, k, recipe), f'fold {k}', smaller)
+        seconds, bs = time.monotonic() - start, _batch_of(out, k, recipe).bs
+        scores = write_fold(folder, result.predictions, result.history, labels, result.valid, fold=k,
+                            seconds=round(seconds, 2), **result.facts, **(dict(bs=bs) if bs < recipe.bs else {}),
+                            **environment)
+    except BaseException as e:
+        tell(k, 'stopped')
+        if isinstance(e, Diverged): (folder / 'checkpoint.pt').unlink(missing_ok=True)  # it would again
         raise
-    seconds, bs = time.monotonic() - start, _batch_of(out, k, recipe).bs
-    scores = write_fold(folder, result.predictions, result.history, labels, result.valid, fold=k,
-                        seconds=round(seconds, 2), **result.facts, **(dict(bs=bs) if bs < recipe.bs else {}),
-                        **environment)
-    one_off = f', one-off accuracy {scores["one_off_accuracy"]:.3f}' if 'one_off_accuracy' in scores else ''
-    say(f'fold {k}  done in {duration(seconds)}: accuracy {scores["accuracy"]:.3f}{one_off} on '
-        f'{len(result.predictions):,} images')
+    tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
 
-# %% ../nbs/09_crossval.ipynb #638e2ecc
+# %% ../nbs/09_crossval.ipynb #75daab9d
 def cross_validate(
     items: pd.DataFrame,  # the items table
     path,  # the data folder
@@ -406,6 +430,7 @@ def cross_validate(
     compile: bool = False,  # the network by `torch.compile`: some minutes at first, faster after
     checkpoints: bool = True,  # keep what a fold needs to go on after its last epoch
     wait: bool = False,  # for another process that works at a fold, instead of an error
+    log: str | None = None,  # 'tensorboard' or 'wandb', into RUN/logs: see `fold_log`
 ) -> Run:
     "Cross-validate a recipe; goes on where an earlier call with the same arguments stopped"
     recipe, out = get_recipe(recipe), Path(out)
@@ -416,6 +441,8 @@ def cross_validate(
     if unknown := [k for k in folds if k not in every]:
         raise AgeclsError(f'there is no fold {some(unknown)}; the folds are {some(every, 20)}')
     if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
+    check_log(log)
+    if log and recipe.schedule == 'probe': raise AgeclsError(f'log must be None for a probe, not {log!r}: no epochs')
     device = run_device(device)
     show = progress
     if progress is None: show = None if IN_NOTEBOOK else Progress()
@@ -444,15 +471,16 @@ def cross_validate(
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
     key, features = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions')}, None
-    loading = dict(num_workers=num_workers, device=device, pack=pack)
+    loading, tell = dict(num_workers=num_workers, device=device, pack=pack), _teller(folds, show)
+    logged = dict(asdict(recipe), protocol=protocol, seed=seed)
     with ExitStack() as locks:
         new = _enter_run(locks, out, info, folds, wait, say)
         try:
             for k in folds:
                 folder = out / f'fold_{k}'
-                if finished_fold(folder):
+                if done := finished_fold(folder):
                     lost = keep_models and not (folder / 'model').is_dir()
-                    say(f'fold {k}  was done before' + (', without keeping its model' if lost else ''))
+                    tell(k, 'was done before' + (', without keeping its model' if lost else ''), done)
                     continue
                 if recipe.schedule == 'probe' and features is None:          # once, for all folds
                     def see(fits, k=k):
@@ -461,17 +489,31 @@ def cross_validate(
                                                 show.counter('images seen') if show else None)
                     features = in_memory(see, recipe, 'the features', lambda fits: None)
                 def train(fits, k=k, folder=folder, features=features):
-                    return train_fold(items, path, recipe, k, protocol, seed, weights, show,
-                                      folder / 'model' if keep_models else None, compile, features, data,
-                                      (folder / 'checkpoint.pt', key | dict(fold=k)) if checkpoints else None, fits,
-                                      **loading)
-                _do_fold(out, k, recipe, train, items['label'].cat.categories, say, environment)
+                    with fold_log(log, out / 'logs', out.name, k, logged) as cbs:
+                        return train_fold(items, path, recipe, k, protocol, seed, weights, show,
+                                          folder / 'model' if keep_models else None, compile, features, data,
+                                          (folder / 'checkpoint.pt', key | dict(fold=k)) if checkpoints else None,
+                                          fits, cbs, folder, **loading)
+                _do_fold(out, k, recipe, train, items['label'].cat.categories, say, tell, environment)
                 gc.collect()  # a Learner and its callbacks hold each other
         except BaseException:
             locks.close()
             if new: _close_unused(out)
             raise
     return load_run(out)
+
+
+def _teller(folds, show):
+    "A function that tells how a fold is: by a line, or where fastai shows its bars (`show` is None), in a table"
+    table = None if show else FoldTable(folds)
+    def tell(fold, state, done=None):
+        scores = {metric_words(name): f'{done["metrics"][name]:.3f}' for name in ('accuracy', 'one_off_accuracy')
+                  if done and name in done['metrics']}
+        if table: table.fill(fold, state=state, **scores, **(dict(images=f'{done["n_images"]:,}') if done else {}))
+        elif done:
+            words = ', '.join(f'{name} {score}' for name, score in scores.items())
+            show.line(f'fold {fold}  {state}: {words} on {done["n_images"]:,} images')
+    return tell
 
 # %% ../nbs/09_crossval.ipynb #3bb61fef
 def write_evaluation(
