@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #a1b1d68d
+# %% ../nbs/15_all.ipynb #e93a5e5d
 from fastai.vision.all import *
 
 from .adience import *
@@ -18,6 +18,7 @@ from .data import *
 from .datasets import *
 from .download import REMOTE_FILES, download_adience, unpack
 from .ensemble import ensemble
+from .errors import *
 from .folds import *
 from .images import *
 from .loader import PackedDL
@@ -34,6 +35,7 @@ from .recipes import *
 from .report import activation_maps, in_words, plot_by, plot_cams, plot_confusion, plot_curves
 from .report import plot_errors, plot_intervals, plot_reliability, report
 from .results import *
+from .sets import *
 from .status import Status, status
 from .study import Study, explained, grid, study
 from .synthetic import *

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['FORMAT', 'FILES', 'LEVELS', 'USE', 'image_keys', 'save_bundle', 'model_card', 'Bundle', 'to_learner', 'load_bundle']
 
-# %% ../nbs/08b_bundle.ipynb #4c256025
+# %% ../nbs/08b_bundle.ipynb #00d5a8e0
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 import zlib
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,7 @@ import torch
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 from fastcore.basics import risinstance
+from PIL import Image
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save_file
 
@@ -142,7 +144,7 @@ def model_card(
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
     return '\n\n'.join(parts) + '\n'
 
-# %% ../nbs/08b_bundle.ipynb #78439dc5
+# %% ../nbs/08b_bundle.ipynb #e570ee8d
 @dataclass
 class Bundle:
     "A trained network and how to use it"
@@ -191,8 +193,11 @@ class Bundle:
         device=None,  # where to; the processor if None
     ) -> torch.nn.Module:  # in evaluation mode
         "The trained network alone"
-        nobody = pd.DataFrame(dict(file=['none'], label=self.labels[:1]))
-        return self.learner(nobody, '.', bs=1, num_workers=0, device=device or torch.device('cpu')).model.eval()
+        blank = pd.DataFrame(dict(file=['blank.png'], label=self.labels[:1]))   # fastai opens a picture to see its type
+        with tempfile.TemporaryDirectory() as d:
+            Image.new('RGB', (64, 64)).save(Path(d) / 'blank.png')
+            learn = self.learner(blank, d, bs=1, num_workers=0, device=device or torch.device('cpu'))
+        return learn.model.eval()
 
     def _filled(self, learn):
         recipe = self.recipe

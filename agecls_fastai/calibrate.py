@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['UNITS', 'reliability', 'expected_calibration_error', 'negative_log_likelihood', 'with_temperature', 'fit_temperature',
-           'Calibration', 'calibrate', 'contiguous_order', 'conformal_scores', 'conformal_threshold', 'contiguous_sets',
-           'set_names', 'PredictionSets', 'prediction_sets']
+           'Calibration', 'calibrate', 'conformal_scores', 'conformal_threshold', 'PredictionSets', 'prediction_sets']
 
-# %% ../nbs/10a_calibrate.ipynb #6f8673e6
+# %% ../nbs/10a_calibrate.ipynb #605496b4
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from scipy.special import log_softmax, softmax
 
 from .folds import AgeclsError, some
 from .results import N_RESAMPLES, Run, interval, times_drawn
+from .sets import contiguous_order, contiguous_sets, set_names
 
 # %% ../nbs/10a_calibrate.ipynb #32c6d01c
 def _checked(probabilities, targets):
@@ -117,23 +117,7 @@ def calibrate(
                          ['before', 'after'])
     return Calibration(run, temperatures, after, table)
 
-# %% ../nbs/10a_calibrate.ipynb #52885b3a
-def contiguous_order(
-    probabilities,  # (n, classes), classes in the order of age
-) -> tuple[np.ndarray, np.ndarray]:  # both (n, classes): the class that comes in at each step, and the sum by then
-    "From the most probable class on, the more probable neighbour comes in next"
-    p = np.asarray(probabilities, float)
-    n, n_classes = p.shape
-    padded = np.pad(p, ((0, 0), (1, 1)), constant_values=-1)             # beyond the ends there is nothing to take
-    rows, order = np.arange(n), np.empty((n, n_classes), int)
-    order[:, 0] = low = high = p.argmax(1)
-    for step in range(1, n_classes):
-        up = padded[rows, high + 2] > padded[rows, low]
-        low, high = np.where(up, low, low - 1), np.where(up, high + 1, high)
-        order[:, step] = np.where(up, high, low)
-    return order, np.take_along_axis(p, order, 1).cumsum(1)
-
-
+# %% ../nbs/10a_calibrate.ipynb #82d175e0
 def conformal_scores(
     probabilities,  # (n, classes)
     targets,  # (n,) true class indices
@@ -163,27 +147,6 @@ def conformal_threshold(
     reached = weights[order].cumsum() / (who.nunique() + 1)
     at = np.searchsorted(reached, level - 1e-9)
     return float(scores[order][at]) if at < len(scores) else np.inf
-
-
-def contiguous_sets(
-    probabilities,  # (n, classes)
-    threshold: float,  # from `conformal_threshold`
-) -> tuple[np.ndarray, np.ndarray]:  # first and last class of each set, (n,)
-    "The sets: at least the most probable class, and all whose sum is not above the threshold"
-    order, sums = contiguous_order(probabilities)
-    inside = sums <= threshold
-    inside[:, 0] = True
-    return np.where(inside, order, order.shape[1]).min(1), np.where(inside, order, -1).max(1)
-
-
-def set_names(
-    low,  # (n,) first class
-    high,  # (n,) last class
-    labels: Sequence[str],
-) -> list[str]:
-    "Sets in words: '25-32', '25-32 or 38-43', '25-32 to 48-53'"
-    return [labels[a] if a == b else f'{labels[a]} {"or" if b == a + 1 else "to"} {labels[b]}'
-            for a, b in zip(low, high)]
 
 
 @dataclass

@@ -4,15 +4,19 @@
 
 # %% auto #0
 __all__ = ['DATA_OPTIONS', 'DEMO_DATA', 'DEMO_CHANGES', 'synth', 'download', 'audit', 'items', 'pack', 'cv', 'show_status',
-           'study', 'ensemble', 'calibrate', 'evaluate', 'compare', 'report', 'demo', 'make_parser', 'main']
+           'study', 'ensemble', 'calibrate', 'evaluate', 'predict', 'export', 'compare', 'report', 'demo',
+           'make_parser', 'main']
 
-# %% ../nbs/14_cli.ipynb #5ac79248
+# %% ../nbs/14_cli.ipynb #b3d9af18
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from . import __version__
@@ -54,7 +58,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #c6b60b93
+# %% ../nbs/14_cli.ipynb #320cc26f
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -145,7 +149,7 @@ def cv(args):
     from agecls_fastai.results import compare
     run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
                          args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
-                         args.workers, args.device, args.compile, args.log)
+                         args.workers, args.device, args.compile, not args.no_checkpoints, args.wait, args.log)
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -197,7 +201,8 @@ def study(args):
     found = study(items if 'source' in vary else data.items, args.data, args.out, recipes, vary, args.baseline,
                   not args.no_pack, Progress(), folds=args.folds, protocol=args.protocol, seed=args.seed,
                   weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
-                  device=args.device, compile=args.compile, log=args.log)
+                  device=args.device, compile=args.compile, checkpoints=not args.no_checkpoints, wait=args.wait,
+                  log=args.log)
     _print(found, args.json)
     if not args.json: print(f'\nThe runs lie in {args.out}')
 
@@ -235,22 +240,89 @@ def calibrate(args):
     if args.out: print(f'\nThe sets of all images are in {args.out}')
 
 
+def _unweighed(path, args):
+    "The data that the options ask for, where how even the folds are means nothing"
+    from agecls_fastai.datasets import read_data
+    from agecls_fastai.folds import DataWarning
+    warnings.filterwarnings('ignore', '.*fold', DataWarning)
+    return read_data(path, **_data_options(args))
+
+
 def evaluate(args):
     "agecls evaluate"
-    from agecls_fastai.datasets import check_dataset, read_data
-    from agecls_fastai.folds import DataWarning
-    options = _data_options(args)
-    check_dataset(**options)
+    from agecls_fastai.datasets import check_dataset
+    check_dataset(**_data_options(args))
     from agecls_fastai.predict import evaluate, find_bundles
     bundles = find_bundles(args.model)  # a mistake in it is told before the data is read
-    warnings.filterwarnings('ignore', '.*fold', DataWarning)  # how even the folds are means nothing here
-    data = read_data(args.data, **options)
+    data = _unweighed(args.data, args)
     from agecls_fastai.progress import Progress
     from agecls_fastai.results import compare
     run = evaluate(bundles, data.items, args.data, args.out, data.words, args.skip_bad_images, Progress(),
                    args.workers or 0, args.device)
     _print(compare([run]), args.json)
     if args.out and not args.json: print(f'\nThe result lies in {args.out}')
+
+
+def predict(args):
+    "agecls predict: exit status 1 where a picture could not be answered"
+    import csv
+
+    from agecls_fastai.answers import answer, load_onnx
+    from agecls_fastai.errors import AgeclsError
+    models = [args.model, *(args.also or [])]
+    if args.csv == '-': raise AgeclsError('--csv takes the name of a file')
+    if all(model.endswith('.onnx') for model in models) and not (args.views or args.device):
+        answerers = [load_onnx(model) for model in models]               # PyTorch is not loaded
+    else:
+        from agecls_fastai.predictor import Predictor
+        answerers = Predictor(models, args.device, args.views).answerers
+    def names():
+        for photo in args.photos:
+            if photo == '-': yield from (line.rstrip('\r\n') for line in sys.stdin if line.strip())
+            else: yield photo
+    table, failed = None, 0
+    with open(args.csv, 'w', newline='', encoding='utf-8') if args.csv else nullcontext() as out:
+        for row in answer(names(), answerers, args.level, args.bs):
+            failed += 'error' in row
+            if args.json: print(json.dumps(row, ensure_ascii=False), flush=True)
+            elif 'error' in row: print(f'agecls: {row["error"]}', file=sys.stderr)
+            if out:
+                flat = {k: v for k, v in row.items() if k not in ('probabilities', 'box')}
+                box = dict(zip(('left', 'top', 'width', 'height'), row.get('box', ())))
+                flat |= box | {f'p_{x}': f'{p:.7g}' for x, p in row.get('probabilities', {}).items()}
+                if table is None:
+                    labels = answerers[0].labels
+                    table = csv.DictWriter(out, ['file', *box, 'group', 'confidence', 'expected_age', 'set',
+                                                 *(f'p_{x}' for x in labels), 'error'], restval='')
+                    table.writeheader()
+                table.writerow(flat)
+                out.flush()
+            elif not args.json and 'error' not in row: print(_answer_line(row), flush=True)
+    if args.csv: print(f'The answers are in {args.csv}', file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _answer_line(row):
+    "An answer in words"
+    at = ' at {},{} {}×{}'.format(*row['box']) if 'box' in row else ''
+    age = f', about {row["expected_age"]:.0f} years' if 'expected_age' in row else ''
+    sure = f'; {row["set"]}' if 'set' in row else ''
+    return f'{row["file"]}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}'
+
+
+def export(args):
+    "agecls export"
+    from agecls_fastai.errors import AgeclsError
+    if args.int8 and args.to == 'torch-export': raise AgeclsError('--int8 is for onnx')
+    data = _unweighed(args.int8, args) if args.int8 else None              # a mistake in it is told first
+    from agecls_fastai.export import export_model, quantise
+    from agecls_fastai.predict import find_bundles
+    out = export_model(args.model, args.out, args.to, args.views)
+    if data is None:
+        print(json.dumps(dict(path=str(out))) if args.json else f'The exported network is {out}')
+        return
+    bundle, = find_bundles(args.model)
+    _print(quantise(out, out, data.items, args.int8, bundle.info['seen']), args.json)
 
 
 def compare(args):
@@ -329,7 +401,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #8e3d99c2
+# %% ../nbs/14_cli.ipynb #3b1bb5a6
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -377,6 +449,8 @@ def _add_training_options(parser):
     p.add_argument('--workers', type=_at_least(0), metavar='N', help='loader processes (GPU: one a core; else none)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
+    p.add_argument('--no-checkpoints', action='store_true', help='a fold that is interrupted begins anew')
+    p.add_argument('--wait', action='store_true', help='for another process that works at the same fold')
     p.add_argument('--log', choices=['tensorboard', 'wandb'], help='log trainings into RUN/logs, too')
 
 
@@ -463,6 +537,27 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     _add_data_options(p)
 
+    p = _command(commands, predict, 'predict', 'tell the age groups of photographs')
+    p.add_argument('model', metavar='MODEL', help='a run folder that kept its models, a model, or an exported .onnx')
+    p.add_argument('photos', nargs='+', metavar='IMG', help="a picture, a folder, a pattern; - reads names from the "
+                   'standard input')
+    p.add_argument('--also', action='append', metavar='MODEL', help='average with this model, too; may be repeated')
+    p.add_argument('--csv', metavar='FILE', help='write the answers to a table')
+    p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
+    p.add_argument('--level', type=float, default=0.9, metavar='X', help='how often a set shall hold the truth: 0.8, '
+                   '0.9 or 0.95 (0.9)')
+    p.add_argument('--bs', type=_at_least(1), default=32, metavar='N', help='pictures in a batch (32)')
+    p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
+
+    p = _command(commands, export, 'export', 'write a trained network into one file that runs elsewhere')
+    p.add_argument('model', metavar='MODEL', help='the folder of one model, or its .agecls file')
+    p.add_argument('out', metavar='FILE', help='the file to write: .onnx or .pt2')
+    p.add_argument('--to', choices=['onnx', 'torch-export'], help="for what (by the file's ending)")
+    p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
+    p.add_argument('--int8', metavar='DATA', help='onnx: in eight bits; on this data folder ranges are found, and it '
+                   'is measured what that costs')
+    _add_data_options(p)
+
     p = _command(commands, compare, 'compare', 'compare runs: scores with intervals, paired differences')
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder')
     p.add_argument('--baseline', metavar='RUN', help='compare all with this one of them only, not each with each')
@@ -490,16 +585,28 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _stopped_by_sigterm():
+    "What batch systems send before they kill stops a command as Ctrl-C does"
+    if threading.current_thread() is not threading.main_thread():        # others may not
+        yield
+        return
+    def stop(*_): raise KeyboardInterrupt
+    before = signal.signal(signal.SIGTERM, stop)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before)
+
+
 def main(
     argv=None,  # the arguments; those of the process if None
-) -> int:  # exit status: 0, 1 for a damaged copy or a bug, 2 for a mistake, 130 for Ctrl-C
+) -> int:  # exit status: 0, 1 for a damaged copy or a bug, 2 for a mistake, 130 for Ctrl-C and SIGTERM
     "Run the command line"
     args = make_parser().parse_args(argv)
     def fail(text, status):
         if args.debug: traceback.print_exc()
         print(f'agecls: {text}', file=sys.stderr)
         return status
-    from agecls_fastai.folds import AgeclsError, DataWarning, first_line
+    from agecls_fastai.errors import AgeclsError, DataWarning, first_line
     show = warnings.showwarning
     def note(message, category, *where):
         if issubclass(category, DataWarning): print(f'note: {message}', file=sys.stderr)
@@ -513,13 +620,13 @@ def main(
         try: sys.stdout.flush()
         except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     try:
-        status = args.function(args) or 0
+        with _stopped_by_sigterm(): status = args.function(args) or 0
         sys.stdout.flush()
         return status
     # a loader process hands its error on with a traceback around it; the message is the last line
     except AgeclsError as e:
-        return fail(str(e).strip().splitlines()[-1].removeprefix('agecls_fastai.folds.AgeclsError: '), 2)
-    except KeyboardInterrupt: return fail('interrupted; the same command again keeps what is finished', 130)
+        return fail(str(e).strip().splitlines()[-1].removeprefix('agecls_fastai.errors.AgeclsError: '), 2)
+    except KeyboardInterrupt: return fail('interrupted; the same command again goes on from here', 130)
     except BrokenPipeError:  # as in `agecls … | head`
         drop_output()
         return 0
