@@ -1,4 +1,4 @@
-# make demo: draw faces, cross-validate two recipes on them, compare them
+# make demo: draw faces, cross-validate two recipes on them, compare them in a report
 # make test: every check
 # make docs: the documentation site, in _docs/
 # All make .venv and install what they need, when it is missing.

@@ -58,7 +58,7 @@ def fold_seed(
     "The seed of a fold's training: another one for each, whatever folds are trained together"
     return int.from_bytes(hashlib.sha256(f'{seed}:{fold}'.encode()).digest()[:4])
 
-# %% ../nbs/09_crossval.ipynb #b74cb4d7
+# %% ../nbs/09_crossval.ipynb #63467071
 class Diverged(AgeclsError):
     "The loss is no number any more"
 
@@ -80,8 +80,7 @@ class FoldLog(Callback):
     def state_dict(self): return dict(rows=self.rows, batches=self.batches_before + self.batches)
     def load_state_dict(self, state): self.rows, self.batches_before = state['rows'], state['batches']
 
-    def before_fit(self): self._write()
-
+    def before_train(self): self._write()
     def before_epoch(self): self.epoch_started, self.images = time.monotonic(), 0
 
     def after_batch(self):
@@ -256,7 +255,7 @@ def tidy_fold(folder):
     for file in [*folder.glob('checkpoint.pt'), *folder.glob('.*.part')]:
         if not file.is_dir(): file.unlink(missing_ok=True)
 
-# %% ../nbs/09_crossval.ipynb #5458e8df
+# %% ../nbs/09_crossval.ipynb #0e76e277
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -361,20 +360,22 @@ def _enter_run(locks, out, info, folds, wait, say):
         raise
 
 
+def _drop_history(folder):
+    "Of a fold that comes to nothing: the history is no use where no checkpoint goes with it"
+    if not (folder / 'checkpoint.pt').exists(): (folder / 'history.csv').unlink(missing_ok=True)
+
+
 def _close_unused(out):
     "Remove a new run folder in which nothing came to an end, not even an epoch, and where nobody else works"
     with suppress(OSError):
         for folder in out.glob('fold_*'):
-            with suppress(AgeclsError), _fold_lock(out, folder.name.removeprefix('fold_')):  # if nobody else is at it
-                if {p.name for p in folder.iterdir()} <= {'history.csv', '.history.csv.part'}:
-                    for p in folder.iterdir(): p.unlink()
-                    folder.rmdir()
+            if not any(folder.iterdir()): folder.rmdir()
         with _run_lock(out):
             if {p.name for p in out.iterdir()} <= {'run.json', '.run.json.part', '.run.lock', '.run.lock.json'}:
                 for name in ('run.json', '.run.json.part'): (out / name).unlink(missing_ok=True)
         out.rmdir()
 
-# %% ../nbs/09_crossval.ipynb #c2cdc11b
+# %% ../nbs/09_crossval.ipynb #a3984388
 def _batch_of(out, k, recipe):
     "The recipe with the batch that fold k has come down to"
     less = json.loads((out / 'run.json').read_text('utf-8')).get('smaller_batches', {}).get(str(k), recipe.bs)
@@ -396,20 +397,17 @@ def _do_fold(out, k, recipe, train, labels, say, tell, environment):
         say(f'fold {k}  memory does not suffice; it goes on with {fits.bs} images in a batch')
         _note_batch(out, k, fits)
     start, folder = time.monotonic(), out / f'fold_{k}'
-    tell(k, 'under way')
-    try:
-        result = in_memory(train, _batch_of(out, k, recipe), f'fold {k}', smaller)
-        seconds, bs = time.monotonic() - start, _batch_of(out, k, recipe).bs
-        scores = write_fold(folder, result.predictions, result.history, labels, result.valid, fold=k,
-                            seconds=round(seconds, 2), **result.facts, **(dict(bs=bs) if bs < recipe.bs else {}),
-                            **environment)
-    except BaseException as e:
-        tell(k, 'stopped')
-        if isinstance(e, Diverged): (folder / 'checkpoint.pt').unlink(missing_ok=True)  # it would again
+    try: result = in_memory(train, _batch_of(out, k, recipe), f'fold {k}', smaller)
+    except Diverged:                                                     # it would again
+        (folder / 'checkpoint.pt').unlink(missing_ok=True)
         raise
+    seconds, bs = time.monotonic() - start, _batch_of(out, k, recipe).bs
+    scores = write_fold(folder, result.predictions, result.history, labels, result.valid, fold=k,
+                        seconds=round(seconds, 2), **result.facts, **(dict(bs=bs) if bs < recipe.bs else {}),
+                        **environment)
     tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
 
-# %% ../nbs/09_crossval.ipynb #75daab9d
+# %% ../nbs/09_crossval.ipynb #7a33a017
 def cross_validate(
     items: pd.DataFrame,  # the items table
     path,  # the data folder
@@ -471,10 +469,10 @@ def cross_validate(
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
     key, features = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions')}, None
-    loading, tell = dict(num_workers=num_workers, device=device, pack=pack), _teller(folds, show)
-    logged = dict(asdict(recipe), protocol=protocol, seed=seed)
+    loading = dict(num_workers=num_workers, device=device, pack=pack)
     with ExitStack() as locks:
         new = _enter_run(locks, out, info, folds, wait, say)
+        tell, doing = _teller(folds, show), None
         try:
             for k in folds:
                 folder = out / f'fold_{k}'
@@ -482,6 +480,8 @@ def cross_validate(
                     lost = keep_models and not (folder / 'model').is_dir()
                     tell(k, 'was done before' + (', without keeping its model' if lost else ''), done)
                     continue
+                doing = k
+                tell(k, 'under way')
                 if recipe.schedule == 'probe' and features is None:          # once, for all folds
                     def see(fits, k=k):
                         dls = fits.dls(items, path, k, protocol=protocol, seed=seed, **loading)
@@ -489,14 +489,19 @@ def cross_validate(
                                                 show.counter('images seen') if show else None)
                     features = in_memory(see, recipe, 'the features', lambda fits: None)
                 def train(fits, k=k, folder=folder, features=features):
-                    with fold_log(log, out / 'logs', out.name, k, logged) as cbs:
+                    about = asdict(fits) | dict(protocol=protocol, seed=seed)
+                    with fold_log(log, out / 'logs', out.name, k, about) as cbs:
                         return train_fold(items, path, recipe, k, protocol, seed, weights, show,
                                           folder / 'model' if keep_models else None, compile, features, data,
                                           (folder / 'checkpoint.pt', key | dict(fold=k)) if checkpoints else None,
                                           fits, cbs, folder, **loading)
                 _do_fold(out, k, recipe, train, items['label'].cat.categories, say, tell, environment)
                 gc.collect()  # a Learner and its callbacks hold each other
+                doing = None
         except BaseException:
+            if doing is not None:
+                tell(doing, 'stopped')
+                if new: _drop_history(out / f'fold_{doing}')
             locks.close()
             if new: _close_unused(out)
             raise

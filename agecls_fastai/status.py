@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['PATIENCE', 'Status', 'status']
 
-# %% ../nbs/10d_status.ipynb #e1f0e1f3
+# %% ../nbs/10d_status.ipynb #8aca5d14
 import json
+import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,20 @@ from pathlib import Path
 import pandas as pd
 
 from .folds import AgeclsError
+from .locks import _dead, lock_holder
 from .progress import duration
 from .recipes import Recipe
 from .results import finished_fold, json_records, metric_words, metrics_for, run_info
 
-# %% ../nbs/10d_status.ipynb #752e2f48
-PATIENCE = 120, 1800, 3  # seconds without a sign: at least; before an epoch has ended; and then, in epochs
+# %% ../nbs/10d_status.ipynb #9ef19591
+PATIENCE = 120, 1800, 3  # without a sign from another machine: seconds at least; before an epoch has ended; epochs
+
+
+def _at_work(path, fold, silent, patience):
+    "Is a process at work at this fold, or going to be?"
+    holder = lock_holder(path / f'.fold_{fold}.lock')
+    here = holder.get('host') == platform.node()
+    return bool(holder) and not _dead(holder) and (here or silent < patience)
 
 
 def _touched(folder):
@@ -52,14 +61,14 @@ class Status:
     info: dict  # run.json
     folds: pd.DataFrame  # a row a fold: state, epochs, of, seconds, scores, and valid_… of a fold that is not done
     silent: float  # seconds since something was last written
+    at_work: bool  # somebody is, at one of the folds
 
     @property
     def state(self) -> str:
         "'done', 'under way', 'stopped' or 'to do'"
         states = set(self.folds['state'])
         if states == {'done'}: return 'done'
-        at_work = 'under way' in states or self.silent < PATIENCE[0]
-        return 'under way' if at_work else 'to do' if states == {'to do'} else 'stopped'
+        return 'under way' if self.at_work else 'to do' if states == {'to do'} else 'stopped'
 
     @property
     def left(self) -> float | None:
@@ -120,7 +129,8 @@ def status(
     histories = {k: _history(p) for k, p in folders.items() if k not in done}
     of, longest = _n_epochs(info, done), [h['seconds'].max() for h in histories.values() if 'seconds' in h and len(h)]
     patience = max(PATIENCE[0], PATIENCE[2] * max(longest)) if longest else PATIENCE[1]
-    rows = []
+    silent, rows = max(0, now - _touched(path)), []
+    working = {k for k in every if k not in done and _at_work(path, k, silent, patience)}
     for k in every:
         row = dict(fold=k, state='to do', epochs=0, of=of, seconds=None)
         if k in done:
@@ -128,11 +138,10 @@ def status(
                         seconds=done[k].get('seconds'), **(done[k].get('metrics') or {}))
         elif k in folders:
             h, damaged = histories[k], (folders[k] / 'done.json').is_file()
-            alive = now - _touched(folders[k]) < patience
-            row |= dict(state='damaged' if damaged else 'under way' if alive else 'stopped')
+            row |= dict(state='damaged' if damaged else 'under way' if k in working else 'stopped')
             if not damaged and len(h):
                 row |= dict(epochs=len(h), seconds=h['seconds'].sum() if 'seconds' in h else None)
                 row |= {f'valid_{m}': h[m].iloc[-1] for m in metrics_for(info['labels']) if m in h}
         rows.append(row)
     table = pd.DataFrame(rows, columns=None if rows else ['fold', 'state', 'epochs', 'of', 'seconds'])
-    return Status(path, info, table.set_index('fold'), max(0, now - _touched(path)))
+    return Status(path, info, table.set_index('fold'), silent, bool(working))

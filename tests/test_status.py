@@ -37,6 +37,7 @@ def test_under_way_killed_and_done(drawn, tmp_path):
         found = told(run)
     finally: process.kill()
     process.wait()
+    assert told(run)['state'] == 'stopped' and states(told(run))[:2] == ['done', 'stopped']
     assert (found['state'], found['folds_done'], found['n_folds']) == ('under way', 1, 5)
     assert states(found) == ['done', 'under way', 'to do', 'to do', 'to do']
     assert found['folds'][1]['epochs'] < 3 and found['folds'][1]['of'] == 3 and found['seconds_left'] > 0
