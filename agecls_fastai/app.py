@@ -112,7 +112,7 @@ def _nameless(text, photo):
     "Without the name that the upload has on this machine"
     return text.replace(os.fspath(photo), 'the picture') if isinstance(photo, (str, os.PathLike)) else text
 
-# %% ../nbs/13_app.ipynb #b9f7684e
+# %% ../nbs/13_app.ipynb #6bcc0bdd
 NEEDS_GRADIO = "the web page needs Gradio: pip install 'agecls_fastai[app]'"
 FIND, WHOLE = 'find the faces in it', 'it is a face'
 _CSS = """
@@ -123,7 +123,7 @@ _CSS = """
 .agecls h3 {margin: 0; font-size: 1.25em} .agecls p {margin: .3em 0 .6em}
 .agecls summary {cursor: pointer; font-size: .85em; padding: .4em 0}
 .agecls .photo {width: 100%; max-height: 26em; display: block}
-.agecls rect {fill: none; stroke: #ffb000} 
+.agecls rect {fill: none; stroke: #ffb000}
 .agecls text {fill: #ffb000; stroke: #000; paint-order: stroke; font-family: system-ui, sans-serif}
 .agecls .bars {border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums}
 .agecls .bars tr, .agecls .bars th, .agecls .bars td {border: 0; padding: .12em .4em .12em 0; font-weight: normal;
@@ -178,7 +178,7 @@ def make_app(
 
 def _examples(folder):
     if folder is None: return []
-    found = [str(f) for f in sorted(Path(folder).glob('*')) if f.suffix.lower() in SUFFIXES] if os.path.isdir(folder) else []
+    found = [str(f) for f in sorted(Path(folder).glob('*')) if f.suffix.lower() in SUFFIXES and f.is_file()]
     if not found: raise AgeclsError(f'there are no pictures in the folder {folder}')
     return found
 
@@ -197,7 +197,8 @@ def serve_app(
                                     share=False, inbrowser=False, show_error=False, footer_links=[], pwa=False,
                                     run_history=False, enable_monitoring=False, ssr_mode=False, mcp_server=False,
                                     max_file_size=int(most_mb * 2**20), theme=theme, css=_CSS)
-    except OSError as e: raise AgeclsError(f'the page cannot be opened at {host}:{port or 7860}: {first_line(e)}') from None
+    except OSError as e:
+        raise AgeclsError(f'the page cannot be opened at {host}, port {port or 7860}: {first_line(e)}') from None
     return address
 
 
