@@ -23,7 +23,7 @@ from fasttransform import DisplayedTransform
 from .folds import AgeclsError, some
 from .recipes import VIEWS
 
-# %% ../nbs/02b_augment.ipynb #85da02a2
+# %% ../nbs/02b_augment.ipynb #9339ddfd
 AUGMENTS = ('affine', 'crop', 'crop_light', 'none')
 AHEAD = 16_384  # images whose random numbers are drawn at once
 
@@ -90,25 +90,33 @@ class ByteBatch(DisplayedTransform):
         if x.shape[-1] < self.size: raise AgeclsError(f'images of {x.shape[-1]} pixels are too small for {self.size}')
         if self.augment == 'affine' and x.shape[-1] > 2 * self.size:     # as fastai does before it shrinks by much
             x = F.interpolate(x.float(), 2 * self.size, mode='area').round_().byte()
-        if self.training and self.augment != 'none': matrices, tables = self._take(len(x), x.shape[-1], x.device)
+        if self.training and self.augment != 'none':
+            matrices, tables = self._take(len(x), x.shape[-1], x.device)
+            matrices = self._covered(matrices, x.shape[-1])
         else:
-            matrices = self._look(x.shape[-1], 'center' if self.training else self.views).repeat(len(x), 1, 1)
+            matrices = self.looks(x.shape[-1], 'center' if self.training else self.views).repeat(len(x), 1, 1)
             tables = self._table.to(x.device).expand(len(matrices), -1, -1)
-        if self.coverage < 1: matrices = _zoom(x.shape[-1], self.coverage) @ matrices
         fetch = _fetch_on_processor if x.device.type == 'cpu' else _fetch
         return TensorImage(fetch(x, matrices, tables, self.size))
 
     def decodes(self, x: TensorImage): return (x.clamp(0, 1) * 255).long()
 
-    def _look(self, side, views):
-        "The matrices of the views of an image"
+    def _covered(self, matrices, side): return _zoom(side, self.coverage) @ matrices if self.coverage < 1 else matrices
+
+    def looks(
+        self,
+        side: int,  # pixels, height and width, of the images
+        views: str = 'center',  # 'center', 'flip' or 'ten'
+    ) -> torch.Tensor:  # (views, 3, 3), from pixels of what the network sees to pixels of the image
+        "Where the network looks outside training: a matrix a view"
         room, size = side - self.size, self.size
         whole = self.augment == 'affine' and views != 'ten'
         at = [(room // 2, room // 2)] + [(0, 0), (0, room), (room, 0), (room, room)] * (views == 'ten')
         at = [(top, left, mirror) for top, left in at for mirror in (False, True)[:2 if VIEWS[views] > 1 else 1]]
         top, left, mirror = torch.tensor(at).T
-        if not whole: return _move(left, top, mirror.bool(), size)
-        return _to_pixels(side) @ torch.linalg.inv(_to_pixels(size)) @ _move(0 * left, 0 * top, mirror.bool(), size)
+        if not whole: return self._covered(_move(left, top, mirror.bool(), size), side)
+        move = _move(0 * left, 0 * top, mirror.bool(), size)
+        return self._covered(_to_pixels(side) @ torch.linalg.inv(_to_pixels(size)) @ move, side)
 
     def _take(self, n, side, device):
         "The matrices and tables of the next n images"

@@ -6,11 +6,12 @@
 __all__ = ['FORMAT', 'FILES', 'LEVELS', 'USE', 'image_keys', 'save_bundle', 'model_card', 'Bundle', 'to_learner', 'load_bundle',
            'read_bundle_file']
 
-# %% ../nbs/08b_bundle.ipynb #4c256025
+# %% ../nbs/08b_bundle.ipynb #00d5a8e0
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 import zlib
 from dataclasses import asdict, dataclass, field, replace
@@ -22,6 +23,7 @@ import torch
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 from fastcore.basics import risinstance
+from PIL import Image
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save_file
 
@@ -143,7 +145,7 @@ def model_card(
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
     return '\n\n'.join(parts) + '\n'
 
-# %% ../nbs/08b_bundle.ipynb #fc85c318
+# %% ../nbs/08b_bundle.ipynb #31271a6a
 @dataclass
 class Bundle:
     "A trained network and how to use it"
@@ -192,8 +194,11 @@ class Bundle:
         device=None,  # where to; the processor if None
     ) -> torch.nn.Module:  # in evaluation mode
         "The trained network alone"
-        nobody = pd.DataFrame(dict(file=['none'], label=self.labels[:1]))
-        return self.learner(nobody, '.', bs=1, num_workers=0, device=device or torch.device('cpu')).model.eval()
+        blank = pd.DataFrame(dict(file=['blank.png'], label=self.labels[:1]))   # fastai opens a picture to see its type
+        with tempfile.TemporaryDirectory() as d:
+            Image.new('RGB', (64, 64)).save(Path(d) / 'blank.png')
+            learn = self.learner(blank, d, bs=1, num_workers=0, device=device or torch.device('cpu'))
+        return learn.model.eval()
 
     def _filled(self, learn):
         recipe = self.recipe

@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['DATA_OPTIONS', 'DEMO_DATA', 'DEMO_CHANGES', 'synth', 'download', 'audit', 'items', 'pack', 'cv', 'study', 'ensemble',
-           'calibrate', 'evaluate', 'compare', 'report', 'demo', 'make_parser', 'main']
+           'calibrate', 'evaluate', 'predict', 'export', 'push', 'app', 'compare', 'report', 'demo', 'make_parser',
+           'main']
 
-# %% ../nbs/14_cli.ipynb #5ac79248
+# %% ../nbs/14_cli.ipynb #6b22e2fe
 import argparse
 import json
 import os
 import sys
 import traceback
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 from . import __version__
@@ -54,7 +56,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #9e29e015
+# %% ../nbs/14_cli.ipynb #e511c26f
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -224,22 +226,109 @@ def calibrate(args):
     if args.out: print(f'\nThe sets of all images are in {args.out}')
 
 
+def _unweighed(path, args):
+    "The data that the options ask for, where how even the folds are means nothing"
+    from agecls_fastai.datasets import read_data
+    from agecls_fastai.folds import DataWarning
+    warnings.filterwarnings('ignore', '.*fold', DataWarning)
+    return read_data(path, **_data_options(args))
+
+
 def evaluate(args):
     "agecls evaluate"
-    from agecls_fastai.datasets import check_dataset, read_data
-    from agecls_fastai.folds import DataWarning
-    options = _data_options(args)
-    check_dataset(**options)
+    from agecls_fastai.datasets import check_dataset
+    check_dataset(**_data_options(args))
     from agecls_fastai.predict import evaluate, find_bundles
     bundles = find_bundles(args.model)  # a mistake in it is told before the data is read
-    warnings.filterwarnings('ignore', '.*fold', DataWarning)  # how even the folds are means nothing here
-    data = read_data(args.data, **options)
+    data = _unweighed(args.data, args)
     from agecls_fastai.progress import Progress
     from agecls_fastai.results import compare
     run = evaluate(bundles, data.items, args.data, args.out, data.words, args.skip_bad_images, Progress(),
                    args.workers or 0, args.device)
     _print(compare([run]), args.json)
     if args.out and not args.json: print(f'\nThe result lies in {args.out}')
+
+
+def predict(args):
+    "agecls predict: exit status 1 where a picture could not be answered"
+    import csv
+
+    from agecls_fastai.answers import answer, load_onnx
+    from agecls_fastai.errors import AgeclsError
+    models = [args.model, *(args.also or [])]
+    if args.csv == '-': raise AgeclsError('--csv takes the name of a file')
+    if all(model.endswith('.onnx') for model in models) and not (args.views or args.device):
+        answerers = [load_onnx(model) for model in models]               # PyTorch is not loaded
+    else:
+        from agecls_fastai.predictor import Predictor
+        answerers = Predictor(models, args.device, args.views).answerers
+    def names():
+        for photo in args.photos:
+            if photo == '-': yield from (line.rstrip('\r\n') for line in sys.stdin if line.strip())
+            else: yield photo
+    table, failed = None, 0
+    with open(args.csv, 'w', newline='', encoding='utf-8') if args.csv else nullcontext() as out:
+        for row in answer(names(), answerers, args.level, args.bs):
+            failed += 'error' in row
+            if args.json: print(json.dumps(row, ensure_ascii=False), flush=True)
+            elif 'error' in row: print(f'agecls: {row["error"]}', file=sys.stderr)
+            if out:
+                flat = {k: v for k, v in row.items() if k not in ('probabilities', 'box')}
+                box = dict(zip(('left', 'top', 'width', 'height'), row.get('box', ())))
+                flat |= box | {f'p_{x}': f'{p:.7g}' for x, p in row.get('probabilities', {}).items()}
+                if table is None:
+                    labels = answerers[0].labels
+                    table = csv.DictWriter(out, ['file', *box, 'group', 'confidence', 'expected_age', 'set',
+                                                 *(f'p_{x}' for x in labels), 'error'], restval='')
+                    table.writeheader()
+                table.writerow(flat)
+                out.flush()
+            elif not args.json and 'error' not in row: print(_answer_line(row), flush=True)
+    if args.csv: print(f'The answers are in {args.csv}', file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _answer_line(row):
+    "An answer in words"
+    at = ' at {},{} {}×{}'.format(*row['box']) if 'box' in row else ''
+    age = f', about {row["expected_age"]:.0f} years' if 'expected_age' in row else ''
+    sure = f'; {row["set"]}' if 'set' in row else ''
+    return f'{row["file"]}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}'
+
+
+def export(args):
+    "agecls export"
+    from agecls_fastai.errors import AgeclsError
+    if args.int8 and args.to == 'torch-export': raise AgeclsError('--int8 is for onnx')
+    data = _unweighed(args.int8, args) if args.int8 else None              # a mistake in it is told first
+    from agecls_fastai.export import export_model, quantise
+    from agecls_fastai.predict import find_bundles
+    out = export_model(args.model, args.out, args.to, args.views)
+    if data is None:
+        print(json.dumps(dict(path=str(out))) if args.json else f'The exported network is {out}')
+        return
+    bundle, = find_bundles(args.model)
+    _print(quantise(out, out, data.items, args.int8, bundle.info['seen']), args.json)
+
+
+def push(args):
+    "agecls push"
+    from agecls_fastai.hub import push_bundle
+    address = push_bundle(args.model, args.repo, not args.public)
+    print(json.dumps(dict(address=address)) if args.json else f'The model is at {address}')
+
+
+def app(args):
+    "agecls app"
+    from agecls_fastai.app import make_app, needs_gradio, run_app
+    needs_gradio()
+    from agecls_fastai.faces import face_finder
+    from agecls_fastai.predictor import Predictor
+    find_faces = face_finder(args.face_model)
+    page = make_app(Predictor(args.model, args.device), find_faces, args.examples)
+    def started(address):
+        print(json.dumps(dict(address=address)) if args.json else f'The page is at {address} until Ctrl-C', flush=True)
+    run_app(page, args.host, args.port, args.max_mb, started=started)
 
 
 def compare(args):
@@ -312,7 +401,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}')
 
-# %% ../nbs/14_cli.ipynb #3138fe38
+# %% ../nbs/14_cli.ipynb #20d325ca
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -441,6 +530,42 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('--workers', type=_at_least(0), metavar='N', help='loader processes (none)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     _add_data_options(p)
+
+    p = _command(commands, predict, 'predict', 'tell the age groups of photographs')
+    p.add_argument('model', metavar='MODEL', help='a run folder that kept its models, a model, or an exported .onnx')
+    p.add_argument('photos', nargs='+', metavar='IMG', help="a picture, a folder, a pattern; - reads names from the "
+                   'standard input')
+    p.add_argument('--also', action='append', metavar='MODEL', help='average with this model, too; may be repeated')
+    p.add_argument('--csv', metavar='FILE', help='write the answers to a table')
+    p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
+    p.add_argument('--level', type=float, default=0.9, metavar='X', help='how often a set shall hold the truth: 0.8, '
+                   '0.9 or 0.95 (0.9)')
+    p.add_argument('--bs', type=_at_least(1), default=32, metavar='N', help='pictures in a batch (32)')
+    p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
+
+    p = _command(commands, export, 'export', 'write a trained network into one file that runs elsewhere')
+    p.add_argument('model', metavar='MODEL', help='the folder of one model, or its .agecls file')
+    p.add_argument('out', metavar='FILE', help='the file to write: .onnx or .pt2')
+    p.add_argument('--to', choices=['onnx', 'torch-export'], help="for what (by the file's ending)")
+    p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
+    p.add_argument('--int8', metavar='DATA', help='onnx: in eight bits; on this data folder ranges are found, and it '
+                   'is measured what that costs')
+    _add_data_options(p)
+
+    p = _command(commands, push, 'push', 'keep a model on the Hugging Face Hub')
+    p.add_argument('model', metavar='MODEL', help='the folder of one model, or its .agecls file')
+    p.add_argument('repo', metavar='REPO', help='owner/name; it is made where it is not there yet')
+    p.add_argument('--public', action='store_true', help='everybody may see a repository that is made (only you)')
+
+    p = _command(commands, app, 'app', 'open a web page on this machine that tells the age groups of photographs')
+    p.add_argument('model', metavar='MODEL', help='a run folder that kept its models, a model, or an exported .onnx')
+    p.add_argument('--host', default='127.0.0.1', metavar='ADDRESS', help='whom to listen to: 0.0.0.0 for everybody '
+                   'who reaches this machine (127.0.0.1: this machine only)')
+    p.add_argument('--port', type=_at_least(1), metavar='N', help='the first free one from 7860 on')
+    p.add_argument('--examples', metavar='FOLDER', help='pictures to offer')
+    p.add_argument('--max-mb', type=_at_least(0, float), default=20, metavar='N', help='the largest file (20)')
+    p.add_argument('--face-model', metavar='FILE', help="find faces with this YuNet model, not with OpenCV's cascade")
+    p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
 
     p = _command(commands, compare, 'compare', 'compare runs: scores with intervals, paired differences')
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder')

@@ -20,10 +20,11 @@ from torch import nn
 
 from .folds import AgeclsError, some
 
-# %% ../nbs/06_losses.ipynb #ebbb397f
+# %% ../nbs/06_losses.ipynb #78cb526e
 def _plain(x):
     "A tensor of no subclass (fastai's do not mix in torch's functions), in float32 or float64"
-    x = torch.as_tensor(x).as_subclass(torch.Tensor)
+    if not isinstance(x, torch.Tensor): x = torch.as_tensor(x)                # else torch cannot trace it
+    if type(x) is not torch.Tensor: x = x.as_subclass(torch.Tensor)
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
@@ -202,7 +203,7 @@ class CORALLoss(OrdinalLoss):
         between = a.sigmoid() * (-b).sigmoid() * -torch.expm1(b - a)  # σ(a) - σ(b), also where both are nearly 1
         return torch.cat([(-z[:, :1]).sigmoid(), between, z[:, -1:].sigmoid()], 1)
 
-# %% ../nbs/06_losses.ipynb #aa384997
+# %% ../nbs/06_losses.ipynb #64b4b840
 class CORNLoss(OrdinalLoss):
     """Conditional ordinal regression (Shi, Cao and Raschka 2023); answers with the median.
 
@@ -225,7 +226,7 @@ class CORNLoss(OrdinalLoss):
 
     def activation(self, logits):
         z = self._logits(logits)
-        above = torch.cat([torch.ones_like(z[:, :1]), z.sigmoid().cumprod(-1)], 1)  # P(y > -1), P(y > 0), …
+        above = torch.cat([torch.ones_like(z[:, :1]), F.logsigmoid(z).cumsum(-1).exp()], 1)  # P(y > -1), P(y > 0), …
         return above * torch.cat([(-z).sigmoid(), torch.ones_like(z[:, :1])], 1)
 
 # %% ../nbs/06_losses.ipynb #32944f77

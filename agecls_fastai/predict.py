@@ -21,17 +21,24 @@ from .images import check_images, images_digest
 from .progress import Progress
 from .results import Run, load_run
 
-# %% ../nbs/12_predict.ipynb #26b86d28
+# %% ../nbs/12_predict.ipynb #5ce234d5
 def find_bundles(
-    model,  # a run folder, a `Run`, or the folder of one bundle; a list of bundles is given back
+    model,  # a run folder, a `Run`, a bundle, its folder or `.agecls` file, 'hf:owner/name'; or several of them
 ) -> list[Bundle]:
-    "The trained networks in a run, or the one in a bundle's folder"
-    if isinstance(model, list): return model
+    "The trained networks that are meant: of a run, of its folds"
+    if isinstance(model, Bundle): return [model]
+    if isinstance(model, (list, tuple)): return [bundle for one in model for bundle in find_bundles(one)]
+    if str(model).startswith('hf:'): return [load_bundle(model)]
     path = model.path if isinstance(model, Run) else Path(model)
+    if path.suffix == '.agecls' and path.is_file(): return [load_bundle(path)]
     for folder in (path, path / 'model'):
         if (folder / 'model.json').is_file(): return [load_bundle(folder)]
+    if not isinstance(model, Run) and not (path / 'run.json').is_file():
+        raise AgeclsError(f'{path} is no model: neither a run folder nor a bundle' if path.exists() else
+                          f'there is no model {path}')
     run = model if isinstance(model, Run) else load_run(path)
     there = [k for k in run.folds if (path / f'fold_{k}' / 'model').is_dir()]
+    if not there and (path / 'final/model').is_dir(): return [load_bundle(path / 'final/model')]
     if not there: raise AgeclsError(f'{path} has no models; cross-validate with keep_models (--keep-models)')
     if len(there) < len(run.folds): warnings.warn(f'{path} has models of fold {some(there, 20)} only', DataWarning,
                                                   stacklevel=3)
@@ -54,9 +61,9 @@ def predict_items(
         mean += probabilities.numpy() / len(bundles)
     return mean
 
-# %% ../nbs/12_predict.ipynb #ff44b17c
+# %% ../nbs/12_predict.ipynb #075f8a1b
 def evaluate(
-    model,  # a run folder or a `Run` with models, or the folder of one bundle, or what `find_bundles` gives
+    model,  # what `find_bundles` takes: a run folder or a `Run` with models, a bundle
     items: pd.DataFrame,  # the items table of other data, with the same classes
     path,  # its data folder
     out=None,  # a folder to write the result to, as a run
