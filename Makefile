@@ -36,7 +36,7 @@ export: $(INSTALLED)
 
 # half an hour on two cores, on a machine that does nothing else; writes the tables of the docs
 bench: $(INSTALLED)
-	for name in loader precision training probe costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in loader precision training probe predict costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 # the site in _docs/, to be read from there or from a server; it needs no network
 docs: $(INSTALLED)

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from .augment import byte_batches
 from .folds import AgeclsError
 
-# %% ../nbs/07b_callbacks.ipynb #bb31148c
+# %% ../nbs/07b_callbacks.ipynb #6f05a7c8
 def _average(decay):
     "For `AveragedModel`: the step of the formula, on lists of tensors"
     def update(averages, current, t):
@@ -43,6 +43,9 @@ class WeightAverage(Callback):
     def after_fit(self):
         self._swap()
         self.average = None
+
+    def state_dict(self): return self.average.state_dict()
+    def load_state_dict(self, state): self.average.load_state_dict(state)
 
     def _swap(self):
         "The average becomes the network's weights, and the other way round"

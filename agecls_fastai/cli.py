@@ -7,14 +7,16 @@ __all__ = ['DATA_OPTIONS', 'DEMO_DATA', 'DEMO_CHANGES', 'synth', 'download', 'au
            'calibrate', 'evaluate', 'predict', 'export', 'push', 'app', 'compare', 'report', 'demo', 'make_parser',
            'main']
 
-# %% ../nbs/14_cli.ipynb #6b22e2fe
+# %% ../nbs/14_cli.ipynb #b3d9af18
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from . import __version__
@@ -56,7 +58,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #e511c26f
+# %% ../nbs/14_cli.ipynb #62cf1b8c
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -147,7 +149,7 @@ def cv(args):
     from agecls_fastai.results import compare
     run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
                          args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
-                         args.workers, args.device, args.compile)
+                         args.workers, args.device, args.compile, not args.no_checkpoints, args.wait)
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -188,7 +190,7 @@ def study(args):
     found = study(items if 'source' in vary else data.items, args.data, args.out, recipes, vary, args.baseline,
                   not args.no_pack, Progress(), folds=args.folds, protocol=args.protocol, seed=args.seed,
                   weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
-                  device=args.device, compile=args.compile)
+                  device=args.device, compile=args.compile, checkpoints=not args.no_checkpoints, wait=args.wait)
     _print(found, args.json)
     if not args.json: print(f'\nThe runs lie in {args.out}')
 
@@ -401,7 +403,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}')
 
-# %% ../nbs/14_cli.ipynb #20d325ca
+# %% ../nbs/14_cli.ipynb #f9a4a22d
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -449,6 +451,8 @@ def _add_training_options(parser):
     p.add_argument('--workers', type=_at_least(0), metavar='N', help='loader processes (GPU: one a core; else none)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
+    p.add_argument('--no-checkpoints', action='store_true', help='a fold that is interrupted begins anew')
+    p.add_argument('--wait', action='store_true', help='for another process that works at the same fold')
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -594,9 +598,21 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _stopped_by_sigterm():
+    "What batch systems send before they kill stops a command as Ctrl-C does"
+    if threading.current_thread() is not threading.main_thread():        # others may not
+        yield
+        return
+    def stop(*_): raise KeyboardInterrupt
+    before = signal.signal(signal.SIGTERM, stop)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before)
+
+
 def main(
     argv=None,  # the arguments; those of the process if None
-) -> int:  # exit status: 0, 1 for a damaged copy or a bug, 2 for a mistake, 130 for Ctrl-C
+) -> int:  # exit status: 0, 1 for a damaged copy or a bug, 2 for a mistake, 130 for Ctrl-C and SIGTERM
     "Run the command line"
     args = make_parser().parse_args(argv)
     def fail(text, status):
@@ -617,13 +633,13 @@ def main(
         try: sys.stdout.flush()
         except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     try:
-        status = args.function(args) or 0
+        with _stopped_by_sigterm(): status = args.function(args) or 0
         sys.stdout.flush()
         return status
     # a loader process hands its error on with a traceback around it; the message is the last line
     except AgeclsError as e:
         return fail(str(e).strip().splitlines()[-1].removeprefix('agecls_fastai.errors.AgeclsError: '), 2)
-    except KeyboardInterrupt: return fail('interrupted; the same command again keeps what is finished', 130)
+    except KeyboardInterrupt: return fail('interrupted; the same command again goes on from here', 130)
     except BrokenPipeError:  # as in `agecls … | head`
         drop_output()
         return 0

@@ -113,7 +113,7 @@ def export_model(
         os.replace(part, out)
     return out
 
-# %% ../nbs/12d_export.ipynb #4c60f0eb
+# %% ../nbs/12d_export.ipynb #fc2ab0c4
 @dataclass
 class Quantised:
     "An int8 network, and what it costs"
@@ -153,7 +153,7 @@ def quantise(
     try: from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     except ImportError: raise AgeclsError(NEEDS_ONNX) from None
     items, onnx, out, path = check_items(items), Path(onnx), Path(out), Path(path)
-    before = load_onnx(onnx)
+    before, size = load_onnx(onnx), onnx.stat().st_size
     if (labels := [str(x) for x in items['label'].cat.categories]) != before.labels:
         raise AgeclsError(f'the model tells {some(before.labels, 20)} apart; the data has {some(labels, 20)}')
     known = pd.Series(image_keys(items, path), items.index).isin(set(seen))
@@ -182,4 +182,4 @@ def quantise(
     unseen = len(seen) > 0 and not known[scored.index].any()               # else nobody knows
     return Quantised(out, len(scored), unseen,
                      pd.DataFrame(rows, ['float32', 'int8']).T, float((groups[0] == groups[1]).mean()),
-                     (onnx.stat().st_size, out.stat().st_size))
+                     (size, out.stat().st_size))

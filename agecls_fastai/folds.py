@@ -357,10 +357,10 @@ def limit_items(
     drawn = items.iloc[hash_order(items['file'], seed)]
     return check_items(drawn.groupby('fold').head(n).sort_index())
 
-# %% ../nbs/00_folds.ipynb #d8645918
+# %% ../nbs/00_folds.ipynb #3f2088f7
 def write_atomic(
     path,  # where the file shall be
-    content: str | bytes,
+    content: str | bytes | Callable,  # or what writes it, given the open file
 ):
     "Write a file that is either whole or not there"
     path = Path(path)
@@ -368,7 +368,8 @@ def write_atomic(
     part = path.with_name(f'.{path.name}.part')
     try:
         with open(part, 'wb') as f:
-            f.write(content.encode() if isinstance(content, str) else content)
+            if callable(content): content(f)
+            else: f.write(content.encode() if isinstance(content, str) else content)
             f.flush()
             os.fsync(f.fileno())
         os.replace(part, path)

@@ -140,7 +140,7 @@ class DueProgress(ProgressCallback):
         self.last = now
         super().after_batch()
 
-# %% ../nbs/07a_loop.ipynb #4d1f25ac
+# %% ../nbs/07a_loop.ipynb #e0a432b0
 def precision(
     device,  # a torch device or its name
 ) -> str:  # 'bfloat16', 'float16' or 'float32'
@@ -159,6 +159,7 @@ class DevicePrecision(MixedPrecision):
         dtype: str | None = None,  # 'bfloat16' or 'float16'; the device's own if None
     ):
         self.kind, self.dtype = torch.device(device).type, getattr(torch, dtype or precision(device))
+        self.entered = False
         super().__init__(AMPMode.BF16 if self.dtype == torch.bfloat16 else AMPMode.FP16)
 
     def before_fit(self):
@@ -166,10 +167,19 @@ class DevicePrecision(MixedPrecision):
         self.learn.scaler = GradScaler(self.kind, enabled=self.dtype == torch.float16)
 
     def before_batch(self):
-        if self.training: super().before_batch()
+        if not self.training: return
+        super().before_batch()
+        self.entered = True
 
     def after_loss(self):
-        if self.training: super().after_loss()
+        if not self.training: return
+        super().after_loss()
+        self.entered = False
+
+    def leave(self):
+        "Where a batch was broken off, by Ctrl-C or for lack of memory: what comes after is not in this precision"
+        if self.entered: self.autocast.__exit__(None, None, None)
+        self.entered = False
 
 # %% ../nbs/07a_loop.ipynb #ce481875
 def speed_up(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .folds import AgeclsError, some
 
-# %% ../nbs/08_recipes.ipynb #d911e4da
+# %% ../nbs/08_recipes.ipynb #2ca7f97f
 SCHEDULES = ('fine_tune', 'one_cycle', 'step', 'probe')
 OPTIMIZERS = ('adam', 'sgd')
 VIEWS = {'center': 1, 'flip': 2, 'ten': 10}  # how many of each image
@@ -213,6 +213,13 @@ class Recipe:
             add_probe_head(learn)
         return speed_up(learn, compile)
 
+    def smaller_batch(self) -> 'Recipe | None':  # None where the batch cannot be smaller
+        "The variant with at most half the images in a batch, and as many as before to a step of the optimizer"
+        step = self.bs if self.schedule == 'probe' else self.accumulate or self.bs
+        fits = [n for n in range(2, self.bs // 2 + 1) if step % n == 0]
+        if not fits: return None
+        return replace(self, bs=fits[-1], accumulate=None if self.schedule == 'probe' else step)
+
     def n_epochs(self, dls) -> int:
         "Epochs in all"
         if self.schedule == 'probe': return 0
@@ -223,12 +230,19 @@ class Recipe:
         self,
         learn,  # fastai's `Learner`, from `Recipe.learner`
         cbs=None,  # more callbacks
+        found_lr: float | None = None,  # what `lr_find` has suggested before
     ):  # the same `Learner`, trained
         "Train"
         if self.schedule == 'probe':
             from agecls_fastai.probe import fit_learner
             fit_learner(learn, self.views, self.wd)
             return learn
+        try: self._fit(learn, cbs, found_lr)
+        finally:
+            if hasattr(learn, 'device_precision'): learn.device_precision.leave()
+        return learn
+
+    def _fit(self, learn, cbs, found_lr):
         from fastai.callback.schedule import ParamScheduler
 
         from agecls_fastai.models import LEVI_HASSNER_LR_MULTS
@@ -236,7 +250,7 @@ class Recipe:
         fine_tunes = self.schedule == 'fine_tune' and self.pretrained
         if self.frozen or fine_tunes: learn.freeze()
         else: learn.unfreeze()
-        learn.found_lr = _find_lr(learn) if self.lr_find else None
+        learn.found_lr = (found_lr or _find_lr(learn)) if self.lr_find else None
         base_lr = learn.found_lr or self.base_lr
         lr = [base_lr * m for m in (LEVI_HASSNER_LR_MULTS if self.arch == 'levi_hassner' else [1])]
         if self.schedule == 'step':
@@ -245,7 +259,6 @@ class Recipe:
         elif fine_tunes:
             learn.fine_tune(self.epochs, base_lr, freeze_epochs=self.freeze_epochs, lr_mult=self.lr_mult, cbs=cbs)
         else: learn.fit_one_cycle(epochs, lr if len(lr) > 1 else base_lr, cbs=cbs)
-        return learn
 
     def _callbacks(self):
         "What else happens in training"

@@ -84,8 +84,10 @@ def server(folder):
 @pytest.fixture(scope='module')
 def page(server):
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
-        page = browser.new_page(viewport=dict(width=1100, height=620))
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=[
+            '--no-sandbox', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'])
+        page = browser.new_context(viewport=dict(width=1100, height=700), permissions=[
+            'camera', 'clipboard-read', 'clipboard-write']).new_page()
         page.asked = []
         page.on('request', lambda request: page.asked.append(request.url))
         page.goto(server[1])
@@ -93,12 +95,16 @@ def page(server):
         browser.close()
 
 
-def upload(page, file, kind, answer='#answer h3'):
-    "Choose a file and wait for what is said about it"
-    clear = page.get_by_label('Remove Image')
-    if clear.count(): clear.click()
+def clear(page, kind):
+    "The page without a picture"
+    if page.get_by_label('Remove Image').count(): page.get_by_label('Remove Image').click()
     playwright.expect(page.locator('#answer')).to_have_text('')
     page.get_by_label(kind).check()
+
+
+def upload(page, file, kind, answer='#answer h3'):
+    "Choose a file and wait for what is said about it"
+    clear(page, kind)
     page.set_input_files('input[type=file]', str(file))
     page.wait_for_selector(answer, timeout=30_000)
     return page.locator('#answer')
@@ -150,8 +156,28 @@ def test_a_large_file(page, folder):
     upload(page, folder / 'large.jpg', 'it is a face', 'text=/exceed the maximum allowed size of 1/')
 
 
+def test_paste(page):
+    clear(page, 'it is a face')
+    page.evaluate("""async () => {
+      const canvas = document.createElement('canvas')
+      canvas.getContext('2d').fillRect(0, 0, 50, 50)
+      const file = await new Promise(made => canvas.toBlob(made, 'image/png'))
+      await navigator.clipboard.write([new ClipboardItem({'image/png': file})]) }""")
+    page.get_by_label('Paste from clipboard').click()
+    page.wait_for_selector('#answer h3', timeout=30_000)
+
+
+def test_camera(page):
+    clear(page, 'it is a face')
+    page.get_by_label('Capture from camera').click()
+    page.get_by_text('Click to Access Webcam').click()
+    page.get_by_label('capture photo').click()
+    page.wait_for_selector('#answer h3', timeout=30_000)
+    page.get_by_label('Upload file').click()
+
+
 def test_an_example(page):
-    page.get_by_label('it is a face').check()
+    clear(page, 'it is a face')
     page.locator('.gallery button').first.click()
     page.wait_for_selector('#answer h3', timeout=30_000)
 

@@ -77,7 +77,7 @@ def test_ctrl_c(drawn, tmp_path):
         try: _, err = process.communicate(timeout=60)
         except subprocess.TimeoutExpired: pass
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == 'agecls: interrupted; the same command again keeps what is finished'
+    assert err.splitlines()[-1] == 'agecls: interrupted; the same command again goes on from here'
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,190 @@
+"From a trained run to answers, by the command line: predict, export"
+import io
+import json
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from agecls_fastai.cli import main
+
+CV = ['--recipe', 'levi_hassner_onecycle', '--size', '40', '--epochs', '1', '--bs', '16', '--keep-models', '--folds',
+      '0', '1']
+
+
+@pytest.fixture(scope='module')
+def run(drawn, tmp_path_factory):
+    "A run that kept its models"
+    path = tmp_path_factory.mktemp('runs') / 'run'
+    assert main(['cv', str(drawn), '--out', str(path), *CV]) == 0
+    return path
+
+
+@pytest.fixture(scope='module')
+def exported(run, tmp_path_factory):
+    path = tmp_path_factory.mktemp('exported') / 'model.onnx'
+    assert main(['export', str(run / 'fold_0'), str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def faces(drawn): return sorted(drawn.rglob('*.jpg'))[:5]
+
+
+def answers(capsys, *argv):
+    "Exit status, lines of the output, lines of errors"
+    capsys.readouterr()
+    status = main(['predict', *map(str, argv)])
+    out, err = capsys.readouterr()
+    return status, out.splitlines(), err.splitlines()
+
+
+def test_in_words_json_and_csv(run, faces, capsys, tmp_path):
+    status, out, err = answers(capsys, run, *faces)
+    assert status == 0 and len(out) == 5 and not err
+    assert out[0].startswith(f'{faces[0]}: ') and ' %), about ' in out[0]
+    status, out, _ = answers(capsys, run, *faces, '--json')
+    rows = [json.loads(line) for line in out]
+    assert [row['file'] for row in rows] == [str(f) for f in faces]
+    assert all(abs(sum(row['probabilities'].values()) - 1) < 1e-6 for row in rows)
+    status, out, err = answers(capsys, run, *faces, '--csv', tmp_path / 'a.csv')
+    assert status == 0 and not out and err == [f'The answers are in {tmp_path / "a.csv"}']
+    table = pd.read_csv(tmp_path / 'a.csv')
+    assert table['group'].tolist() == [row['group'] for row in rows]
+    assert np.allclose(table['p_0-2'], [row['probabilities']['0-2'] for row in rows], atol=1e-6)
+
+
+def test_several_models_are_averaged(run, faces, capsys):
+    def p(*argv): return np.array([list(json.loads(line)['probabilities'].values())
+                                   for line in answers(capsys, *argv, *faces, '--json')[1]])
+    both, zero, one = p(run), p(run / 'fold_0'), p(run / 'fold_1')
+    assert np.allclose(both, (zero + one) / 2, atol=1e-6) and not np.allclose(zero, one, atol=1e-3)
+    assert np.allclose(p(run / 'fold_0', '--also', run / 'fold_1'), both, atol=1e-6)
+    assert not np.allclose(p(run / 'fold_0', '--views', 'ten'), zero, rtol=0, atol=1e-6)
+
+
+def test_names_from_standard_input(run, faces, capsys, monkeypatch):
+    monkeypatch.setattr('sys.stdin', io.StringIO(f'{faces[0]}\n\n{faces[1]}\n'))
+    status, out, _ = answers(capsys, run, '-')
+    assert status == 0 and [line.split(': ')[0] for line in out] == [str(f) for f in faces[:2]]
+
+
+def bomb(path):
+    Image.new('L', (8, 8)).save(path)
+    data = bytearray(path.read_bytes())
+    data[16:24] = (30_000).to_bytes(4) * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
+    path.write_bytes(data)
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_answered(run, faces, capsys, tmp_path):
+    (tmp_path / 'words.jpg').write_text('no picture')
+    (tmp_path / 'empty.png').touch()
+    (tmp_path / 'nothing').mkdir()
+    bomb(tmp_path / 'bomb.png')
+    bad = {'words.jpg': 'is no picture', 'empty.png': 'is empty', 'bomb.png': 'million pixels',
+           'none.jpg': 'there is no such file', 'nothing': 'there are no pictures in the folder', 'z*': 'no file'}
+    photos = [tmp_path / name for name in bad]
+    status, out, err = answers(capsys, run, *photos[:3], faces[0], *photos[3:])
+    assert status == 1 and len(out) == 1 and out[0].startswith(str(faces[0]))
+    assert len(err) == len(bad) and all(why in line for why, line in zip(bad.values(), err))
+    status, out, err = answers(capsys, run, *photos, faces[0], '--json')
+    assert status == 1 and [('error' in json.loads(line)) for line in out] == [True] * len(bad) + [False]
+    status, _, err = answers(capsys, run, *photos, faces[0], '--csv', tmp_path / 'a.csv')
+    table = pd.read_csv(tmp_path / 'a.csv')
+    assert status == 1 and table['error'].notna().tolist() == [True] * len(bad) + [False]
+
+
+def test_every_kind_of_picture(run, faces, capsys, tmp_path):
+    image, exif = Image.open(faces[0]), Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / 'plain.png')
+    image.rotate(90).save(tmp_path / 'turned.png', exif=exif)
+    image.convert('RGBA').save(tmp_path / 'alpha.png')
+    image.convert('CMYK').save(tmp_path / 'cmyk.tif')
+    image.save(tmp_path / 'moving.gif', save_all=True, append_images=[Image.new('RGB', image.size)])
+    grey = image.convert('L')
+    grey.save(tmp_path / 'grey.png')
+    Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / 'sixteen.png')
+    names = ['plain.png', 'turned.png', 'alpha.png', 'grey.png', 'sixteen.png', 'cmyk.tif', 'moving.gif']
+    status, out, _ = answers(capsys, run, *(tmp_path / name for name in names), '--json')
+    p = {name: np.array(list(json.loads(line)['probabilities'].values())) for name, line in zip(names, out)}
+    assert status == 0 and len(p) == 7
+    for name in ('turned.png', 'alpha.png'): assert np.allclose(p[name], p['plain.png'], atol=1e-6)
+    assert np.allclose(p['grey.png'], p['sixteen.png'], atol=1e-6)
+    for name in ('cmyk.tif', 'moving.gif'): assert np.abs(p[name] - p['plain.png']).max() < 0.05
+
+
+@pytest.mark.parametrize('argv, why', [
+    (['none'], 'there is no model none'), (['none.onnx'], 'there is no model none.onnx'),
+    (['RUN', '--level', '0.5'], 'level must be one of 0.8, 0.9, 0.95, not 0.5'),
+    (['RUN', '--device', 'gpu9'], 'device must be a name like'), (['RUN', '--csv', 'nowhere/a.csv'], 'No such file'),
+    (['ONNX', '--views', 'ten'], 'an exported model has its views inside'),
+    (['RUN', '--also', 'none'], 'there is no model none')])
+def test_mistakes(run, exported, faces, capsys, argv, why):
+    argv = [{'RUN': run, 'ONNX': exported}.get(a, a) for a in argv]
+    status, out, err = answers(capsys, argv[0], faces[0], *argv[1:])
+    assert status == 2 and not out and len(err) == 1 and why in err[0]
+
+
+def test_the_exported_model_gives_the_same_answers(run, exported, faces, capsys):
+    _, by_torch, _ = answers(capsys, run / 'fold_0', *faces)
+    status, by_onnx, _ = answers(capsys, exported, *faces)
+    assert status == 0 and by_onnx == by_torch
+
+
+def test_int8_says_what_it_costs(run, drawn, capsys, tmp_path, faces):
+    capsys.readouterr()
+    assert main(['export', str(run / 'fold_0'), str(tmp_path / 'm.onnx'), '--int8', str(drawn), '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['unseen'] and found['bytes'][1] < found['bytes'][0] / 3
+    assert set(found['scores']) == {'accuracy', 'one_off_accuracy'}
+    assert answers(capsys, tmp_path / 'm.onnx', *faces)[0] == 0
+    assert main(['export', str(run / 'fold_0'), str(tmp_path / 'm.pt2'), '--to', 'torch-export', '--int8',
+                 str(drawn)]) == 2
+    assert main(['export', str(run), str(tmp_path / 'm2.onnx')]) == 2
+    assert 'has 2 networks; name one' in capsys.readouterr().err
+
+
+def test_answers_come_as_names_go_in(exported, faces):
+    "Somebody may pipe names in slowly, and need not wait for the last one"
+    command = [sys.executable, '-m', 'agecls_fastai', 'predict', exported, '-', '--bs', '1']
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
+        for _ in range(3): print(faces[0], file=p.stdin, flush=True)
+        assert p.stdout.readline().startswith(str(faces[0]))             # two may be ahead
+        p.stdin.close()
+        assert len(p.stdout.readlines()) == 2
+        p.wait(30)
+
+
+def test_a_model_that_was_tampered_with(run, faces, capsys, tmp_path):
+    import shutil
+    shutil.copytree(run / 'fold_0/model', model := tmp_path / 'model')
+    weights = bytearray((model / 'model.safetensors').read_bytes())
+    weights[-1] ^= 1
+    (model / 'model.safetensors').write_bytes(weights)
+    status, _, err = answers(capsys, model, faces[0])
+    assert status == 2 and 'the weights are not those that were saved' in err[0]
+    (model / 'model.safetensors').write_bytes(weights[:1000])
+    assert answers(capsys, model, faces[0])[0] == 2
+    info = json.loads((model / 'model.json').read_text())
+    (model / 'model.json').write_text(json.dumps(info | dict(format=99)))
+    status, _, err = answers(capsys, model, faces[0])
+    assert status == 2 and 'has format 99; this version reads' in err[0]
+    (model / 'model.json').write_text(json.dumps(info | dict(labels=info['labels'][:3])))
+    (model / 'model.safetensors').write_bytes((run / 'fold_0/model/model.safetensors').read_bytes())
+    status, _, err = answers(capsys, model, faces[0])
+    assert status == 2 and 'do not fit' in err[0] and len(err) == 1
+
+
+def test_the_onnx_path_starts_fast(exported, faces):
+    "Nothing heavy is imported: what it takes is told by Python itself, not by a clock"
+    done = subprocess.run([sys.executable, '-X', 'importtime', '-m', 'agecls_fastai', 'predict', exported, faces[0]],
+                          capture_output=True, text=True, timeout=60)
+    loaded = {line.split('|')[-1].strip().split('.')[0] for line in done.stderr.splitlines() if '|' in line}
+    assert done.returncode == 0 and 'onnxruntime' in loaded
+    assert not loaded & {'torch', 'fastai', 'pandas', 'scipy', 'matplotlib', 'sklearn', 'cv2'}
