@@ -46,10 +46,10 @@ def cut_face(
     return Image.fromarray(cv2.warpAffine(np.asarray(image), matrix, (side, side), flags=cv2.INTER_CUBIC,
                                           borderMode=cv2.BORDER_REFLECT_101))
 
-# %% ../nbs/12e_faces.ipynb #23782684
+# %% ../nbs/12e_faces.ipynb #541b69de
 _SEARCHED = 640                                                            # pixels of the longer side, to find faces in
 _TILTS = 0, 30, -30                                                        # degrees
-_NO_EYES = (0.28, 0.37), (0.72, 0.37)                                      # in shares of the box; see below
+_NO_EYES = (0.28, 0.37), (0.72, 0.37)                                      # in shares of the box, as in the astronaut's
 
 
 def _eye_pair(eyes, times):
