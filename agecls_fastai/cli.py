@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DATA_OPTIONS', 'DEMO_DATA', 'DEMO_CHANGES', 'synth', 'download', 'audit', 'items', 'pack', 'cv', 'study', 'ensemble',
-           'calibrate', 'evaluate', 'compare', 'report', 'demo', 'make_parser', 'main']
+           'calibrate', 'evaluate', 'compare', 'verify', 'report', 'demo', 'make_parser', 'main']
 
 # %% ../nbs/14_cli.ipynb #34304c04
 import argparse
@@ -57,7 +57,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #0c8a2b72
+# %% ../nbs/14_cli.ipynb #4ccfba1f
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -258,6 +258,14 @@ def compare(args):
     _print(compare([by_subject(run) for run in runs] if args.by_subject else runs, baseline=baseline), args.json)
 
 
+def verify(args):
+    "agecls verify: exit status 1 where something was altered"
+    from agecls_fastai.verify import verify_run
+    found = verify_run(args.run, args.data)
+    _print(found, args.json)
+    return 0 if found.whole else 1
+
+
 def report(args):
     "agecls report"
     import matplotlib
@@ -315,7 +323,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}')
 
-# %% ../nbs/14_cli.ipynb #ad331e40
+# %% ../nbs/14_cli.ipynb #cd8a6712
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -451,6 +459,10 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder')
     p.add_argument('--baseline', metavar='RUN', help='compare all with this one of them only, not each with each')
     p.add_argument('--by-subject', action='store_true', help='one answer for a person, from all of their pictures')
+
+    p = _command(commands, verify, 'verify', 'say whether a run is still what was written')
+    p.add_argument('run', metavar='RUN', help='a run folder')
+    p.add_argument('--data', metavar='DATA', help='the data folder: are its pictures those of the run?')
 
     p = _command(commands, report, 'report', 'make one HTML page of runs: a sentence, pictures, tables')
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, made by cv or evaluate')
