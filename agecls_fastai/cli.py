@@ -57,7 +57,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #4ccfba1f
+# %% ../nbs/14_cli.ipynb #0438942a
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -148,7 +148,8 @@ def cv(args):
     from agecls_fastai.results import compare
     run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
                          args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
-                         args.workers, args.device, args.compile, not args.no_checkpoints, args.wait)
+                         args.workers, args.device, args.compile, not args.no_checkpoints, args.wait,
+                         args.jobs)
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -189,7 +190,8 @@ def study(args):
     found = study(items if 'source' in vary else data.items, args.data, args.out, recipes, vary, args.baseline,
                   not args.no_pack, Progress(), folds=args.folds, protocol=args.protocol, seed=args.seed,
                   weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
-                  device=args.device, compile=args.compile, checkpoints=not args.no_checkpoints, wait=args.wait)
+                  device=args.device, compile=args.compile, checkpoints=not args.no_checkpoints, wait=args.wait,
+                  jobs=args.jobs)
     _print(found, args.json)
     if not args.json: print(f'\nThe runs lie in {args.out}')
 
@@ -323,7 +325,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}')
 
-# %% ../nbs/14_cli.ipynb #cd8a6712
+# %% ../nbs/14_cli.ipynb #9fa60990
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -369,6 +371,7 @@ def _add_training_options(parser):
     start.add_argument('--weights', metavar='FILE', help='start from the weights in a file')
     p.add_argument('--seed', type=_at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
     p.add_argument('--workers', type=_at_least(0), metavar='N', help='loader processes (GPU: one a core; else none)')
+    p.add_argument('--jobs', type=_at_least(1), default=1, metavar='N', help='folds at once, each in a process (1)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
     p.add_argument('--no-checkpoints', action='store_true', help='a fold that is interrupted begins anew')

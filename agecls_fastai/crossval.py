@@ -7,12 +7,13 @@ __all__ = ['ENVIRONMENT', 'DEFINES_A_RUN', 'fold_seed', 'Diverged', 'FoldLog', '
            'write_fold', 'run_digest', 'tidy_fold', 'run_environment', 'run_device', 'open_run', 'cross_validate',
            'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #9f7f3f65
+# %% ../nbs/09_crossval.ipynb #14bb15a5
 import gc
 import hashlib
 import io
 import json
 import math
+import os
 import platform
 import re
 import subprocess
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +42,7 @@ from .checkpoint import Checkpoint
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .folds import file_digest, split_items, write_atomic
 from .images import check_images, images_digest
+from .jobs import side_by_side
 from .locks import locked
 from .loop import precision
 from .memory import in_memory
@@ -385,7 +388,14 @@ def _do_fold(out, k, recipe, train, labels, say, environment):
     say(f'fold {k}  done in {duration(seconds)}: accuracy {scores["accuracy"]:.3f}{one_off} on '
         f'{len(result.predictions):,} images')
 
-# %% ../nbs/09_crossval.ipynb #638e2ecc
+# %% ../nbs/09_crossval.ipynb #b9837e0b
+def _one_fold(call, show, k):
+    "A fold in a process of its own"
+    progress = Progress(every=30) if show else False
+    if show: progress.live = False                                       # two cannot write over one line
+    cross_validate(folds=[k], progress=progress, **call)
+
+
 def cross_validate(
     items: pd.DataFrame,  # the items table
     path,  # the data folder
@@ -406,6 +416,7 @@ def cross_validate(
     compile: bool = False,  # the network by `torch.compile`: some minutes at first, faster after
     checkpoints: bool = True,  # keep what a fold needs to go on after its last epoch
     wait: bool = False,  # for another process that works at a fold, instead of an error
+    jobs: int = 1,  # folds at once, each in a process of its own
 ) -> Run:
     "Cross-validate a recipe; goes on where an earlier call with the same arguments stopped"
     recipe, out = get_recipe(recipe), Path(out)
@@ -416,7 +427,7 @@ def cross_validate(
     if unknown := [k for k in folds if k not in every]:
         raise AgeclsError(f'there is no fold {some(unknown)}; the folds are {some(every, 20)}')
     if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
-    device = run_device(device)
+    asked, device = device, run_device(device)
     show = progress
     if progress is None: show = None if IN_NOTEBOOK else Progress()
     elif progress is True: show = Progress()
@@ -445,6 +456,18 @@ def cross_validate(
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
     key, features = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions')}, None
     loading = dict(num_workers=num_workers, device=device, pack=pack)
+    todo = [k for k in folds if not finished_fold(out / f'fold_{k}')]
+    if jobs > 1 and len(todo) > 1 and recipe.schedule != 'probe':            # which has its features to share
+        with ExitStack() as locks: new = _enter_run(locks, out, info, [], wait, say)
+        if num_workers is None and device.type == 'cuda': num_workers = max(1, min(16, os.cpu_count() or 1) // jobs)
+        call = dict(items=items, path=path, recipe=recipe, out=out, protocol=protocol, seed=seed, weights=weights,
+                    data=data, benchmark=benchmark, keep_models=keep_models, pack=pack and pack.folder,
+                    num_workers=num_workers, device=asked, compile=compile, checkpoints=checkpoints, wait=wait)
+        try: side_by_side(partial(_one_fold, call, show is not None), todo, jobs, gpus=None if asked is None else ())
+        except BaseException:
+            if new: _close_unused(out)
+            raise
+        folds = [k for k in folds if k not in todo]
     with ExitStack() as locks:
         new = _enter_run(locks, out, info, folds, wait, say)
         try:

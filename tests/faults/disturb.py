@@ -432,6 +432,17 @@ def five_processes(bench, i):
     bench.whole(place, reference)
 
 
+def two_jobs(bench, i):
+    "Two folds at once, and the process that has started them is killed"
+    reference, (options, folds) = bench.reference(), bench.part()
+    place = bench.trial()
+    run = bench.fork(bench.cv(place, *options, '--jobs', 2), place.name)
+    if not run.when(lambda: list((place / 'run').glob('fold_*/checkpoint.pt'))): raise Lost('there was no checkpoint')
+    run.stop(signal.SIGKILL)
+    time.sleep(0.5)                                                      # the others notice, and end
+    bench.again(place, reference, *options, '--jobs', 2, folds=folds)
+
+
 def workers(bench, i):
     "No fault: other numbers of loader processes, the same result"
     reference = bench.reference('files', '--folds', 0, pack=False)
@@ -442,7 +453,7 @@ TRIALS = {  # how often in the short form, and in the whole
     killed: (2, 13), killed_writing: (1, 12), killed_twice: (0, 3), damaged_checkpoint: (1, 4), terminated: (1, 5),
     ctrl_c: (1, 5), disk_full: (1, 8), file_too_large: (1, 3), small_disk: (0, 3), read_only: (1, 1), vanished: (1, 3),
     truncated: (0, 3), dead_worker: (1, 3), out_of_memory: (1, 3), nan_loss: (1, 1), clock_jumps: (1, 3),
-    second_process: (1, 2), five_processes: (1, 2), workers: (1, 2)}
+    second_process: (1, 2), five_processes: (1, 2), two_jobs: (0, 2), workers: (1, 2)}
 
 
 def run_trials(short, only, seed, say):
@@ -496,9 +507,9 @@ def main():
         sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'benchmarks'))
         from measure import machine
         command = 'make faults' if not (args.short or args.only) else 'python tests/faults/disturb.py …'
-        where = (f'Five folds of a small network on drawn faces, two epochs each, seed {args.seed}. Survived: it ended as '
-                 'it should, and, started again, with the same predictions byte for byte, nothing that `agecls verify` '
-                 f'finds, and no file left over. {seconds / 60:.0f} minutes; {machine()}')
+        where = (f'Five folds of a small network on drawn faces, two epochs each, seed {args.seed}. Survived: it ended '
+                 'as it should, and, started again, with the same predictions byte for byte, nothing that `agecls '
+                 f'verify` finds, and no file left over. {seconds / 60:.0f} minutes; {machine()}')
         Path(f'{args.out}.json').write_text(json.dumps(dict(command=command, where=where, rows=rows), indent=1) + '\n')
         Path(f'{args.out}.md').write_text(table(rows, command, where))
     return any(row['lost'] for row in rows)
