@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #4ea135e8
+# %% ../nbs/15_all.ipynb #88d0d526
 from fastai.vision.all import *
 
 from .adience import *
@@ -13,6 +13,7 @@ from .augment import ByteBatch, batch_transforms, view_preds
 from .bundle import *
 from .calibrate import *
 from .callbacks import *
+from .checkpoint import Checkpoint
 from .crossval import *
 from .data import *
 from .datasets import *
@@ -41,6 +42,7 @@ from .sets import *
 from .status import Status, status
 from .study import Study, explained, grid, study
 from .synthetic import *
+from .verify import verify_run
 
 # nbdev lists only what a notebook defines; here it is what it imports
 __all__ = [name for name in globals() if not name.startswith('_')]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATA_OPTIONS', 'DEMO_DATA', 'DEMO_CHANGES', 'synth', 'download', 'audit', 'items', 'pack', 'cv', 'show_status',
-           'study', 'ensemble', 'calibrate', 'evaluate', 'predict', 'export', 'push', 'app', 'compare', 'report',
-           'demo', 'make_parser', 'main']
+           'study', 'ensemble', 'calibrate', 'evaluate', 'predict', 'export', 'push', 'app', 'compare', 'verify',
+           'report', 'demo', 'make_parser', 'main']
 
 # %% ../nbs/14_cli.ipynb #b3d9af18
 import argparse
@@ -58,7 +58,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #8e0c7d6f
+# %% ../nbs/14_cli.ipynb #e923fe19
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -149,7 +149,8 @@ def cv(args):
     from agecls_fastai.results import compare
     run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
                          args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
-                         args.workers, args.device, args.compile, not args.no_checkpoints, args.wait, args.log)
+                         args.workers, args.device, args.compile, not args.no_checkpoints, args.wait, args.log,
+                         args.jobs)
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -202,7 +203,7 @@ def study(args):
                   not args.no_pack, Progress(), folds=args.folds, protocol=args.protocol, seed=args.seed,
                   weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
                   device=args.device, compile=args.compile, checkpoints=not args.no_checkpoints, wait=args.wait,
-                  log=args.log)
+                  log=args.log, jobs=args.jobs)
     _print(found, args.json)
     if not args.json: print(f'\nThe runs lie in {args.out}')
 
@@ -358,6 +359,14 @@ def compare(args):
     _print(compare([by_subject(run) for run in runs] if args.by_subject else runs, baseline=baseline), args.json)
 
 
+def verify(args):
+    "agecls verify: exit status 1 where something was altered"
+    from agecls_fastai.verify import verify_run
+    found = verify_run(args.run, args.data)
+    _print(found, args.json)
+    return 0 if found.whole else 1
+
+
 def report(args):
     "agecls report"
     import matplotlib
@@ -421,7 +430,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #951ec2c0
+# %% ../nbs/14_cli.ipynb #5bb639c7
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -467,6 +476,7 @@ def _add_training_options(parser):
     start.add_argument('--weights', metavar='FILE', help='start from the weights in a file')
     p.add_argument('--seed', type=_at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
     p.add_argument('--workers', type=_at_least(0), metavar='N', help='loader processes (GPU: one a core; else none)')
+    p.add_argument('--jobs', type=_at_least(1), default=1, metavar='N', help='folds at once, each in a process (1)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
     p.add_argument('--no-checkpoints', action='store_true', help='a fold that is interrupted begins anew')
@@ -597,6 +607,10 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder')
     p.add_argument('--baseline', metavar='RUN', help='compare all with this one of them only, not each with each')
     p.add_argument('--by-subject', action='store_true', help='one answer for a person, from all of their pictures')
+
+    p = _command(commands, verify, 'verify', 'say whether a run is still what was written')
+    p.add_argument('run', metavar='RUN', help='a run folder')
+    p.add_argument('--data', metavar='DATA', help='the data folder: are its pictures those of the run?')
 
     p = _command(commands, report, 'report', 'make one HTML page of runs: a sentence, pictures, tables')
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, made by cv or evaluate')
