@@ -104,7 +104,7 @@ def save_bundle(
     finally: shutil.rmtree(part, ignore_errors=True)
     return path
 
-# %% ../nbs/08b_bundle.ipynb #8002fed9
+# %% ../nbs/08b_bundle.ipynb #f81045fb
 USE = """## What it must not be used for
 
 It guesses, from a picture, the group that somebody wrote beside pictures like it. It does not know a person's age.
@@ -128,8 +128,9 @@ def model_card(
     "What the network is, what it was trained on, how it scored, what it must not be used for"
     recipe, labels = info['recipe'], info['labels']
     trained = ', '.join(f'{label}: {n:,}' for label, n in info['trained_on'].items())
+    data = (info.get('data') or 'Data that nobody named').rstrip('.')
     parts = [f'# {recipe["name"]}', f'Tells {", ".join(labels)} apart. {recipe.get("about") or ""}'.strip(),
-             f'## What it was trained on\n\n{(info.get("data") or "Data that nobody named").rstrip(".")}. Images by class: '
+             f'## What it was trained on\n\n{data}. Images by class: '
              f'{trained}. Protocol {info.get("protocol", "unknown")}, seed {info.get("seed", "unknown")}'
              + (f', fold {info["fold"]} left out and tested on.' if 'fold' in info else '.')]
     if predictions is not None and len(predictions):
