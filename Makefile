@@ -1,5 +1,6 @@
-# make demo: draw faces, cross-validate two recipes on them, compare them
+# make demo: draw faces, cross-validate two recipes on them, compare them in a report
 # make test: every check
+# make faults: kill, starve and damage runs in some eighty ways; ten minutes, writes the table of the docs
 # make docs: the documentation site, in _docs/
 # All make .venv and install what they need, when it is missing.
 
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test bench docs docs-serve install export readme lint notebooks pytest clean
+.PHONY: demo test faults bench docs docs-serve install export readme lint notebooks pytest clean
 
 demo: $(INSTALLED)
 	$(BIN)/agecls demo
@@ -37,6 +38,9 @@ export: $(INSTALLED)
 # half an hour on two cores, on a machine that does nothing else; writes the tables of the docs
 bench: $(INSTALLED)
 	for name in loader precision training probe predict costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+faults: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/disturb.py --out benchmarks/faults
 
 # the site in _docs/, to be read from there or from a server; it needs no network
 docs: $(INSTALLED)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #fbfb8b46
+# %% ../nbs/15_all.ipynb #88d0d526
 from fastai.vision.all import *
 
 from .adience import *
@@ -13,6 +13,7 @@ from .augment import ByteBatch, batch_transforms, view_preds
 from .bundle import *
 from .calibrate import *
 from .callbacks import *
+from .checkpoint import Checkpoint
 from .crossval import *
 from .data import *
 from .datasets import *
@@ -24,6 +25,7 @@ from .folds import *
 from .hub import push_bundle
 from .images import *
 from .loader import PackedDL
+from .logs import fold_log
 from .loop import FusedAdam, FusedSGD, speed_up
 from .losses import *
 from .metrics import *
@@ -31,14 +33,16 @@ from .models import *
 from .pack import Pack, build_pack, open_pack
 from .predict import *
 from .probe import body_features, dataset_features, fit_probe
-from .progress import Progress
+from .progress import FoldTable, Progress
 from .recipes import *
 from .report import activation_maps, in_words, plot_by, plot_cams, plot_confusion, plot_curves
 from .report import plot_errors, plot_intervals, plot_reliability, report
 from .results import *
 from .sets import *
+from .status import Status, status
 from .study import Study, explained, grid, study
 from .synthetic import *
+from .verify import verify_run
 
 # nbdev lists only what a notebook defines; here it is what it imports
 __all__ = [name for name in globals() if not name.startswith('_')]

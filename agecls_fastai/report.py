@@ -578,7 +578,14 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere;
   margin: 0; } summary { cursor: pointer; }
 '''
 
-_PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string('''\
+def _breaks(name):
+    "Where a long name may go on in the next line"
+    return Markup(re.sub('([_,])', r'\1<wbr>', str(escape(name))))
+
+
+_ENVIRONMENT = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_ENVIRONMENT.filters['breaks'] = _breaks
+_PAGE = _ENVIRONMENT.from_string('''\
 <!DOCTYPE html>
 <html lang="en">
 <head>
@@ -609,7 +616,7 @@ _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True
 <div class="scroll"><table{% if b.words %} class="words"{% endif %}>
 <thead><tr>{% for x in b.head %}<th scope="col">{{ x }}</th>{% endfor %}</tr></thead>
 <tbody>
-{% for row in b.rows %}<tr>{% for x in row %}<td>{{ x }}</td>{% endfor %}</tr>
+{% for row in b.rows %}<tr>{% for x in row %}<td>{{ x|breaks if loop.first else x }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div></div>
 {% elif b.kind == 'code' %}

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'N_RESAMPLES', 'POWER', 'LEVI_HASSNER', 'MIVOLO', 'LAPUSCHKIN', 'PUBLISHED', 'MUST_SHARE', 'metrics_for',
-           'image_sums', 'scores_from_sums', 'finished_fold', 'Run', 'load_run', 'subject_sums', 'times_drawn',
-           'resample', 'interval', 'p_value', 'holm', 'summarize', 'baseline_scores', 'published', 'metric_words',
-           'p_words', 'json_records', 'Comparison', 'open_runs', 'compare', 'by_subject', 'scores_by']
+           'image_sums', 'scores_from_sums', 'finished_fold', 'Run', 'run_info', 'load_run', 'subject_sums',
+           'times_drawn', 'resample', 'interval', 'p_value', 'holm', 'summarize', 'baseline_scores', 'published',
+           'metric_words', 'p_words', 'json_records', 'Comparison', 'open_runs', 'compare', 'by_subject', 'scores_by']
 
 # %% ../nbs/10_results.ipynb #652d6f77
 import hashlib
@@ -53,7 +53,7 @@ def scores_from_sums(
         # var p + var t + (mean p - mean t)², the denominator in `quadratic_kappa`
         return np.stack([hit, near, off, 1 - off2 / (p2_t2 - 2 * p * t)], -1)
 
-# %% ../nbs/10_results.ipynb #a7e46c77
+# %% ../nbs/10_results.ipynb #de7fc0ba
 def finished_fold(
     folder,  # RUN/fold_k
 ) -> dict | None:  # what done.json says; None if the fold is not finished, or its predictions are not those
@@ -136,17 +136,26 @@ def _categorical(predictions, labels, path):
     return predictions
 
 
-def load_run(
-    path,  # the folder that `cross_validate` wrote
-) -> Run:
-    "Read a run folder; an `AgeclsError` if there is none, or no finished fold in it"
+def run_info(
+    path,  # a run folder
+) -> dict:
+    "What run.json says; an `AgeclsError` if there is none"
     path = Path(path)
     if not path.is_dir(): raise AgeclsError(f'there is no run folder {path}')
     if not (path / 'run.json').is_file(): raise AgeclsError(f'{path} is no run folder: it has no run.json')
     try:
         info = json.loads((path / 'run.json').read_text('utf-8'))
-        labels, _ = info['labels'], info['recipe']['name']
+        info['labels'], info['recipe']['name']
     except (ValueError, KeyError, TypeError): raise AgeclsError(f'{path / "run.json"} cannot be read') from None
+    return info
+
+
+def load_run(
+    path,  # the folder that `cross_validate` wrote
+) -> Run:
+    "Read a run folder; an `AgeclsError` if there is none, or no finished fold in it"
+    path, info = Path(path), run_info(path)
+    labels = info['labels']
     folders = {int(p.name[5:]): p for p in sorted(path.glob('fold_*')) if p.name[5:].isdigit()}
     done = {k: d for k, p in folders.items() if (d := finished_fold(p))}
     if bad := [k for k in sorted(folders) if k not in done and (folders[k] / 'done.json').is_file()]:

@@ -4,6 +4,7 @@ nbdev's processors take hidden and exported cells away and fill in the reference
 here is to give Sphinx titles, tags, addresses and an order of the pages.
 """
 import argparse
+import ast
 import posixpath
 import re
 import shutil
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
 # in the order of reading; a page that is not named here comes last in its part
 TUTORIALS = ['adience_in_colab', 'your_own_data', 'a_fold_by_hand']
-PAGES = ['which_loss', 'performance', 'how_a_beats_b', 'responsible_use']
+PAGES = ['which_loss', 'performance', 'when_it_breaks', 'how_a_beats_b', 'responsible_use']
 PROJECT = {'CHANGELOG.md': 'changelog', 'CONTRIBUTING.md': 'contributing'}
 
 
@@ -51,6 +52,22 @@ def processed(path):
 def shown_symbols(nb):
     "The names that a page explains"
     return list(filter(None, map(shown, nb.cells)))
+
+
+def constants(path, longest=12):
+    "The constants that a notebook exports, in a cell; `show_doc` is for functions and classes"
+    found = []
+    for cell in read_nb(path).cells:
+        if cell.cell_type != 'code' or not re.match(r'#\| *export', cell.source): continue
+        lines = cell.source.splitlines()
+        for node in ast.parse(cell.source).body:
+            if not isinstance(node, ast.Assign): continue
+            names = [x.id for target in node.targets for x in ast.walk(target) if isinstance(x, ast.Name)]
+            if not all(re.fullmatch('[A-Z][A-Z0-9_]*', name) for name in names): continue
+            source = lines[node.lineno - 1:node.end_lineno]
+            found.append('\n'.join(source if len(source) <= longest else [*source[:longest - 1], '    # and so on']))
+    if not found: return []
+    return [nbformat.v4.new_markdown_cell('## Constants\n\n```python\n' + '\n'.join(found) + '\n```')]
 
 
 def target_of(name, symbol):
@@ -110,7 +127,6 @@ def page(nb, name, link, folder):
                 if 'text/markdown' in data: data['text/markdown'] = link(''.join(data['text/markdown']), folder)
             if code.source or code.outputs: cells.append(code)
     made = nbformat.v4.new_notebook(cells=cells)
-    for i, cell in enumerate(made.cells): cell['id'] = f'c{i}'
     made.metadata = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'),
                          language_info=dict(name='python', pygments_lexer='ipython3'))
     return made
@@ -129,6 +145,8 @@ def write_pages(out):
         # README.md is made of the front page, so its links start from the root
         folder = '' if name == 'index' else path.relative_to(ROOT).parent.as_posix()
         made = page(nb, name, link, folder)
+        if path.name[0].isdigit(): made.cells += constants(path)
+        for i, cell in enumerate(made.cells): cell['id'] = f'c{i}'
         if name == 'index':
             trees = {caption: [page_of(p.relative_to(NBS)) for p in part] for caption, part in parts.items()}
             for caption, names in (trees | {'Project': list(PROJECT.values())}).items():

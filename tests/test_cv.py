@@ -184,6 +184,10 @@ def test_demo(tmp_path):
                      'Published, on Adience (other data than above', 'not real people', 'started from random weights',
                      str(tmp_path / 'demo' / 'finetune_resnet34_from_scratch')):
             assert what in done.stdout, (what, done.stdout)
+    page = tmp_path / 'demo/report.html'
+    assert done.stdout.splitlines()[-1] == f'The report is {page}'
+    text = page.read_text('utf-8')
+    assert 'most wrong' in text and 'not asked for' not in text and 'of real people' not in text.split('most wrong')[1]
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs Linux')

@@ -12,7 +12,7 @@ from agecls_fastai.cli import main
 from agecls_fastai.folds import file_digest
 
 SMALL = ['--size', '40', '--epochs', '2', '--bs', '16', '--device', 'cpu', '--recipe', 'levi_hassner_onecycle']
-VOID = {'meta', 'img', 'br', 'link', 'input', 'hr', 'path', 'use', 'image', 'rect', 'circle', 'line'}
+VOID = {'meta', 'img', 'br', 'wbr', 'link', 'input', 'hr', 'path', 'use', 'image', 'rect', 'circle', 'line'}
 
 
 class Page(HTMLParser):

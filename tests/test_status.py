@@ -1,0 +1,71 @@
+"A run looked at from outside while it goes on, after it was killed, and when it is done"
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from conftest import agecls
+
+CV = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--epochs', 3, '--bs', 16]
+
+
+def told(run):
+    "What the command says; with a check that it needs no PyTorch"
+    code = ('import sys; from agecls_fastai.cli import main; status = main(["status", sys.argv[1], "--json"]); '
+            'assert not {"torch", "fastai"} & set(sys.modules); sys.exit(status)')
+    done = subprocess.run([sys.executable, '-c', code, run], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    [found] = json.loads(done.stdout)
+    return found
+
+
+def states(found): return [fold['state'] for fold in found['folds']]
+
+
+def test_under_way_killed_and_done(drawn, tmp_path):
+    run = tmp_path / 'run'
+    command = [sys.executable, '-m', 'agecls_fastai', *map(str, CV), drawn, '--out', run, '--folds', '0', '1']
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 300
+        while not (run / 'fold_1/history.csv').exists():
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.005)
+        process.send_signal(signal.SIGSTOP)                                # it holds its breath while we look
+        found = told(run)
+    finally: process.kill()
+    process.wait()
+    assert told(run)['state'] == 'stopped' and states(told(run))[:2] == ['done', 'stopped']
+    assert (found['state'], found['folds_done'], found['n_folds']) == ('under way', 1, 5)
+    assert states(found) == ['done', 'under way', 'to do', 'to do', 'to do']
+    assert found['folds'][1]['epochs'] < 3 and found['folds'][1]['of'] == 3 and found['seconds_left'] > 0
+    done = json.loads((run / 'fold_0/done.json').read_text())
+    assert found['scores'] == {name: round(x, 10) for name, x in done['metrics'].items()}
+    shown = agecls('status', run, check=0).stdout
+    assert f'{run}: under way; 1 of 5 folds done' in shown and f'accuracy {done["metrics"]["accuracy"]:.3f}' in shown
+    # the same command does the rest, and the history of the killed fold is that of the new training
+    agecls(*CV, drawn, '--out', run, check=0)
+    found = told(run)
+    assert found['state'] == 'done' and states(found) == ['done'] * 5
+    assert len((run / 'fold_1/history.csv').read_text().splitlines()) == 1 + 3
+    assert not list(run.rglob('*.part'))
+
+
+def test_mistakes(drawn, tmp_path):
+    for path, why in ((tmp_path / 'none', 'there is no run folder'), (drawn, 'is no run folder: it has no run.json')):
+        done = agecls('status', path, check=2)
+        assert why in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout
+
+
+def test_logs_change_nothing(drawn, tmp_path):
+    for log in ('tensorboard', 'wandb'):
+        command = [*CV, drawn, '--out', tmp_path / log, '--folds', 0, '--epochs', 1, '--log', log]
+        agecls(*command, check=0, env=os.environ | dict(WANDB_MODE='offline'))
+        assert list((tmp_path / log / 'logs').iterdir())
+        assert told(tmp_path / log)['folds_done'] == 1
+    agecls(*CV, drawn, '--out', tmp_path / 'plain', '--folds', 0, '--epochs', 1, check=0)
+    first, *rest = [
+        (tmp_path / name / 'fold_0/predictions.csv').read_bytes() for name in ('plain', 'tensorboard', 'wandb')]
+    assert rest == [first] * 2
