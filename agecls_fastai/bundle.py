@@ -104,7 +104,7 @@ def save_bundle(
     finally: shutil.rmtree(part, ignore_errors=True)
     return path
 
-# %% ../nbs/08b_bundle.ipynb #6fe2cb91
+# %% ../nbs/08b_bundle.ipynb #8002fed9
 USE = """## What it must not be used for
 
 It guesses, from a picture, the group that somebody wrote beside pictures like it. It does not know a person's age.
@@ -129,12 +129,14 @@ def model_card(
     recipe, labels = info['recipe'], info['labels']
     trained = ', '.join(f'{label}: {n:,}' for label, n in info['trained_on'].items())
     parts = [f'# {recipe["name"]}', f'Tells {", ".join(labels)} apart. {recipe.get("about") or ""}'.strip(),
-             f'## What it was trained on\n\n{info.get("data") or "Data that nobody named."} Images by class: '
+             f'## What it was trained on\n\n{(info.get("data") or "Data that nobody named").rstrip(".")}. Images by class: '
              f'{trained}. Protocol {info.get("protocol", "unknown")}, seed {info.get("seed", "unknown")}'
              + (f', fold {info["fold"]} left out and tested on.' if 'fold' in info else '.')]
     if predictions is not None and len(predictions):
         columns = ['label', *(c for c in ('gender',) if c in predictions)]
-        parts.append('## How it scored\n\nOn people that it had not seen; 95 % intervals by resampling people.\n\n'
+        how = ('On people that it had not seen' if 'fold' in info else 'It has seen everybody. These are the scores of '
+               'networks made in the same way, each on the people that were left out of its training')
+        parts.append(f'## How it scored\n\n{how}; 95 % intervals by resampling people.\n\n'
                      + '\n\n'.join(_card_table(predictions, labels, c) for c in ('all', *columns)))
     if calibration := info.get('calibration'):
         parts.append('The logarithms of the probabilities are divided by a temperature of '

@@ -58,7 +58,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #e923fe19
+# %% ../nbs/14_cli.ipynb #d69791fc
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -150,7 +150,7 @@ def cv(args):
     run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
                          args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
                          args.workers, args.device, args.compile, not args.no_checkpoints, args.wait, args.log,
-                         args.jobs)
+                         args.jobs, args.final)
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -277,19 +277,23 @@ def predict(args):
     else:
         from agecls_fastai.predictor import Predictor
         answerers = Predictor(models, args.device, args.views).answerers
+    find_faces = None
+    if args.faces or args.face_model:
+        from agecls_fastai.faces import face_finder
+        find_faces = face_finder(args.face_model)
     def names():
         for photo in args.photos:
             if photo == '-': yield from (line.rstrip('\r\n') for line in sys.stdin if line.strip())
             else: yield photo
     table, failed = None, 0
     with open(args.csv, 'w', newline='', encoding='utf-8') if args.csv else nullcontext() as out:
-        for row in answer(names(), answerers, args.level, args.bs):
+        for row in answer(names(), answerers, args.level, args.bs, find_faces):
             failed += 'error' in row
             if args.json: print(json.dumps(row, ensure_ascii=False), flush=True)
             elif 'error' in row: print(f'agecls: {row["error"]}', file=sys.stderr)
             if out:
                 flat = {k: v for k, v in row.items() if k not in ('probabilities', 'box')}
-                box = dict(zip(('left', 'top', 'width', 'height'), row.get('box', ())))
+                box = dict(zip(('left', 'top', 'width', 'height'), row.get('box', [''] * 4))) if find_faces else {}
                 flat |= box | {f'p_{x}': f'{p:.7g}' for x, p in row.get('probabilities', {}).items()}
                 if table is None:
                     labels = answerers[0].labels
@@ -376,6 +380,15 @@ def report(args):
     print(json.dumps(dict(path=str(out))) if args.json else f'The report is {out}')
 
 
+def _three_answers(run, items, data):
+    "What the first fold's network says to three people that it has not seen"
+    if not (run.path / 'fold_0/model').is_dir(): return []                # a run of an earlier version
+    from agecls_fastai.predictor import Predictor
+    test = items[items['fold'] == 0].drop_duplicates('subject').iloc[:3]
+    answers = Predictor(run.path / 'fold_0').answers([data / file for file in test['file']])
+    return [row | dict(label=str(label)) for row, label in zip(answers, test['label'])]
+
+
 DEMO_DATA = dict(n_subjects=230, size=64)
 DEMO_CHANGES = {'levi_hassner_onecycle': dict(size=48, resize=54, bs=32, epochs=10),
                 'finetune_resnet34': dict(size=48, resize=48, augment='none', bs=32, epochs=2, base_lr=1e-3)}
@@ -411,26 +424,32 @@ def demo(args):
     for i, (name, recipe) in enumerate(recipes.items(), 3):
         progress.line(f'{i}. Cross-validating {name}')
         folder = out / name if recipe.pretrained == RECIPES[name].pretrained else out / f'{name}_from_scratch'
-        runs.append(cross_validate(items, data, recipe, folder, seed=args.seed, progress=progress, data=DRAWN))
+        runs.append(cross_validate(items, data, recipe, folder, seed=args.seed, progress=progress, data=DRAWN,
+                                   keep_models=not i > 3))               # of the first, to predict
     result = compare(runs)
     progress.line(f'{3 + len(recipes)}. Drawing the report')
     import matplotlib
     matplotlib.use('Agg')  # draws without a window
     from agecls_fastai.report import report
     page = report(runs, out / 'report.html', data)
+    shown = _three_answers(runs[0], items, data)
     best = json.loads((data / 'manifest.json').read_text('utf-8'))['best_reachable']
     places = {'the drawn faces': data, **{f'the run of {run.name}': run.path for run in runs}}
     if args.json:
-        found = result.to_dict() | dict(best_reachable=best, notes=notes, report=str(page))
+        found = result.to_dict() | dict(best_reachable=best, notes=notes, report=str(page), answers=shown)
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
     print(f'\n{result}\n')
     print(f'The best that anybody could reach on these drawn faces: accuracy {100 * best["accuracy"]:.1f} %, one-off '
           f'{100 * best["one_off_accuracy"]:.1f} %.\n' + '\n'.join(notes) + '\n')
     for what, where in places.items(): print(f'{what}: {where}')
+    if shown:
+        model = runs[0].path / 'fold_0/model'
+        print(f'\nThree faces of people that {model} has not seen (agecls predict {model} FILE):')
+        for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #5bb639c7
+# %% ../nbs/14_cli.ipynb #51594745
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -540,6 +559,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('--out', required=True, metavar='RUN', help='the run folder, to be made or gone on with')
     p.add_argument('--skip-bad-images', action='store_true', help='leave out images that cannot be read')
     p.add_argument('--keep-models', action='store_true', help='keep the trained networks, for agecls evaluate')
+    p.add_argument('--final', action='store_true', help='then train a network on all folds, for agecls predict')
     p.add_argument('--pack', metavar='PACK', help='take the pictures out of a pack')
     _add_training_options(p)
     _add_data_options(p)
@@ -573,6 +593,8 @@ def make_parser() -> argparse.ArgumentParser:
                    'standard input')
     p.add_argument('--also', action='append', metavar='MODEL', help='average with this model, too; may be repeated')
     p.add_argument('--csv', metavar='FILE', help='write the answers to a table')
+    p.add_argument('--faces', action='store_true', help='find the faces in each picture; else it is one')
+    p.add_argument('--face-model', metavar='FILE', help="find them by an ONNX file of OpenCV's YuNet")
     p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
     p.add_argument('--level', type=float, default=0.9, metavar='X', help='how often a set shall hold the truth: 0.8, '
                    '0.9 or 0.95 (0.9)')

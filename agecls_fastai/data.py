@@ -76,7 +76,7 @@ def age_block(
         get_x=ColReader('file', pref=f'{path}{os.sep}'), get_y=ColReader('label'), splitter=splitter,
         item_tfms=CenterResize(resize), batch_tfms=batch_transforms(size, augment, stats, coverage=coverage))
 
-# %% ../nbs/03_data.ipynb #67dc3922
+# %% ../nbs/03_data.ipynb #f1e21b1c
 NORMALIZE = ('imagenet', 'train_mean', None)
 
 
@@ -104,7 +104,7 @@ def test(self: DataLoaders):
 def age_dls(
     items: pd.DataFrame,  # the items table
     path,  # the data folder
-    test_fold: int,  # the fold to test on; the others train
+    test_fold: int | None,  # the fold to test on; the others train, or all if None
     size: int = 224,  # pixels that the network sees, height and width
     resize: int | None = None,  # pixels that an image is brought to before; 8/7 of `size` if None (256 for 224)
     bs: int = 64,  # images in a batch; fewer where there are not so many to train on
@@ -141,7 +141,7 @@ def age_dls(
     training = items.assign(part=part)[part != 'test']
     dls = block.dataloaders(training, path=path, bs=min(bs, int((part == 'train').sum())), val_bs=bs,
                             num_workers=num_workers, device=device, **({} if pack is None else dict(pack=pack)))
-    dls.loaders.append(dls.test_dl(items[part == 'test'], with_labels=True))
+    if test_fold is not None: dls.loaders.append(dls.test_dl(items[part == 'test'], with_labels=True))
     dls.image_size = size
     dls.train.balance = balance
     return dls

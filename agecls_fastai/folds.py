@@ -327,10 +327,10 @@ def valid_subjects(
     # every subject is larger than its share: the smallest one is the nearest that can be done
     return set(taken) or {subjects[n.sum(1).argmin()]}
 
-# %% ../nbs/00_folds.ipynb #7d9bd21f
+# %% ../nbs/00_folds.ipynb #2b0dbf0e
 def split_items(
     items: pd.DataFrame,  # the items table
-    test_fold: int,  # the fold that is tested on
+    test_fold: int | None,  # the fold that is tested on; None: nothing is, for a network to be used elsewhere
     protocol: str = 'strict',  # 'strict': with an inner validation set of whole subjects; 'fixed': without
     seed: int = 0,  # draws the inner validation set
     frac: float = 0.1,  # the inner validation set's share of the training images
@@ -338,9 +338,10 @@ def split_items(
     "Say for every image what it is used for when `test_fold` is tested"
     if protocol not in PROTOCOLS: raise AgeclsError(f'protocol must be one of {some(PROTOCOLS)}, not {protocol!r}')
     folds = sorted(items['fold'].unique().tolist())
-    if test_fold not in folds: raise AgeclsError(f'there is no fold {test_fold}; the folds are {some(folds, 20)}')
+    if test_fold is not None and test_fold not in folds:
+        raise AgeclsError(f'there is no fold {test_fold}; the folds are {some(folds, 20)}')
     part = pd.Series('train', index=items.index, name='part')
-    part[items['fold'] == test_fold] = 'test'
+    if test_fold is not None: part[items['fold'] == test_fold] = 'test'
     if protocol == 'strict':
         rest = items[part == 'train']
         part[rest.index[rest['subject'].isin(valid_subjects(rest, frac, seed))]] = 'valid'

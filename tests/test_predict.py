@@ -13,7 +13,7 @@ from PIL import Image
 from agecls_fastai.cli import main
 
 CV = ['--recipe', 'levi_hassner_onecycle', '--size', '40', '--epochs', '1', '--bs', '16', '--keep-models', '--folds',
-      '0', '1']
+      '0', '1', '--final']
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +65,15 @@ def test_several_models_are_averaged(run, faces, capsys):
     assert np.allclose(both, (zero + one) / 2, atol=1e-6) and not np.allclose(zero, one, atol=1e-3)
     assert np.allclose(p(run / 'fold_0', '--also', run / 'fold_1'), both, atol=1e-6)
     assert not np.allclose(p(run / 'fold_0', '--views', 'ten'), zero, rtol=0, atol=1e-6)
+
+
+def test_the_final_model_is_of_all_folds(run, faces, capsys):
+    assert answers(capsys, run / 'final', *faces)[0] == 0
+    info, fold = (json.loads((run / name / 'model/model.json').read_text()) for name in ('final', 'fold_0'))
+    assert 'fold' not in info and len(info['seen']) > len(fold['seen'])
+    card = (run / 'final/model/MODEL_CARD.md').read_text()
+    assert 'It has seen everybody' in card and '| 0-2 |' in card
+    assert json.loads((run / 'run.json').read_text())['labels'] == info['labels']
 
 
 def test_names_from_standard_input(run, faces, capsys, monkeypatch):
