@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['MOST_MB', 'FIND', 'WHOLE', 'NEEDS_GRADIO', 'answer_page', 'needs_gradio', 'make_app', 'serve_app', 'run_app']
 
-# %% ../nbs/13_app.ipynb #b5455bd0
+# %% ../nbs/13_app.ipynb #e24b3bf9
 import base64
 import io
 import os
 import re
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import weakref
 from collections.abc import Callable
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +117,7 @@ def _nameless(text, photo):
     "Without the name that the upload has on this machine"
     return text.replace(os.fspath(photo), 'the picture') if isinstance(photo, (str, os.PathLike)) else text
 
-# %% ../nbs/13_app.ipynb #8b0fb425
+# %% ../nbs/13_app.ipynb #f9733aae
 NEEDS_GRADIO = "the web page needs Gradio: pip install 'agecls_fastai[app]'"
 _CSS = """
 .agecls section {display: flex; flex-wrap: wrap; gap: 1.2em; margin: 1.2em 0; padding-top: 1em;
@@ -144,7 +144,8 @@ _CSS = """
 
 def needs_gradio():
     "An error where Gradio is not installed"
-    if not find_spec('gradio'): raise AgeclsError(NEEDS_GRADIO)
+    try: from gradio import Blocks  # noqa: F401
+    except ImportError: raise AgeclsError(NEEDS_GRADIO) from None
 
 
 def make_app(
@@ -202,14 +203,16 @@ def serve_app(
 ) -> str:  # the page's address
     "Answer requests in the background, until `app.close()` or the end of Python"
     import gradio as gr
+    try: socket.create_server((host, port or 0)).close()                   # Gradio would try a hundred ports in vain
+    except (OSError, OverflowError) as e:
+        raise AgeclsError(f'the page cannot be opened at {host}, port {port or "any"}: '
+                          f'{first_line(e).partition(" (while")[0]}') from None
     theme = gr.themes.Base(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'],
                            primary_hue='blue', neutral_hue='zinc')
-    try: _, address, _ = app.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True,
-                                    inline=False, share=False, inbrowser=False, show_error=False, footer_links=[],
-                                    pwa=False, run_history=False, enable_monitoring=False, ssr_mode=False,
-                                    mcp_server=False, max_file_size=int(most_mb * 2**20), theme=theme, css=_CSS)
-    except OSError as e:
-        raise AgeclsError(f'the page cannot be opened at {host}, port {port or 7860}: {first_line(e)}') from None
+    _, address, _ = app.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, inline=False,
+                               share=False, inbrowser=False, show_error=False, footer_links=[], pwa=False,
+                               run_history=False, enable_monitoring=False, ssr_mode=False, mcp_server=False,
+                               max_file_size=int(most_mb * 2**20), theme=theme, css=_CSS)
     return address
 
 
@@ -226,6 +229,5 @@ def run_app(
         ended.wait()
     finally:
         app.agecls_remove()
-        if hasattr(app, 'server'): app.server.force_exit = True            # pages that are open do not hold it up
         app.close(verbose=False)
         for s, what in before.items(): signal.signal(s, what)

@@ -171,6 +171,9 @@ def test_camera(page):
     clear(page, 'it is a face')
     page.get_by_label('Capture from camera').click()
     page.get_by_text('Click to Access Webcam').click()
+    page.wait_for_function("""() => {
+      const video = document.querySelector('video')
+      return video && video.videoWidth > 0 && video.currentTime > 0.3 }""")  # frames come
     page.get_by_label('capture photo').click()
     page.wait_for_selector('#answer h3', timeout=30_000)
     page.get_by_label('Upload file').click()
