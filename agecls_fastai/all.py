@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #e93a5e5d
+# %% ../nbs/15_all.ipynb #4ea135e8
 from fastai.vision.all import *
 
 from .adience import *
@@ -19,7 +19,9 @@ from .datasets import *
 from .download import REMOTE_FILES, download_adience, unpack
 from .ensemble import ensemble
 from .errors import *
+from .faces import face_finder
 from .folds import *
+from .hub import push_bundle
 from .images import *
 from .loader import PackedDL
 from .logs import fold_log

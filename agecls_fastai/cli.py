@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATA_OPTIONS', 'DEMO_DATA', 'DEMO_CHANGES', 'synth', 'download', 'audit', 'items', 'pack', 'cv', 'show_status',
-           'study', 'ensemble', 'calibrate', 'evaluate', 'predict', 'export', 'compare', 'report', 'demo',
-           'make_parser', 'main']
+           'study', 'ensemble', 'calibrate', 'evaluate', 'predict', 'export', 'push', 'app', 'compare', 'report',
+           'demo', 'make_parser', 'main']
 
 # %% ../nbs/14_cli.ipynb #b3d9af18
 import argparse
@@ -58,7 +58,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #320cc26f
+# %% ../nbs/14_cli.ipynb #8e0c7d6f
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -325,6 +325,26 @@ def export(args):
     _print(quantise(out, out, data.items, args.int8, bundle.info['seen']), args.json)
 
 
+def push(args):
+    "agecls push"
+    from agecls_fastai.hub import push_bundle
+    address = push_bundle(args.model, args.repo, not args.public)
+    print(json.dumps(dict(address=address)) if args.json else f'The model is at {address}')
+
+
+def app(args):
+    "agecls app"
+    from agecls_fastai.app import make_app, needs_gradio, run_app
+    needs_gradio()
+    from agecls_fastai.faces import face_finder
+    from agecls_fastai.predictor import Predictor
+    find_faces = face_finder(args.face_model)
+    page = make_app(Predictor(args.model, args.device), find_faces, args.examples)
+    def started(address):
+        print(json.dumps(dict(address=address)) if args.json else f'The page is at {address} until Ctrl-C', flush=True)
+    run_app(page, args.host, args.port, args.max_mb, started=started)
+
+
 def compare(args):
     "agecls compare"
     from agecls_fastai.folds import AgeclsError, some
@@ -401,7 +421,7 @@ def demo(args):
     for what, where in places.items(): print(f'{what}: {where}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #3b1bb5a6
+# %% ../nbs/14_cli.ipynb #951ec2c0
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -557,6 +577,21 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('--int8', metavar='DATA', help='onnx: in eight bits; on this data folder ranges are found, and it '
                    'is measured what that costs')
     _add_data_options(p)
+
+    p = _command(commands, push, 'push', 'keep a model on the Hugging Face Hub')
+    p.add_argument('model', metavar='MODEL', help='the folder of one model, or its .agecls file')
+    p.add_argument('repo', metavar='REPO', help='owner/name; it is made where it is not there yet')
+    p.add_argument('--public', action='store_true', help='everybody may see a repository that is made (only you)')
+
+    p = _command(commands, app, 'app', 'open a web page on this machine that tells the age groups of photographs')
+    p.add_argument('model', metavar='MODEL', help='a run folder that kept its models, a model, or an exported .onnx')
+    p.add_argument('--host', default='127.0.0.1', metavar='ADDRESS', help='whom to listen to: 0.0.0.0 for everybody '
+                   'who reaches this machine (127.0.0.1: this machine only)')
+    p.add_argument('--port', type=_at_least(1), metavar='N', help='the first free one from 7860 on')
+    p.add_argument('--examples', metavar='FOLDER', help='pictures to offer')
+    p.add_argument('--max-mb', type=_at_least(0, float), default=20, metavar='N', help='the largest file (20)')
+    p.add_argument('--face-model', metavar='FILE', help="find faces with this YuNet model, not with OpenCV's cascade")
+    p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
 
     p = _command(commands, compare, 'compare', 'compare runs: scores with intervals, paired differences')
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder')

@@ -14,7 +14,7 @@ import torch
 from .folds import AgeclsError, first_line
 from .recipes import Recipe
 
-# %% ../nbs/08f_memory.ipynb #7049d800
+# %% ../nbs/08f_memory.ipynb #bbee7d50
 def _no_memory(error):
     "Does this error say that a GPU's memory does not suffice?"
     return isinstance(error, torch.OutOfMemoryError) or any(
@@ -30,9 +30,9 @@ def in_memory(
     "Train, with smaller batches where memory does not suffice"
     while True:
         try: return train(recipe)
-        except AgeclsError as e:  # fastai's callbacks put a heading over what they hand on, loader processes a traceback
+        except AgeclsError as e:  # what callbacks and loader processes hand on has a heading
             line = str(e).strip().splitlines()[-1].strip()
-            raise type(e)(line.removeprefix('agecls_fastai.folds.AgeclsError: ')) from None
+            raise type(e)(line.removeprefix('agecls_fastai.errors.AgeclsError: ')) from None
         except RuntimeError as e:
             if 'DataLoader worker' in str(e):
                 raise AgeclsError(f'{what}: a loader process has died ({first_line(e)}); the same command goes on, '

@@ -21,13 +21,14 @@ from .images import check_images, images_digest
 from .progress import Progress
 from .results import Run, load_run
 
-# %% ../nbs/12_predict.ipynb #a8655007
+# %% ../nbs/12_predict.ipynb #5ce234d5
 def find_bundles(
-    model,  # a run folder, a `Run`, a bundle, its folder or `.agecls` file; or several of them
+    model,  # a run folder, a `Run`, a bundle, its folder or `.agecls` file, 'hf:owner/name'; or several of them
 ) -> list[Bundle]:
     "The trained networks that are meant: of a run, of its folds"
     if isinstance(model, Bundle): return [model]
     if isinstance(model, (list, tuple)): return [bundle for one in model for bundle in find_bundles(one)]
+    if str(model).startswith('hf:'): return [load_bundle(model)]
     path = model.path if isinstance(model, Run) else Path(model)
     if path.suffix == '.agecls' and path.is_file(): return [load_bundle(path)]
     for folder in (path, path / 'model'):

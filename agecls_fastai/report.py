@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INK', 'FAINT', 'LINE', 'PAPER', 'COLORS', 'MARKERS', 'STYLE', 'WIDTH', 'SUBJECT_IMAGES', 'FEWEST', 'COLUMNS_SHOWN',
            'DETAILED', 'plot_confusion', 'plot_by', 'plot_intervals', 'plot_reliability', 'plot_curves', 'plot_errors',
-           'activation_maps', 'plot_cams', 'in_words', 'report']
+           'class_maps', 'activation_maps', 'plot_cams', 'in_words', 'report']
 
 # %% ../nbs/11_report.ipynb #965fc906
 import base64
@@ -403,7 +403,28 @@ def plot_errors(
 def _check_folder(path):
     if not Path(path).is_dir(): raise AgeclsError(f'there is no data folder {path}')
 
-# %% ../nbs/11_report.ipynb #1c97eb33
+# %% ../nbs/11_report.ipynb #944ea425
+def class_maps(
+    model: torch.nn.Module,  # whose body gives maps
+    loss,  # that it was trained with
+    x: torch.Tensor,  # (n, 3, size, size): a batch as the network takes it
+    y: torch.Tensor,  # (n,) class indices to explain
+) -> torch.Tensor:  # (n, size, size), from 0 to 1
+    "Grad-CAM of one batch"
+    layer = model.features[-3] if isinstance(model, LeviHassnerNet) else model[0]  # the last one before pooling
+    with hook_output(layer, detach=False) as hook, torch.enable_grad():
+        out = model(x.requires_grad_())
+        found = hook.stored
+    if found.ndim != 4 or found.shape[2] != found.shape[3]:
+        raise AgeclsError('activation maps need a network whose body gives maps (n, channels, h, w), not '
+                          f'{tuple(found.shape)}')
+    scores = loss.activation(out).clamp_min(1e-12).log() if isinstance(loss, OrdinalLoss) else out
+    slope, = torch.autograd.grad(scores.gather(1, y[:, None]).sum(), found)
+    cam = (slope.mean((2, 3), keepdim=True) * found).sum(1, keepdim=True).relu()
+    cam = F.interpolate(cam.float(), x.shape[-2:], mode='bilinear', align_corners=False)[:, 0].detach()
+    return cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-12)
+
+
 def activation_maps(
     learn: Learner,  # with a network whose body gives maps
     items,  # what `learn.dls.test_dl` takes
@@ -411,21 +432,10 @@ def activation_maps(
 ) -> tuple[np.ndarray, np.ndarray]:  # pictures (n, size, size, 3) and maps (n, size, size), from 0 to 1
     "Grad-CAM: where in each picture the evidence for a class lies"
     model, loss, dl = learn.model.eval(), learn.loss_func, learn.dls.test_dl(items)
-    layer = model.features[-3] if isinstance(model, LeviHassnerNet) else model[0]  # the last one before pooling
     pictures, maps, answers = [], [], iter(answers)
     for x, *_ in dl:
-        y = torch.tensor(list(islice(answers, len(x))), device=x.device)[:, None]
-        with hook_output(layer, detach=False) as hook, torch.enable_grad():
-            out = model(x.as_subclass(torch.Tensor).requires_grad_())
-            found = hook.stored
-        if found.ndim != 4 or found.shape[2] != found.shape[3]:
-            raise AgeclsError('activation maps need a network whose body gives maps (n, channels, h, w), not '
-                              f'{tuple(found.shape)}')
-        scores = loss.activation(out).clamp_min(1e-12).log() if isinstance(loss, OrdinalLoss) else out
-        slope, = torch.autograd.grad(scores.gather(1, y).sum(), found)
-        cam = (slope.mean((2, 3), keepdim=True) * found).sum(1, keepdim=True).relu()
-        cam = F.interpolate(cam.float(), x.shape[-2:], mode='bilinear', align_corners=False)[:, 0].detach()
-        maps.append((cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-12)).cpu().numpy())
+        y = torch.tensor(list(islice(answers, len(x))), device=x.device)
+        maps.append(class_maps(model, loss, x.as_subclass(torch.Tensor), y).cpu().numpy())
         for t in reversed(dl.after_batch.fs): x = t.decode(x)
         x = x.as_subclass(torch.Tensor).detach().float().cpu().permute(0, 2, 3, 1)
         pictures.append((x / 255 if x.max() > 1 else x).clamp(0, 1).numpy())
