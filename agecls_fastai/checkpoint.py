@@ -139,7 +139,7 @@ def read_checkpoint(
     if not differ: return state
     warnings.warn(f'{file} is of another configuration ({some(differ)}) and ignored', DataWarning, stacklevel=2)
 
-# %% ../nbs/08d_checkpoint.ipynb #e5dad6fd
+# %% ../nbs/08d_checkpoint.ipynb #868afd92
 class Checkpoint(Callback):
     "Keep the state of a training after each epoch, and go on from it"
     order = 1000                                                         # when all others have done what they do
@@ -151,7 +151,7 @@ class Checkpoint(Callback):
         device='cpu',  # the network's
     ):
         self.file, self.key = Path(file), key
-        self.there, self.muted, self.fits = read_checkpoint(file, key, device), {}, 0
+        self.there, self.muted, self.fits, self.done = read_checkpoint(file, key, device), {}, 0, 0
 
     @property
     def found_lr(self) -> float | None:
@@ -180,12 +180,14 @@ class Checkpoint(Callback):
         for cb, run in self.muted.items(): cb.run = run
         self.muted = {}
         if (self.fits, self.epoch) != (self.there['fit'], self.there['epoch']): return
-        set_training_state(self.learn, self.there['training'])
-        self.before, self.there = self.there['epochs'], None             # its tensors are not needed twice
+        try: set_training_state(self.learn, self.there['training'])
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as e:
+            raise AgeclsError(f'{self.file} does not fit this training ({first_line(e)}); remove it') from None
+        self.done, self.there = self.there['epochs'], None               # its tensors are not needed twice
 
     def _write(self):
-        self.before = getattr(self, 'before', 0) + 1
-        state = dict(format=FORMAT, key=_texts(self.key), fit=self.fits, epoch=self.epoch, epochs=self.before,
+        self.done += 1
+        state = dict(format=FORMAT, key=_texts(self.key), fit=self.fits, epoch=self.epoch, epochs=self.done,
                      found_lr=getattr(self.learn, 'found_lr', None), training=training_state(self.learn))
         try:
             self.file.parent.mkdir(exist_ok=True)
