@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TARGETS', 'TOLERANCE', 'export_model', 'Quantised', 'quantise']
 
-# %% ../nbs/12d_export.ipynb #ec2a9b73
+# %% ../nbs/12d_export.ipynb #93a08ec9
 import io
 import json
 import logging
@@ -25,6 +25,7 @@ from .folds import AgeclsError, check_items, hash_order, some
 from .predict import find_bundles
 from .predictor import NetAnswerer, answer_table
 from .recipes import VIEWS
+from .results import metric_words
 
 # %% ../nbs/12d_export.ipynb #be87fb22
 TARGETS = {'onnx': '.onnx', 'torch-export': '.pt2'}
@@ -113,7 +114,7 @@ def export_model(
         os.replace(part, out)
     return out
 
-# %% ../nbs/12d_export.ipynb #fc2ab0c4
+# %% ../nbs/12d_export.ipynb #4c06bb27
 @dataclass
 class Quantised:
     "An int8 network, and what it costs"
@@ -130,7 +131,7 @@ class Quantised:
                     bytes=list(self.bytes), scores=json.loads(self.scores.to_json(orient='index')))
 
     def __str__(self):
-        lines = [f'{name.replace("_", " ").replace("one off", "one-off")}: {100 * r.float32:.1f} % in float32, '
+        lines = [f'{metric_words(name)}: {100 * r.float32:.1f} % in float32, '
                  f'{100 * r.int8:.1f} % in int8 ({100 * (r.int8 - r.float32):+.1f} points)'
                  for name, r in self.scores.iterrows()]
         what = 'that it was not trained with' if self.unseen else 'that it may have been trained with'

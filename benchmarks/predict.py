@@ -25,6 +25,7 @@ from agecls_fastai.crossval import cross_validate
 from agecls_fastai.export import export_model, quantise
 from agecls_fastai.predictor import Predictor
 from agecls_fastai.recipes import RECIPES
+from agecls_fastai.results import metric_words
 from agecls_fastai.synthetic import draw_adience
 
 
@@ -54,7 +55,7 @@ def accuracy_of_int8(folder, subjects, epochs):
     exported = export_model(folder / 'run/fold_0', folder / 'trained.onnx')
     found = quantise(exported, folder / 'trained_int8.onnx', read_adience(there), there,
                      load_bundle(folder / 'run/fold_0/model').info['seen'])
-    parts = [f'{name.replace("_", " ")} {100 * r.float32:.1f} % in float32, {100 * r.int8:.1f} % in int8'
+    parts = [f'{metric_words(name)} {100 * r.float32:.1f} % in float32, {100 * r.int8:.1f} % in int8'
              for name, r in found.scores.iterrows()]
     return (f'What int8 costs: {"; ".join(parts)}, on {found.images:,} pictures of other people than the network was '
             f'trained with (drawn faces, 64 pixels); the same group for {100 * found.agree:.1f} %.')
