@@ -60,7 +60,7 @@ def fold_seed(
     "The seed of a fold's training: another one for each, whatever folds are trained together"
     return int.from_bytes(hashlib.sha256(f'{seed}:{fold}'.encode()).digest()[:4])
 
-# %% ../nbs/09_crossval.ipynb #70df1ae1
+# %% ../nbs/09_crossval.ipynb #2b0b1173
 class Diverged(AgeclsError):
     "The loss is no number any more"
 
@@ -89,9 +89,10 @@ class FoldLog(Callback):
 
     def after_train(self):
         self.train_seconds = time.monotonic() - self.epoch_started
-        if math.isfinite(self.loss): return
+        loss = float(self.loss.detach())                                 # the only figure an epoch that is waited for
+        if math.isfinite(loss): return
         bad = next((i for i, x in enumerate(self.recorder.losses) if not math.isfinite(x)), -1)
-        raise Diverged(f'fold {self.fold}: the loss became {float(self.loss)} in epoch {len(self.rows) + 1} of '
+        raise Diverged(f'fold {self.fold}: the loss became {loss} in epoch {len(self.rows) + 1} of '
                        f'{self.n_epochs}, at a learning rate of {self.recorder.lrs[bad]:.3g}; a lower base_lr may help')
 
     def after_epoch(self):
