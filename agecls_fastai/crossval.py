@@ -61,7 +61,7 @@ def fold_seed(
     "The seed of a fold's training: another one for each, whatever folds are trained together"
     return int.from_bytes(hashlib.sha256(f'{seed}:{fold}'.encode()).digest()[:4])
 
-# %% ../nbs/09_crossval.ipynb #1a4cc5d7
+# %% ../nbs/09_crossval.ipynb #780bf265
 def fold_name(fold): return 'all folds' if fold is None else f'fold {fold}'
 
 
@@ -100,7 +100,7 @@ class FoldLog(Callback):
 
     def after_train(self):
         self.train_seconds = time.monotonic() - self.epoch_started
-        loss = float(self.loss.detach())
+        loss = float(self.loss.detach())                                 # the only figure an epoch that is waited for
         if math.isfinite(loss): return
         bad = next((i for i, x in enumerate(self.recorder.losses) if not math.isfinite(x)), -1)
         raise Diverged(f'{fold_name(self.fold)}: the loss became {loss} in epoch {len(self.rows) + 1} of '

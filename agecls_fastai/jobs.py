@@ -18,7 +18,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from .folds import AgeclsError
 
-# %% ../nbs/09b_jobs.ipynb #5cabb244
+# %% ../nbs/09b_jobs.ipynb #0ddba490
 def job_environment(
     job: int,  # which, from 0 on
     jobs: int,  # how many
@@ -28,6 +28,7 @@ def job_environment(
     "What a job has in its environment: its share of the threads, and its GPU where there are several"
     share = str(max(1, (threads or torch.get_num_threads()) // jobs))
     env = {name: share for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
+    env['PYTHONWARNINGS'] = os.environ.get('PYTHONWARNINGS', 'ignore::FutureWarning')   # of torch's own, on import
     return env | (dict(CUDA_VISIBLE_DEVICES=gpus[job % len(gpus)]) if len(gpus) > 1 else {})
 
 

@@ -89,6 +89,7 @@ class Fork:
 
     def stop(self, sig):
         "Send a signal; again where a library has swallowed it"
+        if self.ended() is not None: raise Lost('it had ended before it was disturbed')
         for _ in range(20):
             with contextlib.suppress(ProcessLookupError): os.kill(self.pid, sig)
             end = time.monotonic() + 3
@@ -152,6 +153,20 @@ class Bench:
         "Options and folds: two are enough in the short form, where a trial is not about all of them"
         return (['--folds', 0, 1], [0, 1]) if self.short else ([], self.folds)
 
+    def disturb(self, place, sig, share, *options):
+        "Start a run and send it a signal at any moment of that share of it; anew where it had ended by then"
+        for _ in range(20):
+            run, start = self.fork(self.cv(place, *options), place.name), time.monotonic()
+            if sig != signal.SIGKILL: run.when((place / 'run/run.json').exists)
+            time.sleep(self.rng.uniform(0, share * self.seconds))
+            if run.ended() is None:
+                run.stop(sig)
+                return run
+            self.seconds = min(self.seconds, time.monotonic() - start)   # the machine has become faster
+            shutil.rmtree(place)
+            place.mkdir()
+        raise Lost('it was too quick')
+
     def again(self, place, reference, *options, pack=True, prepare=None, folds=None):
         "The same command again; it must end as if nothing had happened"
         run = self.fork(self.cv(place, *options, pack=pack), f'{place.name}_again', prepare)
@@ -200,9 +215,7 @@ def killed(bench, i):
     "SIGKILL at any moment"
     reference = bench.reference()
     place = bench.trial()
-    run = bench.fork(bench.cv(place), place.name)
-    time.sleep(bench.rng.uniform(0, 0.9 * bench.seconds))
-    run.stop(signal.SIGKILL)
+    if bench.disturb(place, signal.SIGKILL, 0.9).status != -signal.SIGKILL: raise Lost('it was not killed')
     bench.again(place, reference)
 
 
@@ -245,10 +258,7 @@ def damaged_checkpoint(bench, i):
 def stopped(bench, sig):
     reference = bench.reference()
     place, (options, folds) = bench.trial(), bench.part()
-    run = bench.fork(bench.cv(place, *options), place.name)
-    run.when((place / 'run/run.json').exists)
-    time.sleep(bench.rng.uniform(0, 0.6 * bench.seconds * len(folds) / 5))
-    run.stop(sig)
+    run = bench.disturb(place, sig, 0.6 * len(folds) / 5, *options)
     expect(run, 130, 'agecls: interrupted; the same command again goes on from here')
     bench.again(place, reference, *options, folds=folds)
 
