@@ -58,7 +58,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #d69791fc
+# %% ../nbs/14_cli.ipynb #cfb83c4f
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -228,7 +228,8 @@ def calibrate(args):
     if args.out: sets.table.to_csv(args.out, index=False)
     if args.json:
         print(json.dumps(dict(run=str(run.path), temperatures=found.temperatures, level=args.level, unit=args.unit,
-                              thresholds={k: min(t, 1e9) for k, t in sets.thresholds.items()},
+                              thresholds={k: t if t < float('inf') else None                   # None: all groups
+                                          for k, t in sets.thresholds.items()},
                               calibration=json.loads(found.table.to_json(orient='index')),
                               coverage={by or 'all': json.loads(t.to_json(orient='index'))
                                         for by, t in tables.items()}), indent=1))

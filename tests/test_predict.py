@@ -197,3 +197,11 @@ def test_the_onnx_path_starts_fast(exported, faces):
     loaded = {line.split('|')[-1].strip().split('.')[0] for line in done.stderr.splitlines() if '|' in line}
     assert done.returncode == 0 and 'onnxruntime' in loaded
     assert not loaded & {'torch', 'fastai', 'pandas', 'scipy', 'matplotlib', 'sklearn', 'cv2'}
+
+
+def test_the_modern_recipe_trains_and_answers(drawn, faces, capsys, tmp_path):
+    "A current backbone of timm's with all that the recipe sets"
+    assert main(['cv', str(drawn), '--out', str(tmp_path / 'run'), '--recipe', 'modern', '--no-pretrained', '--size',
+                 '32', '--epochs', '1', '--bs', '8', '--limit', '8', '--folds', '0', '--keep-models']) == 0
+    status, out, _ = answers(capsys, tmp_path / 'run', *faces[:2])
+    assert status == 0 and len(out) == 2
