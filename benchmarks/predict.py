@@ -29,11 +29,11 @@ from agecls_fastai.results import metric_words
 from agecls_fastai.synthetic import draw_adience
 
 
-def untrained(items, path, folder):
-    "A bundle of a ResNet-34 at 224 pixels with random weights, and fastai's own Learner with the same network"
-    recipe = replace(RECIPES['finetune_resnet34'], pretrained=False)
-    learn = recipe.learner(recipe.dls(items, path, 0, device='cuda' if torch.cuda.is_available() else 'cpu'))
-    return load_bundle(save_bundle(learn, recipe, folder)), learn
+def untrained(items, path, folder, sees):
+    "A bundle of a ResNet-34 with random weights"
+    recipe = replace(RECIPES['finetune_resnet34'], pretrained=False, size=sees, resize=round(sees * 8 / 7))
+    learn = recipe.learner(recipe.dls(items, path, 0, device='cpu'))
+    return load_bundle(save_bundle(learn, recipe, folder))
 
 
 def fastai_learner(items, path, bundle, device):
@@ -41,7 +41,7 @@ def fastai_learner(items, path, bundle, device):
     from fastai.learner import Learner
     from fastai.losses import CrossEntropyLossFlat
     from fastai.vision.augment import Resize
-    dls = plain_fastai(items, path, Resize(224), bs=8, device=device)
+    dls = plain_fastai(items, path, Resize(bundle.recipe.size), bs=8, device=device)
     return Learner(dls, bundle.network(device), CrossEntropyLossFlat())
 
 
@@ -67,6 +67,7 @@ def main():
     parser.add_argument('--bs', type=int, nargs='+', default=[1, 8, 32])
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--size', type=int, default=816, help='of the drawn pictures')
+    parser.add_argument('--sees', type=int, default=224, help='pixels that the network sees')
     parser.add_argument('--subjects', type=int, default=300, help='to train the network that is quantised')
     parser.add_argument('--epochs', type=int, default=8, help='of that training')
     parser.add_argument('--out', default='benchmarks/predict', help='where .json and .md go')
@@ -80,14 +81,14 @@ def main():
         shown = items.iloc[:args.images]
         files = [path / f for f in shown['file']]
         in_memory = [Image.open(f).convert('RGB') for f in files]
-        bundle, _ = untrained(items, path, tmp / 'model')
+        bundle = untrained(items, path, tmp / 'model', args.sees)
         fp32 = export_model(bundle, tmp / 'model.onnx')
         int8 = quantise(fp32, tmp / 'int8.onnx', items, path, bundle.info['seen'], n=16).path
         learn = fastai_learner(items, path, bundle, device)
         network = bundle.network(device)
 
         def alone(bs):
-            x = torch.randn(bs, 3, 224, 224, device=device).to(memory_format=torch.channels_last)
+            x = torch.randn(bs, 3, args.sees, args.sees, device=device).to(memory_format=torch.channels_last)
             def run():
                 with torch.inference_mode():
                     for _ in range(0, len(files), bs): network(x)

@@ -14,6 +14,7 @@ from conftest import agecls, predictions
 from torchvision.models import ResNet18_Weights, resnet18
 
 from agecls_fastai.adience import read_adience
+from agecls_fastai.cli import main
 
 CV = ['--size', 40, '--epochs', 1, '--bs', 16]
 KILLED = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--epochs', 2, '--bs', 16]
@@ -144,10 +145,10 @@ def test_bad_images(spoilt, tmp_path):
     assert not set(tested) & set(bad)
 
 
-def test_mistakes(drawn, tmp_path):
+def test_mistakes(drawn, tmp_path, capsys):
     out = tmp_path / 'run'
     good = ['cv', drawn, '--recipe', 'levi_hassner_onecycle', *CV, '--folds', 0, '--out', out]
-    agecls(*good, check=0)
+    assert main([str(word) for word in good]) == 0
     (tmp_path / 'closed').write_text('a file where a folder is wanted')
     for command, why in [
             ([*good, '--seed', 1], 'holds another run: seed (0 there, 1 now)'),
@@ -159,10 +160,12 @@ def test_mistakes(drawn, tmp_path):
             (['cv', drawn, '--out', tmp_path / 'x', '--weights', tmp_path / 'none.pth', *CV], 'no file of weights'),
             (['cv', drawn, '--out', tmp_path / 'x', '--device', 'gpu', *CV, '--no-pretrained'], 'device'),
             (['compare', out, tmp_path / 'nothing'], 'there is no run folder')]:
-        done = agecls(*command, check=2)
+        capsys.readouterr()
+        assert main([str(word) for word in command]) == 2, command
+        err = capsys.readouterr().err
         # one line, but for what progress has said before
-        lines = [x for x in done.stderr.splitlines() if 'images checked' not in x and 'subjects, protocol' not in x]
-        assert len(lines) == 1 and why in lines[0], (command, done.stderr)
+        lines = [x for x in err.splitlines() if 'images checked' not in x and 'subjects, protocol' not in x]
+        assert len(lines) == 1 and why in lines[0], (command, err)
         assert not (tmp_path / 'x').exists(), command
     assert 'levi_hassner_onecycle' in agecls('compare', out, check=0).stdout
 

@@ -74,7 +74,7 @@ def test_evaluate(drawn, tmp_path):
     assert 'levi_hassner_onecycle' in agecls('compare', tmp_path / 'elsewhere', check=0).stdout
     for argv, why in [((run, drawn), 'are among those that the model was trained with'),
                       ((run, other, '--target', 'gender'), 'the data has f, m'),
-                      ((tmp_path / 'none', other), 'there is no run folder'),
+                      ((tmp_path / 'none', other), 'there is no model'),
                       ((run, other, '--device', 'gpu'), "device must be a name like 'cpu'")]:
         done = agecls('evaluate', *argv, check=2)
         assert why in done.stderr and 'Traceback' not in done.stderr, done.stderr
