@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/15_all.ipynb #88d0d526
+# %% ../nbs/15_all.ipynb #8112dd73
 from fastai.vision.all import *
 
 from .adience import *
@@ -20,6 +20,7 @@ from .datasets import *
 from .download import REMOTE_FILES, download_adience, unpack
 from .ensemble import ensemble
 from .errors import *
+from .export import export_model, quantise
 from .faces import face_finder
 from .folds import *
 from .hub import push_bundle
@@ -31,7 +32,9 @@ from .losses import *
 from .metrics import *
 from .models import *
 from .pack import Pack, build_pack, open_pack
+from .photos import open_photo
 from .predict import *
+from .predictor import *
 from .probe import body_features, dataset_features, fit_probe
 from .progress import FoldTable, Progress
 from .recipes import *

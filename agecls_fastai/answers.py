@@ -67,7 +67,7 @@ def combine(
     thresholds = [a.threshold(level) for a in answerers]
     return labels, answerers[0].ages, None if None in thresholds else max(thresholds)
 
-# %% ../nbs/12b_answers.ipynb #de31d07a
+# %% ../nbs/12b_answers.ipynb #a3b0c296
 def _cut(name, photo, sides, read, find_faces):
     "What the networks shall look at: a list of (box, {side: bytes}); or the error"
     try:
@@ -99,7 +99,7 @@ def answer(
     "Answer one picture after the other; the next ones are opened while the networks look"
     combine(answerers, level)                                              # a mistake is told before the first answer
     if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
-    return _answers(find_photos(photos), answerers, level, bs, find_faces, read, threads)
+    return _answers(find_photos(photos), answerers, level, min(bs, 2**16), find_faces, read, threads)
 
 
 def _answers(photos, answerers, level, bs, find_faces, read, threads):

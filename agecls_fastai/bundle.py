@@ -6,9 +6,10 @@
 __all__ = ['FORMAT', 'FILES', 'LEVELS', 'USE', 'image_keys', 'save_bundle', 'model_card', 'Bundle', 'to_learner', 'load_bundle',
            'read_bundle_file']
 
-# %% ../nbs/08b_bundle.ipynb #00d5a8e0
+# %% ../nbs/08b_bundle.ipynb #67945779
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -148,7 +149,7 @@ def model_card(
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
     return '\n\n'.join(parts) + '\n'
 
-# %% ../nbs/08b_bundle.ipynb #31271a6a
+# %% ../nbs/08b_bundle.ipynb #2ee0289d
 @dataclass
 class Bundle:
     "A trained network and how to use it"
@@ -228,6 +229,24 @@ def to_learner(
     return bundle._filled(loose.learner(dls, **kwargs))
 
 
+def _check_info(file, info):
+    "Values that cannot have been saved"
+    def number(x, low=-math.inf): return isinstance(x, (int, float)) and not isinstance(x, bool) and low < x < math.inf
+    try: Recipe.from_dict(info['recipe'])
+    except (AgeclsError, TypeError, KeyError, AttributeError) as e:
+        raise AgeclsError(f'{file}: recipe: {first_line(e)}') from None
+    calibration = info.get('calibration')
+    good = dict(
+        normalize=info['normalize'] is None or all(number(x, 0) for x in info['normalize'][1])
+        and all(number(x) for x in info['normalize'][0]),
+        trained_on=isinstance(info['trained_on'], dict), seen=isinstance(info['seen'], list),
+        calibration=calibration is None or isinstance(calibration, dict) and number(calibration.get('temperature'), 0)
+        and isinstance(calibration.get('thresholds'), dict)
+        and all(x is None or number(x, 0) for x in calibration['thresholds'].values()))
+    if bad := [name for name, fine in good.items() if not fine]:
+        raise AgeclsError(f'{file} is damaged: {bad[0]} has an impossible value')
+
+
 def load_bundle(
     path,  # the folder or file that `save_bundle` wrote; or 'hf:owner/name' on the Hugging Face Hub
 ) -> Bundle:
@@ -250,8 +269,10 @@ def load_bundle(
     if not (norm is None or isinstance(norm, list) and [len(x) for x in norm if isinstance(x, list)] == [3, 3]):
         raise AgeclsError(f'{path / "model.json"}: normalize must be three means and three standard deviations')
     labels = info['labels']
-    if not isinstance(labels, list) or len(labels) < 2 or not all(isinstance(x, str) for x in labels):
+    if (not isinstance(labels, list) or len(labels) < 2 or not all(isinstance(x, str) for x in labels)
+            or len(set(labels)) < len(labels)):
         raise AgeclsError(f'{path / "model.json"}: labels must be the classes in their order')
+    _check_info(path / 'model.json', info)
     weights = read('model.safetensors')
     if hashlib.sha256(weights).hexdigest() != info['weights_sha256']:
         raise AgeclsError(f'{path}: the weights are not those that were saved; the file is damaged or was changed')

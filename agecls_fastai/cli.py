@@ -58,7 +58,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #cfb83c4f
+# %% ../nbs/14_cli.ipynb #b06bf785
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -271,8 +271,14 @@ def predict(args):
 
     from agecls_fastai.answers import answer, load_onnx
     from agecls_fastai.errors import AgeclsError
+    from agecls_fastai.photos import SUFFIXES
     models = [args.model, *(args.also or [])]
-    if args.csv == '-': raise AgeclsError('--csv takes the name of a file')
+    for model in models:                                                 # before PyTorch is loaded
+        if not model.startswith('hf:') and not os.path.exists(model): raise AgeclsError(f'there is no model {model!r}')
+    if args.csv and (args.csv == '-' or args.csv.lower().endswith(SUFFIXES) or os.path.isdir(args.csv)):
+        raise AgeclsError(f'--csv takes the name of a table to write, as in answers.csv, not {args.csv}')
+    if args.csv and not os.path.isdir(os.path.dirname(args.csv) or '.'):
+        raise AgeclsError(f'there is no folder {os.path.dirname(args.csv)}')
     if all(model.endswith('.onnx') for model in models) and not (args.views or args.device):
         answerers = [load_onnx(model) for model in models]               # PyTorch is not loaded
     else:
@@ -286,12 +292,13 @@ def predict(args):
         for photo in args.photos:
             if photo == '-': yield from (line.rstrip('\r\n') for line in sys.stdin if line.strip())
             else: yield photo
-    table, failed = None, 0
-    with open(args.csv, 'w', newline='', encoding='utf-8') if args.csv else nullcontext() as out:
+    table, failed, rows = None, 0, 0
+    part = args.csv and os.path.join(os.path.dirname(args.csv), f'.{os.path.basename(args.csv)}.part')
+    with open(part, 'w', newline='', encoding='utf-8') if part else nullcontext() as out:
         for row in answer(names(), answerers, args.level, args.bs, find_faces):
-            failed += 'error' in row
+            failed, rows = failed + ('error' in row), rows + 1
             if args.json: print(json.dumps(row, ensure_ascii=False), flush=True)
-            elif 'error' in row: print(f'agecls: {row["error"]}', file=sys.stderr)
+            elif 'error' in row: print(f'agecls: {_printable(row["error"])}', file=sys.stderr)
             if out:
                 flat = {k: v for k, v in row.items() if k not in ('probabilities', 'box')}
                 box = dict(zip(('left', 'top', 'width', 'height'), row.get('box', [''] * 4))) if find_faces else {}
@@ -304,8 +311,18 @@ def predict(args):
                 table.writerow(flat)
                 out.flush()
             elif not args.json and 'error' not in row: print(_answer_line(row), flush=True)
-    if args.csv: print(f'The answers are in {args.csv}', file=sys.stderr)
+    if not rows:
+        if part: os.unlink(part)
+        raise AgeclsError('no picture is named')
+    if part:
+        os.replace(part, args.csv)
+        print(f'The answers are in {args.csv}', file=sys.stderr)
     return 1 if failed else 0
+
+
+def _printable(text):
+    "Names may hold line feeds, and what moves a terminal's cursor"
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _answer_line(row):
@@ -313,22 +330,26 @@ def _answer_line(row):
     at = ' at {},{} {}×{}'.format(*row['box']) if 'box' in row else ''
     age = f', about {row["expected_age"]:.0f} years' if 'expected_age' in row else ''
     sure = f'; {row["set"]}' if 'set' in row else ''
-    return f'{row["file"]}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}'
+    return f'{_printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}'
 
 
 def export(args):
     "agecls export"
     from agecls_fastai.errors import AgeclsError
-    if args.int8 and args.to == 'torch-export': raise AgeclsError('--int8 is for onnx')
+    if args.int8 and not (args.out.endswith('.onnx') and args.to in (None, 'onnx')):
+        raise AgeclsError('--int8 takes the name of an .onnx file to write')
     data = _unweighed(args.int8, args) if args.int8 else None              # a mistake in it is told first
     from agecls_fastai.export import export_model, quantise
     from agecls_fastai.predict import find_bundles
-    out = export_model(args.model, args.out, args.to, args.views)
     if data is None:
+        out = export_model(args.model, args.out, args.to, args.views)
         print(json.dumps(dict(path=str(out))) if args.json else f'The exported network is {out}')
         return
-    bundle, = find_bundles(args.model)
-    _print(quantise(out, out, data.items, args.int8, bundle.info['seen']), args.json)
+    import tempfile
+    with tempfile.TemporaryDirectory() as d:                             # a failure leaves nothing behind
+        whole = export_model(args.model, Path(d) / 'model.onnx', args.to, args.views)
+        bundle, = find_bundles(args.model)
+        _print(quantise(whole, args.out, data.items, args.int8, bundle.info['seen']), args.json)
 
 
 def push(args):
@@ -450,7 +471,7 @@ def demo(args):
         for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #51594745
+# %% ../nbs/14_cli.ipynb #6a523b52
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -686,6 +707,7 @@ def main(
     warnings.showwarning = note
     if not args.debug:  # fastai's use of what torch is going to drop is not the user's to mend
         warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.')
+        warnings.filterwarnings('ignore', '.*decompression bomb')  # of large pictures that are answered all the same
         warnings.filterwarnings('ignore', 'IProgress not found')  # tqdm in a notebook; nothing here uses its bars
     def drop_output():
         "Where nobody reads on, or there is no space, Python would complain once more when it ends"

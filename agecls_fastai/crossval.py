@@ -265,7 +265,7 @@ def tidy_fold(folder):
     for file in [*folder.glob('checkpoint.pt'), *folder.glob('.*.part')]:
         if not file.is_dir(): file.unlink(missing_ok=True)
 
-# %% ../nbs/09_crossval.ipynb #92fd8288
+# %% ../nbs/09_crossval.ipynb #95e603fa
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -291,7 +291,7 @@ def run_device(device):
     if device is None: return default_device()
     try: device = torch.device(device)
     except RuntimeError: raise AgeclsError(f"device must be a name like 'cpu' or 'cuda:0', not {device!r}") from None
-    try: torch.empty(1, device=device)
+    try: torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise AgeclsError(f'there is no device {device} here') from None
     return device

@@ -1,8 +1,8 @@
 "Every benchmark runs, on little data, and writes its table; nothing here says how fast anything is"
 import json
-import os
-import subprocess
+import runpy
 import sys
+import warnings
 
 import pytest
 from conftest import ROOT
@@ -16,12 +16,20 @@ def test_all_are_here():
     assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - {'measure', 'losses'} == set(LITTLE)
 
 
+@pytest.fixture
+def bench(monkeypatch):
+    "Run a benchmark as from the command line, in this process: each start of PyTorch takes seconds"
+    def run(name, *argv):
+        monkeypatch.chdir(ROOT)
+        monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+        monkeypatch.setattr(sys, 'argv', [f'benchmarks/{name}.py', *map(str, argv)])
+        with warnings.catch_warnings(): runpy.run_path(f'benchmarks/{name}.py', run_name='__main__')
+    return run
+
+
 @pytest.mark.parametrize('name', LITTLE)
-def test_runs(name, tmp_path):
-    argv = [sys.executable, f'benchmarks/{name}.py', *LITTLE[name].split(), '--runs', '1', '--out', tmp_path / 'table']
-    done = subprocess.run(list(map(str, argv)), cwd=ROOT, capture_output=True, text=True, timeout=600,
-                          env=os.environ | dict(OMP_NUM_THREADS='1'))
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_runs(name, bench, tmp_path):
+    bench(name, *LITTLE[name].split(), '--runs', '1', '--out', tmp_path / 'table')
     found = json.loads((tmp_path / 'table.json').read_text())
     assert found['rows'] and all(len(row['figures']) == 1 and row['figures'][0] > 0 for row in found['rows'])
     text = (tmp_path / 'table.md').read_text()
@@ -29,15 +37,13 @@ def test_runs(name, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ['table.json', 'table.md']
 
 
-def test_losses(tmp_path):
+def test_losses(bench, tmp_path):
     "The study of losses goes on where it stopped, and says on what it was made"
-    argv = [sys.executable, 'benchmarks/losses.py', *'--subjects 40 --size 32 --epochs 1 --pretrain 1'.split(),
-            '--recipes', 'finetune_resnet34,coral_resnet34', '--keep', tmp_path / 'kept', '--out', tmp_path / 'table']
+    argv = [*'--subjects 40 --size 32 --epochs 1 --pretrain 1'.split(), '--recipes',
+            'finetune_resnet34,coral_resnet34', '--keep', tmp_path / 'kept', '--out', tmp_path / 'table']
     texts = []
     for _ in range(2):
-        done = subprocess.run(list(map(str, argv)), cwd=ROOT, capture_output=True, text=True, timeout=600,
-                              env=os.environ | dict(OMP_NUM_THREADS='1'))
-        assert done.returncode == 0, done.stderr[-2000:]
+        bench('losses', *argv)
         texts.append((tmp_path / 'table.md').read_text())
     assert texts[0] == texts[1] and 'Drawn faces, not Adience' in texts[0] and str(tmp_path) not in texts[0]
     found = json.loads((tmp_path / 'table.json').read_text())['study']

@@ -1,6 +1,7 @@
 "From a trained run to answers, by the command line: predict, export"
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zlib
@@ -129,11 +130,13 @@ def test_every_kind_of_picture(run, faces, capsys, tmp_path):
 
 
 @pytest.mark.parametrize('argv, why', [
-    (['none'], 'there is no model none'), (['none.onnx'], 'there is no model none.onnx'),
+    (['none'], "there is no model 'none'"), (['none.onnx'], "there is no model 'none.onnx'"),
+    (['RUN', '--device', 'meta'], 'there is no device meta here'), (['RUN', '--csv', 'a.jpg'], 'the name of a table'),
     (['RUN', '--level', '0.5'], 'level must be one of 0.8, 0.9, 0.95, not 0.5'),
-    (['RUN', '--device', 'gpu9'], 'device must be a name like'), (['RUN', '--csv', 'nowhere/a.csv'], 'No such file'),
+    (['RUN', '--device', 'gpu9'], 'device must be a name like'),
+    (['RUN', '--csv', 'nowhere/a.csv'], 'there is no folder nowhere'),
     (['ONNX', '--views', 'ten'], 'an exported model has its views inside'),
-    (['RUN', '--also', 'none'], 'there is no model none')])
+    (['RUN', '--also', 'none'], "there is no model 'none'")])
 def test_mistakes(run, exported, faces, capsys, argv, why):
     argv = [{'RUN': run, 'ONNX': exported}.get(a, a) for a in argv]
     status, out, err = answers(capsys, argv[0], faces[0], *argv[1:])
@@ -157,6 +160,34 @@ def test_int8_says_what_it_costs(run, drawn, capsys, tmp_path, faces):
                  str(drawn)]) == 2
     assert main(['export', str(run), str(tmp_path / 'm2.onnx')]) == 2
     assert 'has 2 networks; name one' in capsys.readouterr().err
+    assert main(['export', str(run / 'fold_0'), str(tmp_path / 'm2.onnx'), '--int8', str(drawn), '--target',
+                 'gender']) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['m.onnx']      # a failure leaves nothing behind
+
+
+def test_names_that_would_disturb_a_terminal(run, faces, capsys, tmp_path):
+    (tmp_path / 'new\nline\x1b[31m.jpg').write_bytes(faces[0].read_bytes())
+    status, out, _ = answers(capsys, run, tmp_path)
+    assert status == 0 and len(out) == 1 and 'new\\nline\\x1b[31m.jpg' in out[0]
+
+
+def test_no_names_are_a_mistake(run, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr('sys.stdin', io.StringIO(''))
+    status, _, err = answers(capsys, run, '-', '--csv', tmp_path / 'a.csv')
+    assert status == 2 and err == ['agecls: no picture is named'] and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('change', [
+    dict(labels=['0-2'] * 8), dict(trained_on=5), dict(normalize=[['a', 'b', 'c'], [1, 1, 1]]),
+    dict(normalize=[[0.5] * 3, [0, 1, 1]]), dict(calibration=dict(temperature=-1, thresholds={})),
+    dict(calibration=dict(temperature=1, thresholds={'0.9': 'x'})), dict(recipe=dict(name='x', size='48')),
+    dict(recipe=dict(name='x', loss='nosuch')), dict(recipe=5)])
+def test_impossible_values_in_a_bundle(run, faces, capsys, tmp_path, change):
+    shutil.copytree(run / 'fold_0/model', model := tmp_path / 'model')
+    info = json.loads((model / 'model.json').read_text())
+    (model / 'model.json').write_text(json.dumps(info | change))
+    status, out, err = answers(capsys, model, faces[0])
+    assert status == 2 and not out and len(err) == 1 and 'model.json' in err[0], err
 
 
 def test_answers_come_as_names_go_in(exported, faces):
@@ -171,7 +202,6 @@ def test_answers_come_as_names_go_in(exported, faces):
 
 
 def test_a_model_that_was_tampered_with(run, faces, capsys, tmp_path):
-    import shutil
     shutil.copytree(run / 'fold_0/model', model := tmp_path / 'model')
     weights = bytearray((model / 'model.safetensors').read_bytes())
     weights[-1] ^= 1
