@@ -67,7 +67,7 @@ def combine(
     thresholds = [a.threshold(level) for a in answerers]
     return labels, answerers[0].ages, None if None in thresholds else max(thresholds)
 
-# %% ../nbs/12b_answers.ipynb #a3b0c296
+# %% ../nbs/12b_answers.ipynb #1a290088
 def _cut(name, photo, sides, read, find_faces):
     "What the networks shall look at: a list of (box, {side: bytes}); or the error"
     try:
@@ -97,12 +97,12 @@ def answer(
     threads: int | None = None,  # that open pictures; one a core if None
 ) -> Iterator[dict]:  # file, group, confidence, probabilities; box (left, top, width, height), expected_age, set; error
     "Answer one picture after the other; the next ones are opened while the networks look"
-    combine(answerers, level)                                              # a mistake is told before the first answer
+    agreed = combine(answerers, level)                                     # a mistake is told before the first answer
     if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
-    return _answers(find_photos(photos), answerers, level, min(bs, 2**16), find_faces, read, threads)
+    return _answers(find_photos(photos), answerers, agreed, min(bs, 2**16), find_faces, read, threads)
 
 
-def _answers(photos, answerers, level, bs, find_faces, read, threads):
+def _answers(photos, answerers, agreed, bs, find_faces, read, threads):
     sides = sorted({a.side for a in answerers})
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         def ask():
@@ -112,13 +112,13 @@ def _answers(photos, answerers, level, bs, find_faces, read, threads):
             while waiting:
                 found = [task.result() for task in waiting]
                 waiting = ask()                                            # opened while the networks look
-                yield from _looked_at(found, answerers, level, bs)
+                yield from _looked_at(found, answerers, agreed, bs)
         finally: pool.shutdown(cancel_futures=True)                        # nobody may read on
 
 
-def _looked_at(found, answerers, level, bs):
+def _looked_at(found, answerers, agreed, bs):
     "The answers to pictures that are open"
-    labels, ages, threshold = combine(answerers, level)
+    labels, ages, threshold = agreed
     faces = [face for _, cut in found if not isinstance(cut, AgeclsError) for face in cut]
     p = np.zeros((len(faces), len(labels)))
     for a in answerers:                                                    # a photograph may hold many faces
@@ -140,13 +140,13 @@ def _in_words(name, box, p, best, labels, ages, threshold):
     if threshold is not None: row['set'] = set_names(*contiguous_sets(p[None], threshold), labels)[0]
     return row | dict(probabilities=dict(zip(labels, p.tolist())))
 
-# %% ../nbs/12b_answers.ipynb #abbcd360
+# %% ../nbs/12b_answers.ipynb #d38a27ee
 ONNX_FORMAT = 1
 NEEDS_ONNX = "an ONNX model needs ONNX Runtime: pip install 'agecls_fastai[onnx]'"
 
 
 def load_onnx(
-    path,  # a file that `export_onnx` wrote
+    path,  # a file that `export_model` wrote
     threads: int | None = None,  # for one batch; ONNX Runtime's choice if None
 ) -> Answerer:
     "Open an exported model; PyTorch is not needed"

@@ -471,7 +471,7 @@ def demo(args):
         for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #6a523b52
+# %% ../nbs/14_cli.ipynb #02edb441
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -699,7 +699,7 @@ def main(
         if args.debug: traceback.print_exc()
         print(f'agecls: {text}', file=sys.stderr)
         return status
-    from agecls_fastai.errors import AgeclsError, DataWarning, first_line
+    from agecls_fastai.errors import AgeclsError, DataWarning, first_line, last_line
     show = warnings.showwarning
     def note(message, category, *where):
         if issubclass(category, DataWarning): print(f'note: {message}', file=sys.stderr)
@@ -719,7 +719,7 @@ def main(
         return status
     # a loader process hands its error on with a traceback around it; the message is the last line
     except AgeclsError as e:
-        return fail(str(e).strip().splitlines()[-1].removeprefix('agecls_fastai.errors.AgeclsError: '), 2)
+        return fail(last_line(e), 2)
     except KeyboardInterrupt: return fail('interrupted; the same command again goes on from here', 130)
     except BrokenPipeError:  # as in `agecls … | head`
         drop_output()

@@ -418,7 +418,7 @@ def _do_fold(out, k, recipe, train, labels, say, tell, environment):
                         **environment)
     tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
 
-# %% ../nbs/09_crossval.ipynb #c905e4dd
+# %% ../nbs/09_crossval.ipynb #2c14ff35
 def _one_fold(call, show, k):
     "A fold in a process of its own"
     progress = Progress(every=30) if show else False
@@ -490,8 +490,9 @@ def cross_validate(
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
     key, features = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions')}, None
     loading = dict(num_workers=num_workers, device=device, pack=pack)
-    todo = [k for k in folds if not finished_fold(out / f'fold_{k}')]
-    if jobs > 1 and len(todo) > 1 and recipe.schedule != 'probe':            # which has its features to share
+    todo = [] if jobs < 2 or recipe.schedule == 'probe' else [          # a probe has its features to share
+        k for k in folds if not finished_fold(out / f'fold_{k}')]
+    if len(todo) > 1:
         with ExitStack() as locks: new = _enter_run(locks, out, info, [], wait, say)
         if num_workers is None and device.type == 'cuda': num_workers = max(1, min(16, os.cpu_count() or 1) // jobs)
         call = dict(items=items, path=path, recipe=recipe, out=out, protocol=protocol, seed=seed, weights=weights,

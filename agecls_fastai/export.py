@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TARGETS', 'TOLERANCE', 'export_model', 'Quantised', 'quantise']
 
-# %% ../nbs/12d_export.ipynb #93a08ec9
+# %% ../nbs/12d_export.ipynb #bc6e4909
 import io
 import json
 import logging
@@ -21,7 +21,9 @@ import pandas as pd
 import torch
 
 from .answers import NEEDS_ONNX, ONNX_FORMAT, answer, load_onnx, read_squares
+from .bundle import image_keys
 from .folds import AgeclsError, check_items, hash_order, some
+from .metrics import cumulative_score
 from .predict import find_bundles
 from .predictor import NetAnswerer, answer_table
 from .recipes import VIEWS
@@ -114,7 +116,7 @@ def export_model(
         os.replace(part, out)
     return out
 
-# %% ../nbs/12d_export.ipynb #4c06bb27
+# %% ../nbs/12d_export.ipynb #e1857e04
 @dataclass
 class Quantised:
     "An int8 network, and what it costs"
@@ -149,8 +151,6 @@ def quantise(
     n: int = 128,  # images by which ranges are found
 ) -> Quantised:
     "Make an int8 network of an exported one, and say what it costs"
-    from agecls_fastai.bundle import image_keys
-    from agecls_fastai.metrics import cumulative_score
     try: from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     except ImportError: raise AgeclsError(NEEDS_ONNX) from None
     items, onnx, out, path = check_items(items), Path(onnx), Path(out), Path(path)

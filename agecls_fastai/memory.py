@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['in_memory']
 
-# %% ../nbs/08f_memory.ipynb #6258e294
+# %% ../nbs/08f_memory.ipynb #7052d810
 import gc
 from collections.abc import Callable
 
 import torch
 
-from .folds import AgeclsError, first_line
+from .errors import AgeclsError, first_line, last_line
 from .recipes import Recipe
 
-# %% ../nbs/08f_memory.ipynb #b380231d
+# %% ../nbs/08f_memory.ipynb #aedaa6c8
 def _no_memory(error):
     "Does this error say that a GPU's memory does not suffice?"
     return isinstance(error, torch.OutOfMemoryError) or any(
@@ -31,8 +31,7 @@ def in_memory(
     while True:
         try: return train(recipe)
         except AgeclsError as e:  # callbacks put a heading over what they hand on, loader processes a traceback
-            line = str(e).strip().splitlines()[-1].strip()
-            raise type(e)(line.removeprefix('agecls_fastai.errors.AgeclsError: ')) from None
+            raise type(e)(last_line(e)) from None
         except RuntimeError as e:
             if 'DataLoader worker' in str(e):
                 raise AgeclsError(f'{what}: a loader process has died ({first_line(e)}); the same command goes on, '

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'N_RESAMPLES', 'POWER', 'LEVI_HASSNER', 'MIVOLO', 'LAPUSCHKIN', 'PUBLISHED', 'MUST_SHARE', 'metrics_for',
-           'image_sums', 'scores_from_sums', 'finished_fold', 'Run', 'run_info', 'load_run', 'subject_sums',
-           'times_drawn', 'resample', 'interval', 'p_value', 'holm', 'summarize', 'baseline_scores', 'published',
-           'metric_words', 'p_words', 'json_records', 'Comparison', 'open_runs', 'compare', 'by_subject', 'scores_by']
+           'image_sums', 'scores_from_sums', 'finished_fold', 'Run', 'run_info', 'fold_folders', 'load_run',
+           'subject_sums', 'times_drawn', 'resample', 'interval', 'p_value', 'holm', 'summarize', 'baseline_scores',
+           'published', 'metric_words', 'p_words', 'json_records', 'Comparison', 'open_runs', 'compare', 'by_subject',
+           'scores_by']
 
 # %% ../nbs/10_results.ipynb #652d6f77
 import hashlib
@@ -53,7 +54,7 @@ def scores_from_sums(
         # var p + var t + (mean p - mean t)², the denominator in `quadratic_kappa`
         return np.stack([hit, near, off, 1 - off2 / (p2_t2 - 2 * p * t)], -1)
 
-# %% ../nbs/10_results.ipynb #de7fc0ba
+# %% ../nbs/10_results.ipynb #86a4cc02
 def finished_fold(
     folder,  # RUN/fold_k
 ) -> dict | None:  # what done.json says; None if the fold is not finished, or its predictions are not those
@@ -150,13 +151,21 @@ def run_info(
     return info
 
 
+def fold_folders(
+    path,  # a run folder
+) -> dict[int, Path]:  # fold → its folder, in order
+    "The folders of a run's folds, finished or not"
+    found = {int(p.name[5:]): p for p in Path(path).glob('fold_*') if p.name[5:].isdigit()}
+    return dict(sorted(found.items()))
+
+
 def load_run(
     path,  # the folder that `cross_validate` wrote
 ) -> Run:
     "Read a run folder; an `AgeclsError` if there is none, or no finished fold in it"
     path, info = Path(path), run_info(path)
     labels = info['labels']
-    folders = {int(p.name[5:]): p for p in sorted(path.glob('fold_*')) if p.name[5:].isdigit()}
+    folders = fold_folders(path)
     done = {k: d for k, p in folders.items() if (d := finished_fold(p))}
     if bad := [k for k in sorted(folders) if k not in done and (folders[k] / 'done.json').is_file()]:
         warnings.warn(f'{path}: fold {some(bad, 9)} is damaged and left out; the command that made the run does it '

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PATIENCE', 'Status', 'status']
 
-# %% ../nbs/10d_status.ipynb #8aca5d14
+# %% ../nbs/10d_status.ipynb #0db7525e
 import json
 import platform
 import time
@@ -18,9 +18,9 @@ from .folds import AgeclsError
 from .locks import _dead, lock_holder
 from .progress import duration
 from .recipes import Recipe
-from .results import finished_fold, json_records, metric_words, metrics_for, run_info
+from .results import finished_fold, fold_folders, json_records, metric_words, metrics_for, run_info
 
-# %% ../nbs/10d_status.ipynb #9ef19591
+# %% ../nbs/10d_status.ipynb #964bd371
 PATIENCE = 120, 1800, 3  # without a sign from another machine: seconds at least; before an epoch has ended; epochs
 
 
@@ -123,7 +123,7 @@ def status(
 ) -> Status:
     "How far a run is"
     path, info, now = Path(path), run_info(path), time.time() if now is None else now
-    folders = {int(p.name[5:]): p for p in path.glob('fold_*') if p.name[5:].isdigit()}
+    folders = fold_folders(path)
     every = sorted({*folders, *(int(k) for k in info.get('composition') or {} if str(k).isdigit())})
     done = {k: facts for k, p in folders.items() if (facts := finished_fold(p))}
     histories = {k: _history(p) for k, p in folders.items() if k not in done}

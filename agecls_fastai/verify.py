@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILES', 'Verified', 'verify_run']
 
-# %% ../nbs/09a_verify.ipynb #f64448da
+# %% ../nbs/09a_verify.ipynb #40144e11
 import json
 import math
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from .crossval import run_digest
 from .folds import AgeclsError, file_digest, first_line, items_digest, some
 from .images import images_digest
 from .recipes import Recipe
-from .results import _read_predictions, image_sums, metrics_for, scores_from_sums
+from .results import _read_predictions, fold_folders, image_sums, metrics_for, scores_from_sums
 
-# %% ../nbs/09a_verify.ipynb #0ce9a7ad
+# %% ../nbs/09a_verify.ipynb #983f69c5
 FILES = dict(predictions_sha256='predictions.csv', valid_sha256='valid.csv', history_sha256='history.csv')
 
 
@@ -119,9 +119,9 @@ def verify_run(
     "Look whether a run is still what was written"
     path, findings = Path(path), []
     if not (path / 'run.json').is_file(): raise AgeclsError(f'{path} is no run folder: it has no run.json')
-    folders = sorted((p for p in path.glob('fold_*') if p.name[5:].isdigit()), key=lambda p: int(p.name[5:]))
-    done = {int(p.name[5:]): _read_json(p / 'done.json') for p in folders if (p / 'done.json').exists()}
-    unfinished = [int(p.name[5:]) for p in folders if not (p / 'done.json').exists()]
+    folders = fold_folders(path)
+    done = {k: _read_json(p / 'done.json') for k, p in folders.items() if (p / 'done.json').exists()}
+    unfinished = [k for k in folders if k not in done]
     def result(): return Verified(path, findings, sorted(done), unfinished)
     info = _read_json(path / 'run.json')
     labels = (info or {}).get('labels')
