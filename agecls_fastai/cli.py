@@ -58,7 +58,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #b06bf785
+# %% ../nbs/14_cli.ipynb #fce8bc29
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -149,8 +149,8 @@ def cv(args):
     from agecls_fastai.results import compare
     run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
                          args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
-                         args.workers, args.device, args.compile, not args.no_checkpoints, args.wait, args.log,
-                         args.jobs, args.final)
+                         args.workers, args.device, args.compile, args.deterministic, not args.no_checkpoints,
+                         args.wait, args.log, args.jobs, args.final)
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -202,8 +202,8 @@ def study(args):
     found = study(items if 'source' in vary else data.items, args.data, args.out, recipes, vary, args.baseline,
                   not args.no_pack, Progress(), folds=args.folds, protocol=args.protocol, seed=args.seed,
                   weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
-                  device=args.device, compile=args.compile, checkpoints=not args.no_checkpoints, wait=args.wait,
-                  log=args.log, jobs=args.jobs)
+                  device=args.device, compile=args.compile, deterministic=args.deterministic,
+                  checkpoints=not args.no_checkpoints, wait=args.wait, log=args.log, jobs=args.jobs)
     _print(found, args.json)
     if not args.json: print(f'\nThe runs lie in {args.out}')
 
@@ -471,7 +471,7 @@ def demo(args):
         for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #02edb441
+# %% ../nbs/14_cli.ipynb #4acc49d1
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -520,6 +520,7 @@ def _add_training_options(parser):
     p.add_argument('--jobs', type=_at_least(1), default=1, metavar='N', help='folds at once, each in a process (1)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
+    p.add_argument('--deterministic', action='store_true', help='the same bits again, also on a GPU: slower')
     p.add_argument('--no-checkpoints', action='store_true', help='a fold that is interrupted begins anew')
     p.add_argument('--wait', action='store_true', help='for another process that works at the same fold')
     p.add_argument('--log', choices=['tensorboard', 'wandb'], help='log trainings into RUN/logs, too')

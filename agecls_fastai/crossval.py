@@ -7,7 +7,7 @@ __all__ = ['ENVIRONMENT', 'DEFINES_A_RUN', 'fold_seed', 'fold_name', 'Diverged',
            'train_fold', 'write_fold', 'run_digest', 'tidy_fold', 'run_environment', 'run_device', 'open_run',
            'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #a0016e27
+# %% ../nbs/09_crossval.ipynb #652e5ae6
 import gc
 import hashlib
 import io
@@ -45,7 +45,7 @@ from .images import check_images, images_digest
 from .jobs import side_by_side
 from .locks import locked
 from .logs import check_log, fold_log
-from .loop import precision
+from .loop import deterministic_algorithms, precision
 from .memory import in_memory
 from .pack import Pack, open_pack
 from .probe import dataset_features, fill_head, probe_fold
@@ -216,8 +216,9 @@ def train_fold(
                     protocol=protocol, seed=seed, data=data, **({} if fold is None else dict(fold=fold)))
     return result
 
-# %% ../nbs/09_crossval.ipynb #daacd6bb
-ENVIRONMENT = ('device', 'device_name', 'precision', 'commit', 'versions', 'compiled', 'smaller_batches')
+# %% ../nbs/09_crossval.ipynb #a106b7f5
+ENVIRONMENT = ('device', 'device_name', 'precision', 'commit', 'versions', 'compiled', 'deterministic',
+               'smaller_batches')
 
 
 def write_fold(
@@ -418,7 +419,7 @@ def _do_fold(out, k, recipe, train, labels, say, tell, environment):
                         **environment)
     tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
 
-# %% ../nbs/09_crossval.ipynb #2c14ff35
+# %% ../nbs/09_crossval.ipynb #5dc8cbe5
 def _one_fold(call, show, k):
     "A fold in a process of its own"
     progress = Progress(every=30) if show else False
@@ -444,6 +445,7 @@ def cross_validate(
     num_workers: int | None = None,  # see `age_dls`
     device=None,  # fastai's default device if None: the GPU where there is one
     compile: bool = False,  # the network by `torch.compile`: some minutes at first, faster after
+    deterministic: bool = False,  # repeatable operations alone, also on a GPU: see `deterministic_algorithms`
     checkpoints: bool = True,  # keep what a fold needs to go on after its last epoch
     wait: bool = False,  # for another process that works at a fold, instead of an error
     log: str | None = None,  # 'tensorboard' or 'wandb', into RUN/logs: see `fold_log`
@@ -475,7 +477,7 @@ def cross_validate(
         pack.check(items, path)
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
-    environment = run_environment(device) | dict(compiled=compile)
+    environment = run_environment(device) | dict(compiled=compile, deterministic=deterministic)
     info = dict(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
         images_digest=images_digest(items, path),
@@ -488,7 +490,8 @@ def cross_validate(
     if skipped: say(f'{len(skipped):,} images that cannot be read are left out: {some(skipped)}')
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
-    key, features = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions')}, None
+    features = None
+    key = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions', 'deterministic')}
     loading = dict(num_workers=num_workers, device=device, pack=pack)
     todo = [] if jobs < 2 or recipe.schedule == 'probe' else [          # a probe has its features to share
         k for k in folds if not finished_fold(out / f'fold_{k}')]
@@ -497,8 +500,8 @@ def cross_validate(
         if num_workers is None and device.type == 'cuda': num_workers = max(1, min(16, os.cpu_count() or 1) // jobs)
         call = dict(items=items, path=path, recipe=recipe, out=out, protocol=protocol, seed=seed, weights=weights,
                     data=data, benchmark=benchmark, keep_models=keep_models, pack=pack and pack.folder,
-                    num_workers=num_workers, device=asked, compile=compile, checkpoints=checkpoints, wait=wait,
-                    log=log)
+                    num_workers=num_workers, device=asked, compile=compile, deterministic=deterministic,
+                    checkpoints=checkpoints, wait=wait, log=log)
         try: side_by_side(partial(_one_fold, call, show is not None), todo, jobs, gpus=None if asked is None else ())
         except BaseException:
             if new: _close_unused(out)
@@ -517,7 +520,7 @@ def cross_validate(
         with fold_log(log, out / 'logs', out.name, 'final' if k is None else k, about) as cbs:
             return train_fold(items, path, recipe, k, protocol, seed, weights, show, folder / 'model' if keep else None,
                               compile, features, data, checkpoint, fits, cbs, folder, scored, **loading)
-    with ExitStack() as locks:
+    with deterministic_algorithms(deterministic), ExitStack() as locks:
         new = _enter_run(locks, out, info, folds, wait, say)
         tell, doing = _teller(folds, show), None
         try:
