@@ -102,7 +102,7 @@ def _sweep_all(ray, keys):
             for node in ray.nodes() if node['Alive']]
     with suppress(ray.exceptions.RayError): ray.wait(refs, num_returns=len(refs), timeout=20)
 
-# %% ../nbs/09c_cluster.ipynb #23b166d4
+# %% ../nbs/09c_cluster.ipynb #d7860081
 class _Lines:
     "Of all tasks, until the driver takes them"
     def __init__(self): self.lines = []
@@ -115,15 +115,15 @@ class _Lines:
 
 class _Out:
     "On a node: a text file whose lines come out at the driver"
-    def __init__(self, lines): self.lines, self.rest = lines, ''
+    def __init__(self, lines): self.lines, self.rest, self.last = lines, '', []
     def flush(self): pass
     def isatty(self): return False
 
     def write(self, text):
         *whole, self.rest = (self.rest + text).split('\n')
-        for line in whole: self.lines.put.remote(line)
+        for line in whole: self.last = [self.lines.put.remote(line)]
 
-# %% ../nbs/09c_cluster.ipynb #899d6d9b
+# %% ../nbs/09c_cluster.ipynb #f1b11176
 @dataclass
 class RayEngine:
     "Where and with what a Ray cluster does the folds of `cross_validate(engine=…)`"
@@ -190,5 +190,8 @@ def _task(shared, task):
     work, scratch, lines, shipped = shared
     folders = {name: _unpack(shipment) for name, shipment in shipped.items()}
     _place(scratch).mkdir(mode=0o700, exist_ok=True)
+    import ray
+    out = _Out(lines)
     with tempfile.TemporaryDirectory(dir=_place(scratch)) as folder:
-        return work(task, Path(folder), _Out(lines), **folders)
+        try: return work(task, Path(folder), out, **folders)
+        finally: ray.get(out.last)                                       # the lines come before the result
