@@ -471,7 +471,7 @@ def demo(args):
         for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #02edb441
+# %% ../nbs/14_cli.ipynb #7a007d22
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -697,9 +697,9 @@ def main(
     args = make_parser().parse_args(argv)
     def fail(text, status):
         if args.debug: traceback.print_exc()
-        print(f'agecls: {text}', file=sys.stderr)
+        print(f'agecls: {one_line(text)}', file=sys.stderr)
         return status
-    from agecls_fastai.errors import AgeclsError, DataWarning, first_line, last_line
+    from agecls_fastai.errors import AgeclsError, DataWarning, first_line, last_line, one_line
     show = warnings.showwarning
     def note(message, category, *where):
         if issubclass(category, DataWarning): print(f'note: {message}', file=sys.stderr)

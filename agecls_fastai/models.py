@@ -6,10 +6,11 @@
 __all__ = ['LEVI_HASSNER_LR_MULTS', 'LeviHassnerNet', 'levi_hassner_splitter', 'load_weights', 'resolve_arch', 'fetch_weights',
            'age_learner']
 
-# %% ../nbs/07_models.ipynb #0985a171
+# %% ../nbs/07_models.ipynb #7b8e1bb7
 import pickle
 import socket
 import sys
+import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
@@ -77,7 +78,7 @@ def levi_hassner_splitter(
     return [[p for name, p in inner if name.endswith('.weight')], [p for name, p in inner if name.endswith('.bias')],
             [model.output.weight], [model.output.bias]]
 
-# %% ../nbs/07_models.ipynb #7b67148d
+# %% ../nbs/07_models.ipynb #10a79c9f
 def load_weights(
     file,  # a state dict saved by torch (.pth, .pt) or safetensors
 ) -> dict[str, torch.Tensor]:
@@ -88,13 +89,14 @@ def load_weights(
         if file.suffix == '.safetensors':
             from safetensors.torch import load_file
             state = load_file(file)
-        else: state = torch.load(file, map_location='cpu', weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as e:
-        raise AgeclsError(f'{file} is no file of weights that can be opened safely: {first_line(e)}') from None
-    except Exception as e:  # safetensors raises an exception type of its own, straight from Exception
-        if type(e).__module__.startswith('safetensors'):
-            raise AgeclsError(f'{file} is no file of weights that can be opened safely: {e}') from None
-        raise
+        else:
+            if zipfile.is_zipfile(file):                                 # nothing that unpacks into far more than it is
+                with zipfile.ZipFile(file) as z: packed = [x.filename for x in z.infolist() if x.compress_type]
+                if packed: raise ValueError('it is compressed, which torch never does')
+            state = torch.load(file, map_location='cpu', weights_only=True)
+    except Exception as e:  # safetensors has an exception of its own, and torch's reader has many
+        why = 'it holds more than tensors' if isinstance(e, pickle.UnpicklingError) else first_line(e)
+        raise AgeclsError(f'{file} is no file of weights that can be opened safely: {why}') from None
     state = state.get('state_dict', state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not state or not all(isinstance(x, torch.Tensor) for x in state.values()):
         raise AgeclsError(f'{file} holds no state dict: names and tensors')
