@@ -21,14 +21,14 @@ from .errors import AgeclsError, read_json, some
 from .folds import check_items, nearest_group
 from .images import audit_images
 
-# %% ../nbs/01_adience.ipynb #9d78dfce
+# %% ../nbs/01_adience.ipynb #bdaa5ce5
 AGE_GROUPS = {'(0, 2)': '0-2', '(4, 6)': '4-6', '(8, 12)': '8-13', '(15, 20)': '15-20',
               '(25, 32)': '25-32', '(38, 43)': '38-43', '(48, 53)': '48-53', '(60, 100)': '60-100'}  # raw → in print
 GENDERS = {'f': 'f', 'm': 'm'}  # 'u' and the empty string are left out
 N_FOLDS = 5
 
 FOLD_COLUMNS = {  # the columns of a fold file, and what a value looks like
-    'user_id': r'\d+@N\d+', 'original_image': r'[^/\\\x00-\x1f]+', 'face_id': r'\d{1,9}',
+    'user_id': r'\d+@N\d+', 'original_image': r'(?!\.\.?$)[^/\\\x00-\x1f]+', 'face_id': r'\d{1,9}',
     'age': r'|None|\d{1,3}|\(\d{1,3}, ?\d{1,3}\)', 'gender': r'[a-z]?', 'x': r'-?\d{1,9}', 'y': r'-?\d{1,9}',
     'dx': r'-?\d{1,9}', 'dy': r'-?\d{1,9}', 'tilt_ang': r'-?\d{1,9}', 'fiducial_yaw_angle': r'-?\d{1,9}',
     'fiducial_score': r'-?\d{1,9}'}

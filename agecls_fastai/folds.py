@@ -26,13 +26,18 @@ from .errors import AgeclsError, DataWarning, first_line, some
 COLUMNS = ['file', 'label', 'fold', 'subject']
 PROTOCOLS = ('strict', 'fixed')
 
-# %% ../nbs/00_folds.ipynb #5e0f409b
+# %% ../nbs/00_folds.ipynb #31e0af57
+def _no_path(file):
+    "Which are no relative paths that stay inside a folder, whatever the system"
+    name = file.astype(str)
+    parts = name.str.replace('\\', '/', regex=False)
+    return ((name.str.strip() == '') | file.isna() | parts.str.startswith('/') | parts.str.match(r'^[A-Za-z]:')
+            | parts.str.contains(r'(?:^|/)\.\.(?:/|$)|[\x00\n\r\ud800-\udfff]', regex=True))
+
+
 def _check_files(items):
     "Paths must be relative, stay inside the data folder, and stand in one row each"
-    file = items['file'].astype(str)
-    parts = file.str.replace('\\', '/', regex=False)
-    bad = items[(file.str.strip() == '') | items['file'].isna() | parts.str.startswith('/')
-                | parts.str.match(r'^[A-Za-z]:') | parts.str.contains(r'(?:^|/)\.\.(?:/|$)|[\x00\n\r]', regex=True)]
+    file, bad = items['file'].astype(str), items[_no_path(items['file'])]
     if len(bad): raise AgeclsError('file must be a relative path inside the data folder, without "..": '
                                    f'row {some(f"{i} ({f!r})" for i, f in bad["file"].items())}')
     twice = items[file.duplicated()]

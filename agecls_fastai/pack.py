@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VERSION', 'SHARD', 'BLOCK', 'decode_square', 'build_pack', 'Pack', 'open_pack']
 
-# %% ../nbs/04_pack.ipynb #05cb08c6
+# %% ../nbs/04_pack.ipynb #6e5e98d2
 import hashlib
 import json
 import os
@@ -25,7 +25,7 @@ from PIL import Image
 
 from .errors import AgeclsError, first_line, parse_json, read_json, some
 from .folds import file_digest, write_atomic
-from .images import UNREADABLE
+from .images import UNREADABLE, check_inside, need_plain_file
 
 # %% ../nbs/04_pack.ipynb #a8b4ef90
 def decode_square(
@@ -48,7 +48,7 @@ def decode_square(
     square = torch.from_numpy(image[top:top + side, left:left + side]).permute(2, 0, 1)[None]
     return F.interpolate(square, (size, size), mode='bilinear', antialias=True)[0].permute(1, 2, 0).contiguous().numpy()
 
-# %% ../nbs/04_pack.ipynb #fe295866
+# %% ../nbs/04_pack.ipynb #a7dfdcfe
 VERSION = 2  # of the format
 SHARD = 16_384  # images in a shard: 3.2 GB at 256 pixels
 BLOCK = 64 * 2**20  # bytes decoded at a time
@@ -78,6 +78,7 @@ def _locked(folder):
 def _read_row(path, file, size):
     "A row of a pack, with what its journal says of it"
     try:
+        need_plain_file(path / file)
         stamp, data = _stamp(path / file), (path / file).read_bytes()
         return decode_square(data, size), [file, *stamp, hashlib.sha256(data).hexdigest()]
     except UNREADABLE as e: raise AgeclsError(f'{path / file} cannot be packed: {first_line(e)}') from None
@@ -154,6 +155,7 @@ def build_pack(
     if not path.is_dir(): raise AgeclsError(f'there is no data folder {path}')
     if not 16 <= size <= 4096: raise AgeclsError(f'size must be from 16 to 4096 pixels, not {size}')
     if not files: raise AgeclsError('there are no images to pack')
+    check_inside(files, path)
     if out.exists() and not out.is_dir(): raise AgeclsError(f'{out} is a file; give a folder')
     if (out / 'pack.json').is_file():
         pack = open_pack(out)

@@ -7,7 +7,7 @@ __all__ = ['INK', 'FAINT', 'LINE', 'PAPER', 'COLORS', 'MARKERS', 'STYLE', 'WIDTH
            'DETAILED', 'plot_confusion', 'plot_by', 'plot_intervals', 'plot_reliability', 'plot_curves', 'plot_errors',
            'class_maps', 'activation_maps', 'plot_cams', 'in_words', 'report']
 
-# %% ../nbs/11_report.ipynb #965fc906
+# %% ../nbs/11_report.ipynb #b5b69316
 import base64
 import io
 import json
@@ -37,6 +37,7 @@ from .calibrate import calibrate, prediction_sets, reliability
 from .data import open_image
 from .datasets import DRAWN
 from .folds import AgeclsError, some, write_atomic
+from .images import check_inside
 from .losses import OrdinalLoss
 from .models import LeviHassnerNet
 from .progress import duration
@@ -344,7 +345,7 @@ def plot_curves(
     fig.legend(loc='outside lower left', ncols=5, handlelength=1.2, columnspacing=1)
     return axes
 
-# %% ../nbs/11_report.ipynb #29bf1f50
+# %% ../nbs/11_report.ipynb #50b51231
 def _told(run):
     "The predictions, with the probabilities of the answer and of the truth"
     p, rows = run.probabilities(), np.arange(len(run.predictions))
@@ -388,7 +389,7 @@ def plot_errors(
 ):  # an array of axes (people, 1 + others)
     "The faces that it was most wrong about (left), with others of the same person; above each truth and answer"
     run, = _runs(run)
-    _check_folder(path)
+    _check_folder(path, run.predictions['file'])
     table, wrong = _told(run), _worst(run, n)
     if not len(wrong): raise AgeclsError(f'{run.path} has no wrong answers')
     if fig is None: fig = plt.figure(figsize=(WIDTH, 1.25 * len(wrong)))
@@ -400,8 +401,9 @@ def plot_errors(
     return axes
 
 
-def _check_folder(path):
+def _check_folder(path, files=()):
     if not Path(path).is_dir(): raise AgeclsError(f'there is no data folder {path}')
+    check_inside(files, path)
 
 # %% ../nbs/11_report.ipynb #944ea425
 def class_maps(
@@ -441,7 +443,7 @@ def activation_maps(
         pictures.append((x / 255 if x.max() > 1 else x).clamp(0, 1).numpy())
     return np.concatenate(pictures), np.concatenate(maps)
 
-# %% ../nbs/11_report.ipynb #9c07fedc
+# %% ../nbs/11_report.ipynb #588b58f8
 @_styled
 def plot_cams(
     run: Run,  # a `Run` or its folder, whose models were kept
@@ -451,7 +453,7 @@ def plot_cams(
 ):  # an array of axes (4, n): right ones and their maps, wrong ones and their maps
     "Class activation maps of the surest right and wrong answers, by the network that gave them"
     run, = _runs(run)
-    _check_folder(path)
+    _check_folder(path, run.predictions['file'])
     if not _kept(run): raise AgeclsError(f'{run.path} has no models; cross-validate with keep_models (--keep-models)')
     sets = [rows for right in (True, False) if len(rows := _worst(run, n, right))]
     if fig is None: fig = plt.figure(figsize=(WIDTH, 2.3 * len(sets)))

@@ -9,7 +9,7 @@ __all__ = ['METRICS', 'N_RESAMPLES', 'POWER', 'LEVI_HASSNER', 'MIVOLO', 'LAPUSCH
            'baseline_scores', 'published', 'metric_words', 'p_words', 'json_records', 'Comparison', 'open_runs',
            'compare', 'by_subject', 'scores_by']
 
-# %% ../nbs/10_results.ipynb #80e6f55f
+# %% ../nbs/10_results.ipynb #5204bfc5
 import json
 import re
 import warnings
@@ -22,7 +22,7 @@ import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS
 from .errors import AgeclsError, DataWarning, first_line, read_json, some
-from .folds import file_digest
+from .folds import _no_path, file_digest
 
 # %% ../nbs/10_results.ipynb #0bf5c039
 METRICS = ['accuracy', 'one_off_accuracy', 'mean_group_error', 'quadratic_kappa']
@@ -81,7 +81,7 @@ _RUN = {'labels': [str], 'recipe': {'name': str, 'about?': str}, 'protocol?': st
         'composition?': {str: [_number]}, 'n_images?': _number, 'n_subjects?': _number, 'versions?': {str: str},
         'skipped?': {str: str}, 'smaller_batches?': {str: _number}, 'members?': [dict], 'model?': [str]}
 
-# %% ../nbs/10_results.ipynb #2d3af7d1
+# %% ../nbs/10_results.ipynb #93062f5a
 def finished_fold(
     folder,  # RUN/fold_k
 ) -> dict | None:  # what done.json says; None if the fold is not finished, or its predictions are not those
@@ -158,6 +158,8 @@ def _read_predictions(file, labels):
     missing = [c for c in [*text, *columns] if c not in table]
     if missing: raise AgeclsError(f'{file}: column {some(missing)} is missing')
     if not len(table): raise AgeclsError(f'{file} has no rows')
+    if len(bad := table['file'][_no_path(table['file'])]):
+        raise AgeclsError(f'{file}: a file is no path inside the data folder: {some(map(repr, bad))}')
     if not np.isfinite(table[columns]).all(axis=None): raise AgeclsError(f'{file}: a probability is no number')
     return table
 

@@ -116,7 +116,7 @@ def test_names_of_pictures(data):
     "Folders of pictures whose names say something else than they should"
     names = st.text(st.characters(blacklist_characters='/\0', blacklist_categories=['Cs']), min_size=1, max_size=12)
     with tempfile.TemporaryDirectory() as d:
-        for i in range(data.draw(st.integers(0, 6))):
+        for _ in range(data.draw(st.integers(0, 6))):
             name = data.draw(names | st.sampled_from([
                 '20_0_1_2017.jpg', '999_1_4_1.jpg', '001A02.JPG', '²_0_0_1x.jpg', 'a/b.png', '٣A٣٣.jpg', '0-2/1.jpg',
                 '4-6/x\n.jpg', '60+/é.png']))
