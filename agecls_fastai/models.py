@@ -6,7 +6,8 @@
 __all__ = ['LEVI_HASSNER_LR_MULTS', 'LeviHassnerNet', 'levi_hassner_splitter', 'load_weights', 'resolve_arch', 'fetch_weights',
            'age_learner']
 
-# %% ../nbs/07_models.ipynb #7b8e1bb7
+# %% ../nbs/07_models.ipynb #97c5d248
+import os
 import pickle
 import socket
 import sys
@@ -78,7 +79,7 @@ def levi_hassner_splitter(
     return [[p for name, p in inner if name.endswith('.weight')], [p for name, p in inner if name.endswith('.bias')],
             [model.output.weight], [model.output.bias]]
 
-# %% ../nbs/07_models.ipynb #10a79c9f
+# %% ../nbs/07_models.ipynb #566ec955
 def load_weights(
     file,  # a state dict saved by torch (.pth, .pt) or safetensors
 ) -> dict[str, torch.Tensor]:
@@ -124,15 +125,21 @@ def _arch_name(arch): return arch if isinstance(arch, str) else arch.__name__
 
 @contextmanager
 def _fetching(arch):
-    "Turn a failed download into one line"
+    "Turn a failed download into one line; what was fetched is opened without running code, which torchvision leaves out"
+    name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+    before, os.environ[name] = os.environ.get(name), '1'
     try:
         with redirect_stdout(sys.stderr): yield  # torch.hub says on standard output that it downloads
     # URLError and huggingface_hub's errors; a broken download; a damaged file in the cache; no weights of that name
     except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         reason = e.reason if isinstance(getattr(e, 'reason', None), (str, OSError)) else first_line(e)
+        if isinstance(e, pickle.UnpicklingError): reason = 'what is in the cache holds more than tensors'
         raise AgeclsError(f'the pretrained weights of {_arch_name(arch)} cannot be fetched ({reason}); '
                           'give a file (--weights FILE) or train from scratch '
                           '(--no-pretrained, pretrained=False)') from None
+    finally:
+        if before is None: del os.environ[name]
+        else: os.environ[name] = before
 
 
 def fetch_weights(

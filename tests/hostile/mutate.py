@@ -1,15 +1,25 @@
-"Broken input, drawn by Hypothesis: bytes at random, and files that were whole before something happened to them"
+"""Broken input, drawn by Hypothesis: bytes at random, and files that were whole before something happened to them
+
+The same few examples each time; with HYPOTHESIS_PROFILE=long others, EXAMPLES=N of each kind (3,000).
+"""
 import copy
 import csv
 import io
 import json
 import math
+import os
 import resource
 from contextlib import contextmanager
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from agecls_fastai.errors import AgeclsError
+
+QUIET = dict(database=None, suppress_health_check=list(HealthCheck), deadline=10_000)
+settings.register_profile('short', max_examples=40, derandomize=True, **QUIET)
+settings.register_profile('long', max_examples=int(os.environ.get('EXAMPLES', 3000)), print_blob=True, **QUIET)
+settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'short'))
 
 MOST = 400 * 2**20  # bytes that a reader may take for a file of some kilobytes; PyTorch's first use takes most of it
 TEXTS = ['', ' ', '0', '-1', '1e999', 'nan', 'None', 'null', '\0', '\ufeff', '\r\n', '\n', '\t', '"', ',', '"\n', '²',
