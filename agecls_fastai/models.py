@@ -79,7 +79,7 @@ def levi_hassner_splitter(
     return [[p for name, p in inner if name.endswith('.weight')], [p for name, p in inner if name.endswith('.bias')],
             [model.output.weight], [model.output.bias]]
 
-# %% ../nbs/07_models.ipynb #566ec955
+# %% ../nbs/07_models.ipynb #cc818863
 def load_weights(
     file,  # a state dict saved by torch (.pth, .pt) or safetensors
 ) -> dict[str, torch.Tensor]:
@@ -125,7 +125,7 @@ def _arch_name(arch): return arch if isinstance(arch, str) else arch.__name__
 
 @contextmanager
 def _fetching(arch):
-    "Turn a failed download into one line; what was fetched is opened without running code, which torchvision leaves out"
+    "Turn a failed download into one line; no code is run that the file holds, of which torchvision takes no care"
     name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
     before, os.environ[name] = os.environ.get(name), '1'
     try:

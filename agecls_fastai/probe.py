@@ -6,7 +6,7 @@
 __all__ = ['WD', 'WDS', 'add_probe_head', 'body_features', 'probe_probabilities', 'fit_probe', 'dataset_features', 'probe_fold',
            'fill_head', 'fit_learner']
 
-# %% ../nbs/08c_probe.ipynb #581986f4
+# %% ../nbs/08c_probe.ipynb #16b8e2d0
 import hashlib
 import json
 import os
@@ -28,7 +28,8 @@ from torch.amp import autocast
 from torch.nn import functional as F
 
 from .augment import byte_batches, looking
-from .folds import AgeclsError, DataWarning, file_digest, first_line, split_items, write_atomic
+from .errors import AgeclsError, DataWarning, first_line, read_json
+from .folds import file_digest, split_items, write_atomic
 from .loop import precision
 from .metrics import cumulative_score, one_off_accuracy
 from .pack import Pack
