@@ -62,7 +62,7 @@ def explained(
     shares['interactions and noise'] = 1 - sum(shares.values()) if total > 0 else np.nan
     return pd.Series(shares, name='share')
 
-# %% ../nbs/10c_study.ipynb #602f2f4e
+# %% ../nbs/10c_study.ipynb #4f07dd72
 @dataclass
 class Study:
     "The runs of a grid"
@@ -182,7 +182,7 @@ def study(
             folder = out / 'packs' / f'{items_digest(table)[:8]}_{size}'
             counter = progress.counter('images packed') if progress else None
             pack = build_pack(table, path, folder, size, progress=counter)
-        folder = out / re.sub(r'[^\w,=.+-]', '_', recipe.name)
+        folder = out / re.sub(r'^\.|[^\w,=.+-]', '_', recipe.name)
         runs.append(cross_validate(table, path, recipe, folder, pack=pack, progress=progress or False, **kwargs))
     made = _compared(runs, [factors for _, factors in cells], baseline, n_resamples)
     manifest = path / 'manifest.json'
