@@ -21,10 +21,13 @@ from pathlib import Path
 
 from . import __version__
 
-# %% ../nbs/14_cli.ipynb #9c9e8113
+# %% ../nbs/14_cli.ipynb #8f8b6259
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are one line"
     def error(self, message):
+        if message.startswith(unknown := 'unrecognized arguments: '):       # what follows a misspelt --password is one
+            names = [word.partition('=')[0] for word in message.removeprefix(unknown).split() if word.startswith('-')]
+            message = unknown + ' '.join(names or ['too many words'])
         first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''
         self.exit(2, f'{self.prog}: {message}{first} ({self.prog} --help tells more)\n')
 

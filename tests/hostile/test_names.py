@@ -170,6 +170,6 @@ def test_names_of_what_is_written(tmp_path, monkeypatch):
     from agecls_fastai.recipes import RECIPES, change_recipe
     for name in ('../../up/\n\0x', '..', '.', '/etc'):
         recipe = change_recipe(RECIPES['levi_hassner'], dict(name=name))
-        with pytest.raises(AgeclsError, match='enough'): study.study([recipe], items, tmp_path, tmp_path / 'out')
+        with pytest.raises(AgeclsError, match='enough'): study.study(items, tmp_path, tmp_path / 'out', [recipe])
     assert len(folders) == 4 and all(f.parent == tmp_path / 'out' and re.fullmatch(r'[\w,=+-][\w,=.+-]*', f.name)
                                      for f in folders)
