@@ -150,7 +150,7 @@ def model_card(
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
     return '\n\n'.join(parts) + '\n'
 
-# %% ../nbs/08b_bundle.ipynb #1ae0ebd2
+# %% ../nbs/08b_bundle.ipynb #a45676bd
 @dataclass
 class Bundle:
     "A trained network and how to use it"
@@ -301,6 +301,7 @@ def read_bundle_file(
             if size > most or size > 10 * path.stat().st_size + 2**20:      # weights hardly pack any smaller
                 raise AgeclsError(f'{path} is too large: {name} unpacks into {size:,} bytes')
             return z.read(name)
+    except AgeclsError: raise
     except KeyError: raise AgeclsError(f'{path} is damaged: it has no {name}') from None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, zlib.error) as e:
         raise AgeclsError(f'{path} is damaged: {first_line(e)}') from None

@@ -6,11 +6,12 @@
 __all__ = ['LEVI_HASSNER_LR_MULTS', 'LeviHassnerNet', 'levi_hassner_splitter', 'load_weights', 'resolve_arch', 'fetch_weights',
            'age_learner']
 
-# %% ../nbs/07_models.ipynb #97c5d248
+# %% ../nbs/07_models.ipynb #414b3018
 import os
 import pickle
 import socket
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
@@ -79,7 +80,7 @@ def levi_hassner_splitter(
     return [[p for name, p in inner if name.endswith('.weight')], [p for name, p in inner if name.endswith('.bias')],
             [model.output.weight], [model.output.bias]]
 
-# %% ../nbs/07_models.ipynb #cc818863
+# %% ../nbs/07_models.ipynb #4abf8094
 def load_weights(
     file,  # a state dict saved by torch (.pth, .pt) or safetensors
 ) -> dict[str, torch.Tensor]:
@@ -94,7 +95,9 @@ def load_weights(
             if zipfile.is_zipfile(file):                                 # nothing that unpacks into far more than it is
                 with zipfile.ZipFile(file) as z: packed = [x.filename for x in z.infolist() if x.compress_type]
                 if packed: raise ValueError('it is compressed, which torch never does')
-            state = torch.load(file, map_location='cpu', weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')                          # about how pickles could be read better
+                state = torch.load(file, map_location='cpu', weights_only=True)
     except Exception as e:  # safetensors has an exception of its own, and torch's reader has many
         why = 'it holds more than tensors' if isinstance(e, pickle.UnpicklingError) else first_line(e)
         raise AgeclsError(f'{file} is no file of weights that can be opened safely: {why}') from None

@@ -182,7 +182,7 @@ def build_pack(
             method='scaled JPEG decoding (simplejpeg), middle square, bilinear with antialiasing (torch)')))
     return open_pack(out)
 
-# %% ../nbs/04_pack.ipynb #18a5a2fa
+# %% ../nbs/04_pack.ipynb #b3f2a428
 class Pack:
     "Pictures as rows of bytes"
     def __init__(self, folder, info, arrays, rows):
@@ -270,7 +270,8 @@ def open_pack(
             raise AgeclsError(f'{path} has version {info["version"]!r}; this library reads {VERSION}; pack again')
         arrays, rows = [], []
         for i, n in enumerate(info['shards']):
-            arrays.append(np.load(_shard(path, i, '.npy'), mmap_mode='r', allow_pickle=False))
+            with np.errstate(over='ignore'):                     # a header may claim whatever it likes
+                arrays.append(np.load(_shard(path, i, '.npy'), mmap_mode='r', allow_pickle=False))
             rows += _checked_rows(read_json(_shard(path, i, '.json'), list))
             if arrays[-1].shape != (n, info['size'], info['size'], 3) or arrays[-1].dtype != np.uint8:
                 raise ValueError('another shape')
