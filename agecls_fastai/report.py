@@ -511,15 +511,15 @@ def in_words(
     if d['p_holm'] < 0.05: return f'{of}{best} is better than {other} {by}: more than chance explains.'
     return f'{of}{best} is ahead of {other} {by}, which cannot be told apart from chance.'
 
-# %% ../nbs/11_report.ipynb #62736b4d
+# %% ../nbs/11_report.ipynb #6acdff2e
 _VARIABLES = {INK: 'ink', FAINT: 'faint', LINE: 'line', PAPER: 'paper', **{c: f'c{i}' for i, c in enumerate(COLORS)}}
 
 
 def _jpeg(match):
     "A PNG in a data URI as JPEG"
     f = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(match[1]))).convert('RGB').save(f, 'JPEG', quality=82)
-    return 'data:image/jpeg;base64,' + base64.b64encode(f.getvalue()).decode()
+    Image.open(io.BytesIO(base64.b64decode(match[2]))).convert('RGB').save(f, 'JPEG', quality=82)
+    return f'{match[1]}data:image/jpeg;base64,{base64.b64encode(f.getvalue()).decode()}'
 
 
 def _svg(fig, about):
@@ -531,7 +531,7 @@ def _svg(fig, about):
     text = f.getvalue()
     text = re.sub(r'<metadata>.*?</metadata>', '', text[text.index('<svg'):], flags=re.S)
     text = re.sub(r' id="[\w.]+_\d+"', '', text)                          # the same in every figure
-    text = re.sub(r'data:image/png;base64,([A-Za-z0-9+/=\s]+)', _jpeg, text)
+    text = re.sub(r'(<image [^<>]*?)data:image/png;base64,([A-Za-z0-9+/=\s]+)', _jpeg, text)    # a name may say so, too
     text = re.sub('|'.join(_VARIABLES), lambda m: f'var(--{_VARIABLES[m[0]]})', text)
     return Markup(text.replace('<svg', f'<svg role="img" aria-label="{escape(about)}"', 1))
 

@@ -177,6 +177,20 @@ def test_what_else_is_in_a_run_folder(names):
         look_at_run(d)
 
 
+NAMES = ['data:image/png;base64,AAAA', '$\\frac{$_x', '</svg><script>alert(1)</script>', '{{ 7*7 }}', 'x' * 2000, '\u202e', '%']
+
+
+@pytest.mark.parametrize('name', NAMES, ids=ascii)
+def test_names_in_a_report(tmp_path, name):
+    from agecls_fastai.report import report
+    path = shutil.copytree(keep(run_folder), tmp_path / 'run')
+    info = json.loads((path / 'run.json').read_text())
+    info['recipe'] |= dict(name=name, about=name)
+    (path / 'run.json').write_text(json.dumps(info | dict(data=name, protocol=name, versions={name: name})))
+    page = report([path], tmp_path / 'r.html').read_text('utf-8')
+    assert '<script' not in page and page.rstrip().endswith('</html>')
+
+
 # --- models ---
 
 def look_at_bundle(path):
