@@ -177,10 +177,8 @@ def test_what_else_is_in_a_run_folder(names):
         look_at_run(d)
 
 
-NAMES = ['data:image/png;base64,AAAA', '$\\frac{$_x', '</svg><script>alert(1)</script>', '{{ 7*7 }}', 'x' * 2000, '\u202e', '%']
-
-
-@pytest.mark.parametrize('name', NAMES, ids=ascii)
+@pytest.mark.parametrize('name', ['data:image/png;base64,AAAA',
+                                  '$\\frac{$_x</svg><script>alert(1)</script>{{ 7*7 }}\u202e%' + 'x' * 2000], ids=['data', 'rest'])
 def test_names_in_a_report(tmp_path, name):
     from agecls_fastai.report import report
     path = shutil.copytree(keep(run_folder), tmp_path / 'run')
