@@ -150,7 +150,7 @@ def model_card(
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
     return '\n\n'.join(parts) + '\n'
 
-# %% ../nbs/08b_bundle.ipynb #a45676bd
+# %% ../nbs/08b_bundle.ipynb #4cb011fb
 @dataclass
 class Bundle:
     "A trained network and how to use it"
@@ -240,7 +240,8 @@ def _check_info(file, info):
     good = dict(
         normalize=info['normalize'] is None or all(number(x, 0) for x in info['normalize'][1])
         and all(number(x) for x in info['normalize'][0]),
-        trained_on=isinstance(info['trained_on'], dict), seen=isinstance(info['seen'], list),
+        trained_on=isinstance(info['trained_on'], dict) and all(map(number, info['trained_on'].values())),
+        seen=isinstance(info['seen'], list) and all(isinstance(x, str) for x in info['seen']),
         calibration=calibration is None or isinstance(calibration, dict) and number(calibration.get('temperature'), 0)
         and isinstance(calibration.get('thresholds'), dict)
         and all(x is None or number(x, 0) for x in calibration['thresholds'].values()))

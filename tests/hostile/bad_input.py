@@ -311,7 +311,7 @@ def _(d):
       "run/fold_0/predictions.csv: a file is no path inside the data folder: '../../private.png'")
 def _(d):
     def lead_out(p):
-        from test_fuzz import believed
+        from whole import believed
         spoil(p / 'fold_0/predictions.csv', b'p/0.png', b'../../private.png')
         believed(p / 'fold_0')
     return run(d, lead_out)

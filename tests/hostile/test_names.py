@@ -86,7 +86,7 @@ def test_class_folders_that_are_links(linked, tmp_path):
 @pytest.mark.parametrize('name', ['../private.png', '/etc/passwd', 'p/../../private.png'])
 def test_in_predictions(tmp_path, name):
     "Whoever draws a report of somebody else's run does not publish a picture of their own"
-    from test_fuzz import believed
+    from whole import believed
 
     from agecls_fastai.results import load_run
     from agecls_fastai.verify import verify_run
