@@ -21,10 +21,13 @@ from pathlib import Path
 
 from . import __version__
 
-# %% ../nbs/14_cli.ipynb #9c9e8113
+# %% ../nbs/14_cli.ipynb #8f8b6259
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are one line"
     def error(self, message):
+        if message.startswith(unknown := 'unrecognized arguments: '):       # what follows a misspelt --password is one
+            names = [word.partition('=')[0] for word in message.removeprefix(unknown).split() if word.startswith('-')]
+            message = unknown + ' '.join(names or ['too many words'])
         first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''
         self.exit(2, f'{self.prog}: {message}{first} ({self.prog} --help tells more)\n')
 
@@ -488,7 +491,7 @@ def demo(args):
         for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #f0db1403
+# %% ../nbs/14_cli.ipynb #322b29b1
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -720,9 +723,9 @@ def main(
     args = make_parser().parse_args(argv)
     def fail(text, status):
         if args.debug: traceback.print_exc()
-        print(f'agecls: {text}', file=sys.stderr)
+        print(f'agecls: {one_line(text)}', file=sys.stderr)
         return status
-    from agecls_fastai.errors import AgeclsError, DataWarning, first_line, last_line
+    from agecls_fastai.errors import AgeclsError, DataWarning, first_line, last_line, one_line
     show = warnings.showwarning
     def note(message, category, *where):
         if issubclass(category, DataWarning): print(f'note: {message}', file=sys.stderr)
