@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py [--rows 50000 400000] [--runs 5] [--out benchmarks/scale]
 
-The picture files are empty, and a pack's files are as long as they should be, and hold nothing. As in Adience, a subject has
-12 pictures. Memory is what the table's columns hold, strings included.
+The picture files are empty, and a pack's files are as long as they should be, and hold nothing. As in Adience, a
+subject has 12 pictures. Memory is what the table's columns hold, strings included.
 """
 import argparse
 import json
