@@ -21,11 +21,26 @@ from pathlib import Path
 
 from . import __version__
 
-# %% ../nbs/14_cli.ipynb #9c9e8113
+# %% ../nbs/14_cli.ipynb #cbe3af83
+def _place():
+    "This process's number among several that train one network, and how many they are"
+    if 'LOCAL_RANK' not in os.environ: return 0, 1
+    from agecls_fastai.distributed import launched
+    return launched()
+
+
+def _speaks():
+    "Of several processes that fail together one says why"
+    if _place()[1] < 2: return True
+    from agecls_fastai.distributed import speaks
+    return speaks()
+
+
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are one line"
     def error(self, message):
         first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''
+        if not _speaks(): self.exit(2)
         self.exit(2, f'{self.prog}: {message}{first} ({self.prog} --help tells more)\n')
 
 
@@ -58,7 +73,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #b06bf785
+# %% ../nbs/14_cli.ipynb #1b74f844
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -150,7 +165,8 @@ def cv(args):
     run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
                          args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
                          args.workers, args.device, args.compile, not args.no_checkpoints, args.wait, args.log,
-                         args.jobs, args.final)
+                         args.jobs, args.final, args.distributed or None)
+    if _place()[0]: return                                               # of several processes, the first one prints
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -471,7 +487,7 @@ def demo(args):
         for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #02edb441
+# %% ../nbs/14_cli.ipynb #881125a0
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -583,6 +599,8 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('--keep-models', action='store_true', help='keep the trained networks, for agecls evaluate')
     p.add_argument('--final', action='store_true', help='then train a network on all folds, for agecls predict')
     p.add_argument('--pack', metavar='PACK', help='take the pictures out of a pack')
+    p.add_argument('--distributed', action='store_true', help='an error if it was not started as several processes, as '
+                   'by accelerate launch, whose GPUs share each batch; when it was, that is found without this')
     _add_training_options(p)
     _add_data_options(p)
 
@@ -697,11 +715,12 @@ def main(
     args = make_parser().parse_args(argv)
     def fail(text, status):
         if args.debug: traceback.print_exc()
-        print(f'agecls: {text}', file=sys.stderr)
+        if _speaks(): print(f'agecls: {text}', file=sys.stderr)
         return status
     from agecls_fastai.errors import AgeclsError, DataWarning, first_line, last_line
     show = warnings.showwarning
     def note(message, category, *where):
+        if _place()[0]: return
         if issubclass(category, DataWarning): print(f'note: {message}', file=sys.stderr)
         else: show(message, category, *where)
     warnings.showwarning = note
@@ -713,6 +732,7 @@ def main(
         "Where nobody reads on, or there is no space, Python would complain once more when it ends"
         try: sys.stdout.flush()
         except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if _place()[1] > 1 and args.function is not cv: return fail('several processes can do agecls cv alone', 2)
     try:
         with _stopped_by_sigterm(): status = args.function(args) or 0
         sys.stdout.flush()

@@ -7,7 +7,7 @@ __all__ = ['ENVIRONMENT', 'DEFINES_A_RUN', 'fold_seed', 'fold_name', 'Diverged',
            'train_fold', 'write_fold', 'run_digest', 'tidy_fold', 'run_environment', 'run_device', 'open_run',
            'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #a0016e27
+# %% ../nbs/09_crossval.ipynb #566310ae
 import gc
 import hashlib
 import io
@@ -39,6 +39,7 @@ from fastcore.basics import IN_NOTEBOOK
 from .augment import view_preds
 from .bundle import FILES, save_bundle
 from .checkpoint import Checkpoint
+from .distributed import Processes, Together, processes
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .folds import file_digest, split_items, write_atomic
 from .images import check_images, images_digest
@@ -135,7 +136,7 @@ class FoldLog(Callback):
         left = (self.n_epochs * len(self.dls.train) - self.batches_before - self.batches) * per_batch
         return f'{rate:,.0f} images/s  {duration(max(left, 0))} left'
 
-# %% ../nbs/09_crossval.ipynb #810de66f
+# %% ../nbs/09_crossval.ipynb #42d9c24c
 def prediction_table(
     items: pd.DataFrame,  # the items table
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
@@ -175,6 +176,7 @@ def train_fold(
     cbs: Sequence[Callback] = (),  # more callbacks, as from `fold_log`
     folder: Path | None = None,  # RUN/fold_k, where the history grows
     scored: pd.DataFrame | None = None,  # predictions for the model card, where no fold is tested
+    team: Processes | None = None,  # the processes that train this fold, where there are several
     **kwargs,  # for `age_dls`: num_workers, device, pack
 ) -> FoldResult:
     "Train on the other folds, then predict this one, and the inner validation set"
@@ -192,6 +194,7 @@ def train_fold(
     dls = fits.dls(items, path, fold, protocol=protocol, seed=seed, **kwargs)
     if not len(dls.train): raise AgeclsError(f'{fold_name(fold)}: there is nothing to train on')
     learn = recipe.learner(dls, weights, compile)
+    if team: learn.add_cb(Together(team))
     if progress: learn.remove_cb(ProgressCallback)
     if features is not None: fill_head(learn, head)
     else:
@@ -211,13 +214,15 @@ def train_fold(
                                f'{recipe.base_lr}')
             tables.append(prediction_table(part_of, p, loss))
         result = FoldResult(*tables[::-1], pd.DataFrame(cbs[0].rows), facts)
+    if team: learn.remove_cb(Together)
     if keep is not None:
         save_bundle(learn, recipe, keep, result.valid, result.predictions if fold is not None else scored,
                     protocol=protocol, seed=seed, data=data, **({} if fold is None else dict(fold=fold)))
     return result
 
-# %% ../nbs/09_crossval.ipynb #daacd6bb
-ENVIRONMENT = ('device', 'device_name', 'precision', 'commit', 'versions', 'compiled', 'smaller_batches')
+# %% ../nbs/09_crossval.ipynb #efd77135
+ENVIRONMENT = ('device', 'device_name', 'precision', 'commit', 'versions', 'compiled', 'smaller_batches',
+               'processes')
 
 
 def write_fold(
@@ -265,7 +270,7 @@ def tidy_fold(folder):
     for file in [*folder.glob('checkpoint.pt'), *folder.glob('.*.part')]:
         if not file.is_dir(): file.unlink(missing_ok=True)
 
-# %% ../nbs/09_crossval.ipynb #95e603fa
+# %% ../nbs/09_crossval.ipynb #53f86341
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -325,6 +330,12 @@ def open_run(
             raise
         return True
     return False
+
+
+def _see_run(out, info):
+    "In a process that follows another one: is the run here, and of the same data?"
+    if not (out / 'run.json').is_file(): raise AgeclsError(f'one of the processes does not see the run folder {out}')
+    open_run(out, info)
 
 
 _OWN_FILES = re.compile(r'\.run\.json\.part|\.?\.(run|final|fold_\d+)\.lock(\.json(\.part)?)?')
@@ -418,7 +429,7 @@ def _do_fold(out, k, recipe, train, labels, say, tell, environment):
                         **environment)
     tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
 
-# %% ../nbs/09_crossval.ipynb #2c14ff35
+# %% ../nbs/09_crossval.ipynb #7f826e16
 def _one_fold(call, show, k):
     "A fold in a process of its own"
     progress = Progress(every=30) if show else False
@@ -449,6 +460,7 @@ def cross_validate(
     log: str | None = None,  # 'tensorboard' or 'wandb', into RUN/logs: see `fold_log`
     jobs: int = 1,  # folds at once, each in a process of its own
     final: bool = False,  # then train a network on all folds, to answer new pictures: RUN/final/model
+    distributed: bool | None = None,  # by several processes: see `processes`
 ) -> Run:
     "Cross-validate a recipe; goes on where an earlier call with the same arguments stopped"
     recipe, out = get_recipe(recipe), Path(out)
@@ -461,6 +473,11 @@ def cross_validate(
     if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
     check_log(log)
     if log and recipe.schedule == 'probe': raise AgeclsError(f'log must be None for a probe, not {log!r}: no epochs')
+    team = processes(distributed, device)
+    if team:
+        team.check(recipe, jobs, compile)
+        device, num_workers = team.device, team.workers(num_workers)
+        if not team.first: progress, log = False, None
     asked, device = device, run_device(device)
     show = progress
     if progress is None: show = None if IN_NOTEBOOK else Progress()
@@ -475,7 +492,7 @@ def cross_validate(
         pack.check(items, path)
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
-    environment = run_environment(device) | dict(compiled=compile)
+    environment = run_environment(device) | dict(compiled=compile, processes=team.size if team else 1)
     info = dict(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
         images_digest=images_digest(items, path),
@@ -488,7 +505,8 @@ def cross_validate(
     if skipped: say(f'{len(skipped):,} images that cannot be read are left out: {some(skipped)}')
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
-    key, features = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions')}, None
+    key, features = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions',
+                                                       'processes')}, None
     loading = dict(num_workers=num_workers, device=device, pack=pack)
     todo = [] if jobs < 2 or recipe.schedule == 'probe' else [          # a probe has its features to share
         k for k in folds if not finished_fold(out / f'fold_{k}')]
@@ -516,7 +534,13 @@ def cross_validate(
         checkpoint = (folder / 'checkpoint.pt', key | dict(fold=k)) if checkpoints else None
         with fold_log(log, out / 'logs', out.name, 'final' if k is None else k, about) as cbs:
             return train_fold(items, path, recipe, k, protocol, seed, weights, show, folder / 'model' if keep else None,
-                              compile, features, data, checkpoint, fits, cbs, folder, scored, **loading)
+                              compile, features, data, checkpoint, fits, cbs,
+                              None if team and not team.first else folder, scored, team, **loading)
+    if team and not team.first:
+        team.follow(lambda fits, k: train(fits, k, out / ('final' if k is None else f'fold_{k}'), False),
+                    lambda: _see_run(out, info))
+        return load_run(out)
+    if team: train = team.lead(train)
     with ExitStack() as locks:
         new = _enter_run(locks, out, info, folds, wait, say)
         tell, doing = _teller(folds, show), None
@@ -549,6 +573,7 @@ def cross_validate(
             locks.close()
             if new: _close_unused(out)
             raise
+    if team: team.tell(None)
     return load_run(out)
 
 
