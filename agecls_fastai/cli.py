@@ -7,7 +7,7 @@ __all__ = ['DATA_OPTIONS', 'DEMO_DATA', 'DEMO_CHANGES', 'synth', 'download', 'au
            'study', 'ensemble', 'calibrate', 'evaluate', 'predict', 'export', 'push', 'app', 'compare', 'verify',
            'report', 'demo', 'make_parser', 'main']
 
-# %% ../nbs/14_cli.ipynb #b3d9af18
+# %% ../nbs/14_cli.ipynb #e6391bbc
 import argparse
 import json
 import os
@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 from . import __version__
@@ -73,7 +73,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #1b74f844
+# %% ../nbs/14_cli.ipynb #bba53289
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -158,14 +158,17 @@ def pack(args):
 
 def cv(args):
     "agecls cv"
-    recipe, data = _changed(args.recipe, args), _read_limited(args)
+    recipe, engine = _changed(args.recipe, args), _engine(args)
+    data = _read_limited(args)
     from agecls_fastai.crossval import cross_validate
     from agecls_fastai.progress import Progress
     from agecls_fastai.results import compare
-    run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed, args.weights,
-                         args.skip_bad_images, data.words, data.benchmark, Progress(), args.keep_models, args.pack,
-                         args.workers, args.device, args.compile, not args.no_checkpoints, args.wait, args.log,
-                         args.jobs, args.final, args.distributed or None)
+    with redirect_stdout(sys.stderr):  # where Ray would print what it thinks of its machines
+        run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed,
+                             args.weights, args.skip_bad_images, data.words, data.benchmark, Progress(),
+                             args.keep_models, args.pack, args.workers, args.device, args.compile, args.deterministic,
+                             not args.no_checkpoints, args.wait, args.log, args.jobs, engine, args.final,
+                             args.distributed or None)
     if _place()[0]: return                                               # of several processes, the first one prints
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
@@ -180,6 +183,18 @@ def show_status(args):
     found = [status(run) for path in args.runs for run in runs(path)]
     print(json.dumps([run.to_dict() for run in found], indent=1, ensure_ascii=False) if args.json else
           '\n\n'.join(map(str, found)))
+
+
+def _engine(args):
+    "Where the folds are done, if elsewhere"
+    from agecls_fastai.errors import AgeclsError
+    given = {name: getattr(args, option) for name, option in dict(
+        address='address', gpus='gpus_per_fold', cpus='cpus_per_fold', ship='ship').items() if getattr(args, option)}
+    if args.engine == 'local':
+        if given: raise AgeclsError('--address, --gpus-per-fold, --cpus-per-fold and --ship go with --engine ray')
+        return None
+    from agecls_fastai.cluster import RayEngine
+    return RayEngine(**given)
 
 
 def _changed(name, args):
@@ -205,6 +220,7 @@ def _read_limited(args):
 def study(args):
     "agecls study"
     from agecls_fastai.recipes import parse_setting
+    engine = _engine(args)
     recipes = [_changed(name, args) for text in args.recipes for name in text.split(',') if name]
     vary = dict(parse_setting(text, several=True) for text in args.vary or [])
     items = {}
@@ -215,11 +231,13 @@ def study(args):
     from agecls_fastai.progress import Progress
     from agecls_fastai.study import grid, study
     grid(recipes, vary)  # a mistake in it is told before anything is made
-    found = study(items if 'source' in vary else data.items, args.data, args.out, recipes, vary, args.baseline,
-                  not args.no_pack, Progress(), folds=args.folds, protocol=args.protocol, seed=args.seed,
-                  weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
-                  device=args.device, compile=args.compile, checkpoints=not args.no_checkpoints, wait=args.wait,
-                  log=args.log, jobs=args.jobs)
+    with redirect_stdout(sys.stderr):
+        found = study(items if 'source' in vary else data.items, args.data, args.out, recipes, vary, args.baseline,
+                      not args.no_pack, Progress(), folds=args.folds, protocol=args.protocol, seed=args.seed,
+                      weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
+                      device=args.device, compile=args.compile, deterministic=args.deterministic,
+                      checkpoints=not args.no_checkpoints, wait=args.wait, log=args.log, jobs=args.jobs,
+                      engine=engine)
     _print(found, args.json)
     if not args.json: print(f'\nThe runs lie in {args.out}')
 
@@ -487,7 +505,7 @@ def demo(args):
         for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #881125a0
+# %% ../nbs/14_cli.ipynb #e8ff4e30
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -534,8 +552,14 @@ def _add_training_options(parser):
     p.add_argument('--seed', type=_at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
     p.add_argument('--workers', type=_at_least(0), metavar='N', help='loader processes (GPU: one a core; else none)')
     p.add_argument('--jobs', type=_at_least(1), default=1, metavar='N', help='folds at once, each in a process (1)')
+    p.add_argument('--engine', choices=['local', 'ray'], default='local', help='folds here or on a cluster (local)')
+    p.add_argument('--address', metavar='HOST:PORT', help='of the Ray cluster (RAY_ADDRESS, or one on this machine)')
+    p.add_argument('--gpus-per-fold', type=_at_least(0, float), metavar='N', help='on the cluster (0)')
+    p.add_argument('--cpus-per-fold', type=_at_least(0.1, float), metavar='N', help='on the cluster (1)')
+    p.add_argument('--ship', action='store_true', help='send the data to a cluster that does not see DATA')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
+    p.add_argument('--deterministic', action='store_true', help='the same bits again, also on a GPU: slower')
     p.add_argument('--no-checkpoints', action='store_true', help='a fold that is interrupted begins anew')
     p.add_argument('--wait', action='store_true', help='for another process that works at the same fold')
     p.add_argument('--log', choices=['tensorboard', 'wandb'], help='log trainings into RUN/logs, too')

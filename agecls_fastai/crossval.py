@@ -7,7 +7,7 @@ __all__ = ['ENVIRONMENT', 'DEFINES_A_RUN', 'fold_seed', 'fold_name', 'Diverged',
            'train_fold', 'write_fold', 'run_digest', 'tidy_fold', 'run_environment', 'run_device', 'open_run',
            'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #566310ae
+# %% ../nbs/09_crossval.ipynb #da22327e
 import gc
 import hashlib
 import io
@@ -39,6 +39,7 @@ from fastcore.basics import IN_NOTEBOOK
 from .augment import view_preds
 from .bundle import FILES, save_bundle
 from .checkpoint import Checkpoint
+from .cluster import RayEngine
 from .distributed import Processes, Together, processes
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .folds import file_digest, split_items, write_atomic
@@ -46,7 +47,7 @@ from .images import check_images, images_digest
 from .jobs import side_by_side
 from .locks import locked
 from .logs import check_log, fold_log
-from .loop import precision
+from .loop import deterministic_algorithms, precision
 from .memory import in_memory
 from .pack import Pack, open_pack
 from .probe import dataset_features, fill_head, probe_fold
@@ -220,9 +221,9 @@ def train_fold(
                     protocol=protocol, seed=seed, data=data, **({} if fold is None else dict(fold=fold)))
     return result
 
-# %% ../nbs/09_crossval.ipynb #efd77135
-ENVIRONMENT = ('device', 'device_name', 'precision', 'commit', 'versions', 'compiled', 'smaller_batches',
-               'processes')
+# %% ../nbs/09_crossval.ipynb #7f28cf77
+ENVIRONMENT = ('device', 'device_name', 'precision', 'commit', 'versions', 'compiled', 'deterministic',
+               'smaller_batches', 'processes')
 
 
 def write_fold(
@@ -429,12 +430,78 @@ def _do_fold(out, k, recipe, train, labels, say, tell, environment):
                         **environment)
     tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
 
-# %% ../nbs/09_crossval.ipynb #7f826e16
+# %% ../nbs/09_crossval.ipynb #d95fe679
 def _one_fold(call, show, k):
     "A fold in a process of its own"
     progress = Progress(every=30) if show else False
     if show: progress.live = False                                       # two cannot write over one line
     cross_validate(folds=[k], progress=progress, **call)
+
+
+def _in_jobs(call, jobs, info, folds, show):
+    "Do folds in processes of this machine"
+    out, gpus = call['out'], None if call['device'] is None else ()
+    with ExitStack() as locks: new = _enter_run(locks, out, info, [], call['wait'], None)
+    try: side_by_side(partial(_one_fold, call, show is not None), folds, jobs, gpus=gpus)
+    except BaseException:
+        if new: _close_unused(out)
+        raise
+
+
+def _on_node(call, run_json, show, folds, folder, stream, **places):
+    "Folds on a node of a cluster: the files of a run folder, which is this node's own"
+    call |= {name: place / call[name].name if name == 'weights' else place for name, place in places.items()}
+    for what in ('path', 'pack', 'weights'):
+        if call[what] and not Path(call[what]).exists():
+            raise AgeclsError(f'{platform.node()} does not see {call[what]}; share it between the machines, or ship it '
+                              '(--ship)')
+    out = folder / 'run'
+    out.mkdir()
+    (out / 'run.json').write_bytes(run_json)                             # what is otherwise here is refused
+    try: cross_validate(folds=folds, out=out, progress=show and Progress(stream, every=30), **call)
+    except AgeclsError as e:
+        raise type(e)(str(e).replace(f'{out} holds another run', f'{platform.node()} sees other data')) from None
+    return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob('*')) if file.is_file()}
+
+
+def _take_in(out, folds, files):
+    "Write the files of folds that were done elsewhere, each `done.json` last, and what `run.json` should know"
+    theirs = json.loads(files.pop('run.json'))
+    for k in folds: (out / f'fold_{k}/done.json').unlink(missing_ok=True)
+    for name in sorted(files, key=lambda name: name.endswith('done.json')):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(out / name, files[name])
+    with _run_lock(out):
+        info = json.loads((out / 'run.json').read_text('utf-8'))
+        done = finished_fold(out / f'fold_{folds[0]}')
+        info |= {name: done[name] for name in ENVIRONMENT if name in done}      # of the nodes, not of the driver
+        if 'smaller_batches' in theirs:
+            info['smaller_batches'] = info.get('smaller_batches', {}) | theirs['smaller_batches']
+        write_atomic(out / 'run.json', json.dumps(info, indent=1, ensure_ascii=False))
+
+
+def _on_cluster(engine, call, out, info, folds, items, show, wait, say):
+    "Do folds on a cluster; here they are locked, and their files are written"
+    files, tell = {}, _teller(folds, show)
+    call |= {what: Path(call[what]).resolve() for what in ('path', 'pack', 'weights') if call[what]}
+    if engine.ship:
+        files['path'] = call['path'], items['file'].tolist()
+        if call['pack']: files['pack'] = call['pack'], sorted(p.name for p in call['pack'].iterdir() if p.is_file())
+        if call['weights']: files['weights'] = call['weights'].parent, [call['weights'].name]
+    # a probe has its features to share
+    tasks = [folds] if call['recipe'].schedule == 'probe' else [[k] for k in folds]
+    with ExitStack() as locks:
+        new = _enter_run(locks, out, info, folds, wait, say)
+        try:
+            work = partial(_on_node, call, (out / 'run.json').read_bytes(), show is not None)
+            for some_folds, found in engine.run(work, tasks, files, say):
+                _take_in(out, some_folds, found)
+                if show is None:
+                    for k in some_folds: tell(k, 'done', finished_fold(out / f'fold_{k}'))
+        except BaseException:
+            locks.close()
+            if new: _close_unused(out)
+            raise
 
 
 def cross_validate(
@@ -455,10 +522,12 @@ def cross_validate(
     num_workers: int | None = None,  # see `age_dls`
     device=None,  # fastai's default device if None: the GPU where there is one
     compile: bool = False,  # the network by `torch.compile`: some minutes at first, faster after
+    deterministic: bool = False,  # repeatable operations alone, also on a GPU: see `deterministic_algorithms`
     checkpoints: bool = True,  # keep what a fold needs to go on after its last epoch
     wait: bool = False,  # for another process that works at a fold, instead of an error
     log: str | None = None,  # 'tensorboard' or 'wandb', into RUN/logs: see `fold_log`
     jobs: int = 1,  # folds at once, each in a process of its own
+    engine: RayEngine | None = None,  # the folds on the machines of a Ray cluster, as many at once as have room
     final: bool = False,  # then train a network on all folds, to answer new pictures: RUN/final/model
     distributed: bool | None = None,  # by several processes: see `processes`
 ) -> Run:
@@ -471,11 +540,12 @@ def cross_validate(
     if unknown := [k for k in folds if k not in every]:
         raise AgeclsError(f'there is no fold {some(unknown)}; the folds are {some(every, 20)}')
     if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
+    if engine and jobs > 1: raise AgeclsError('jobs is for this machine; on a cluster it is cpus and gpus that count')
     check_log(log)
     if log and recipe.schedule == 'probe': raise AgeclsError(f'log must be None for a probe, not {log!r}: no epochs')
     team = processes(distributed, device)
     if team:
-        team.check(recipe, jobs, compile)
+        team.check(recipe, jobs, compile, engine)
         device, num_workers = team.device, team.workers(num_workers)
         if not team.first: progress, log = False, None
     asked, device = device, run_device(device)
@@ -492,7 +562,8 @@ def cross_validate(
         pack.check(items, path)
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
-    environment = run_environment(device) | dict(compiled=compile, processes=team.size if team else 1)
+    environment = run_environment(device) | dict(compiled=compile, deterministic=deterministic,
+                                               processes=team.size if team else 1)
     info = dict(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
         images_digest=images_digest(items, path),
@@ -505,22 +576,23 @@ def cross_validate(
     if skipped: say(f'{len(skipped):,} images that cannot be read are left out: {some(skipped)}')
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
-    key, features = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions',
-                                                       'processes')}, None
+    features = None
+    key = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions', 'deterministic',
+                                             'processes')}
     loading = dict(num_workers=num_workers, device=device, pack=pack)
-    todo = [] if jobs < 2 or recipe.schedule == 'probe' else [          # a probe has its features to share
-        k for k in folds if not finished_fold(out / f'fold_{k}')]
-    if len(todo) > 1:
-        with ExitStack() as locks: new = _enter_run(locks, out, info, [], wait, say)
-        if num_workers is None and device.type == 'cuda': num_workers = max(1, min(16, os.cpu_count() or 1) // jobs)
-        call = dict(items=items, path=path, recipe=recipe, out=out, protocol=protocol, seed=seed, weights=weights,
-                    data=data, benchmark=benchmark, keep_models=keep_models, pack=pack and pack.folder,
-                    num_workers=num_workers, device=asked, compile=compile, checkpoints=checkpoints, wait=wait,
-                    log=log)
-        try: side_by_side(partial(_one_fold, call, show is not None), todo, jobs, gpus=None if asked is None else ())
-        except BaseException:
-            if new: _close_unused(out)
-            raise
+    at_once = engine or jobs > 1 and recipe.schedule != 'probe'          # a probe has its features to share
+    todo = [k for k in folds if not finished_fold(out / f'fold_{k}')] if at_once else []
+    if engine and todo or len(todo) > 1:
+        call = dict(items=items, path=path, recipe=recipe, protocol=protocol, seed=seed, weights=weights, data=data,
+                    benchmark=benchmark, keep_models=keep_models, pack=pack and pack.folder, num_workers=num_workers,
+                    device=asked, compile=compile, deterministic=deterministic, checkpoints=checkpoints, log=log)
+        if engine:
+            if num_workers is None and engine.gpus: call['num_workers'] = max(1, int(engine.cpus))
+            _on_cluster(engine, call, out, info, todo, items, show, wait, say)
+        else:
+            if num_workers is None and device.type == 'cuda':
+                call['num_workers'] = max(1, min(16, os.cpu_count() or 1) // jobs)
+            _in_jobs(call | dict(out=out, wait=wait), jobs, info, todo, show)
         folds = [k for k in folds if k not in todo]
     def see(fits):
         dls = fits.dls(items, path, every[0], protocol=protocol, seed=seed, **loading)
@@ -537,11 +609,12 @@ def cross_validate(
                               compile, features, data, checkpoint, fits, cbs,
                               None if team and not team.first else folder, scored, team, **loading)
     if team and not team.first:
-        team.follow(lambda fits, k: train(fits, k, out / ('final' if k is None else f'fold_{k}'), False),
-                    lambda: _see_run(out, info))
+        with deterministic_algorithms(deterministic): team.follow(
+            lambda fits, k: train(fits, k, out / ('final' if k is None else f'fold_{k}'), False),
+            lambda: _see_run(out, info))
         return load_run(out)
     if team: train = team.lead(train)
-    with ExitStack() as locks:
+    with deterministic_algorithms(deterministic), ExitStack() as locks:
         new = _enter_run(locks, out, info, folds, wait, say)
         tell, doing = _teller(folds, show), None
         try:

@@ -32,7 +32,7 @@ from .loader import AgeDL
 from .memory import in_memory, no_memory
 from .recipes import Recipe
 
-# %% ../nbs/09d_distributed.ipynb #67424cbf
+# %% ../nbs/09d_distributed.ipynb #ba865626
 TIMEOUT = 600.  # seconds that a process waits in a batch for the others
 PATIENCE = 10.  # seconds in which the first process can say what is wrong with all of them
 HOW = 'accelerate launch --num_processes N -m agecls_fastai cv …'
@@ -64,7 +64,7 @@ class Processes:
     @property
     def first(self) -> bool: return self.rank == 0
 
-    def check(self, recipe: Recipe, jobs: int = 1, compile: bool = False):
+    def check(self, recipe: Recipe, jobs: int = 1, compile: bool = False, engine=None):
         "An `AgeclsError` for what several processes cannot do"
         def need(ok, name, allowed, value):
             if not ok: raise AgeclsError(f'{name} must be {allowed} where {self.size} processes train one network, '
@@ -74,6 +74,7 @@ class Processes:
              f'a multiple of {self.size}, {2 * self.size} or more,', recipe.bs)
         need(not recipe.lr_find, 'lr_find', 'False', True)
         need(jobs == 1, 'jobs', '1', jobs)
+        need(engine is None, 'engine', 'None (local)', engine)
         need(not compile, 'compile', 'False', True)
 
     def workers(
@@ -124,7 +125,7 @@ class Processes:
             if no_memory(e):
                 raise AgeclsError(
                     f'memory does not suffice for {recipe.bs // self.size} images on each GPU; another run with '
-                    f'--set bs={recipe.bs // 2} --set accumulate={recipe.accumulate or recipe.bs} needs half of it'
+                    f'--set bs={recipe.bs // 2} accumulate={recipe.accumulate or recipe.bs} needs half of it'
                 ) from None
             if isinstance(e, dist.DistError) or re.search('gloo|Connection closed|Timed out', str(e)):
                 raise AgeclsError('another one of the processes does not answer any more; the same command goes on '
@@ -148,7 +149,7 @@ def processes(
         raise AgeclsError('several processes need the package accelerate, which is not installed: '
                           'pip install "agecls_fastai[distributed]"')
     if device is not None and str(device) not in ('cpu', 'cuda'):
-        raise AgeclsError(f"device must be 'cpu' or 'cuda' for several processes (each has its own), not {str(device)!r}")
+        raise AgeclsError(f"device must be 'cpu' or 'cuda' (a GPU each) for several processes, not {str(device)!r}")
     return _join(str(device) == 'cpu' or not torch.cuda.is_available())
 
 # %% ../nbs/09d_distributed.ipynb #592be7bb

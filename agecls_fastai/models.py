@@ -6,7 +6,7 @@
 __all__ = ['LEVI_HASSNER_LR_MULTS', 'LeviHassnerNet', 'levi_hassner_splitter', 'load_weights', 'resolve_arch', 'fetch_weights',
            'age_learner']
 
-# %% ../nbs/07_models.ipynb #0985a171
+# %% ../nbs/07_models.ipynb #b68a602a
 import pickle
 import socket
 import sys
@@ -17,6 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from fastai.callback import progress, schedule  # noqa: F401  (they give Learner its bar and its schedules)
 from fastai.data.core import DataLoaders
@@ -33,9 +34,19 @@ from .folds import AgeclsError, first_line, some
 from .losses import OrdinalLoss, set_head
 from .metrics import EpochMetric, cumulative_score, one_off_accuracy
 
-# %% ../nbs/07_models.ipynb #0f7cf7f8
+# %% ../nbs/07_models.ipynb #84f7f253
 def _pool(): return nn.MaxPool2d(3, 2, ceil_mode=True)
-def _norm(): return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75)
+
+
+class _Norm(nn.LocalResponseNorm):
+    "The same numbers by two-dimensional pooling, whose gradient is repeatable on a GPU; squares are added in float32"
+    def forward(self, x):
+        squares = F.pad((x * x).flatten(2)[:, None], (0, 0, self.size // 2, (self.size - 1) // 2)).float()
+        mean = F.avg_pool2d(squares, (self.size, 1), stride=1)[:, 0].reshape(x.shape)
+        return x / (self.alpha * mean + self.k)**self.beta
+
+
+def _norm(): return _Norm(5, alpha=1e-4, beta=0.75)
 
 
 class LeviHassnerNet(nn.Module):

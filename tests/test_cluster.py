@@ -1,0 +1,67 @@
+"Folds on a real Ray cluster of two machines on this one"
+import json
+import threading
+import time
+
+import pytest
+import torch
+from conftest import predictions
+
+from agecls_fastai.cli import main
+
+OPTIONS = ('--recipe', 'levi_hassner_onecycle', '--size', '40', '--bs', '16', '--epochs', '2')
+
+
+@pytest.fixture(scope='module')
+def alone(drawn, tmp_path_factory):
+    "The same run without a cluster"
+    run = tmp_path_factory.mktemp('alone') / 'run'
+    torch.set_num_threads(1)                                             # as Ray does where a task has one core
+    main(['cv', str(drawn), '--out', str(run), '--keep-models', *OPTIONS])
+    return run
+
+
+@pytest.fixture
+def two(monkeypatch):
+    monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+    from ray.cluster_utils import Cluster
+    cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, include_dashboard=False))
+    cluster.other = cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+def tree(run): return sorted(str(p.relative_to(run)) for p in run.rglob('*'))
+
+
+def test_a_machine_goes_down_and_the_run_is_whole_and_equal(drawn, alone, two, tmp_path, capfd):
+    import ray
+    run, free = tmp_path / 'run', []
+    def kill():
+        while not (ray.is_initialized() and ray.available_resources().get('CPU', 0) == 0): time.sleep(0.1)
+        time.sleep(8)                                                    # both have loaded PyTorch, or nearly so
+        free.append(ray.available_resources().get('CPU', 0))
+        two.remove_node(two.other, allow_graceful=False)
+    killer = threading.Thread(target=kill)
+    killer.start()
+    status = main(['cv', str(drawn), '--out', str(run), '--keep-models', '--engine', 'ray', '--address', two.address,
+                   '--ship', '--json', *OPTIONS])
+    killer.join()
+    out, err = capfd.readouterr()
+    assert status == 0, err
+    assert 'fold 4  done in' in err
+    assert json.loads(out)
+    assert free == [0]                                                   # it was at work
+    assert predictions(run) == predictions(alone)
+    assert tree(run) == tree(alone)
+    assert main(['verify', str(run)]) == 0
+
+
+def test_mistakes_about_a_cluster(drawn, tmp_path, capfd):
+    def told(*argv):
+        assert main(['cv', str(drawn), '--out', str(tmp_path / 'run'), *OPTIONS, *argv]) == 2
+        return capfd.readouterr().err.splitlines()[-1]
+    assert 'go with --engine ray' in told('--ship')
+    assert 'there is no Ray cluster at 127.0.0.1:9' in told('--engine', 'ray', '--address', '127.0.0.1:9')
+    assert 'jobs is for this machine' in told('--engine', 'ray', '--jobs', '2')
+    assert not (tmp_path / 'run').exists()
