@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,8 @@ import pytest
 import torch
 from conftest import predictions
 
+from agecls_fastai.cli import main
+from agecls_fastai.errors import AgeclsError
 from agecls_fastai.verify import verify_run
 
 pytest.importorskip('accelerate')
@@ -41,13 +42,13 @@ def both(drawn, tmp_path_factory):
     folder = tmp_path_factory.mktemp('both')
     for name, how in (('one', ONE), ('two', TWO)):
         done = work(how, 'runs', drawn, folder / name, check=0)
-        assert not done.stdout
+        assert not done.stdout and not said(done.stderr)
     return folder / 'one', folder / 'two'
 
 
-@pytest.mark.parametrize('name, tolerance', [('levi', 1e-5), ('resnet', 0.005), ('weighted', 0.005)])
+@pytest.mark.parametrize('name, tolerance', [('levi', 1e-5), ('resnet', 1e-3)])
 def test_the_same_training(both, name, tolerance):
-    "The loss of each epoch, the metrics and the predictions, with dropout, batch-norm, and losses that are no mean"
+    "Losses, metrics, predictions; `resnet` has batch-norm, and a loss that is no mean over images"
     for file in ('history.csv', 'predictions.csv', 'valid.csv'):
         one, two = (pd.read_csv(folder / name / 'fold_0' / file) for folder in both)
         assert list(one) == list(two) and len(one) == len(two)
@@ -61,16 +62,15 @@ def test_the_same_training(both, name, tolerance):
     assert differ == {'processes'}
 
 
-@pytest.mark.parametrize('name', ['levi', 'mixed'])
-def test_each_image_once(both, name):
-    "What two processes open is what one does, each image once an epoch"
-    one, *two = [json.loads((folder / f'seen_{i}.json').read_text())[name]
-                 for folder, i in zip((both[0], both[1], both[1]), (0, 0, 1))]
-    assert len(two[0]) == len(two[1]) == len(one) / 2
-    merged = [file for pair in zip(*two) for file in pair]
-    assert merged == one
-    epochs = 3 if name == 'levi' else 2
-    assert max(Counter(merged).values()) == epochs and set(Counter(merged[:len(one) // epochs]).values()) == {1}
+def test_each_image_once(both):
+    "What two processes open is what one does, each image once an epoch, less the last ones that fill no batch"
+    one, *two = [json.loads((folder / f'seen_{i}.json').read_text())['levi']
+                 for folder, i in ((both[0], 0), (both[1], 0), (both[1], 1))]
+    n = len(one) // 3
+    whole = n // 16 * 16
+    merged = [file for pair in zip(*two, strict=True) for file in pair]
+    assert len(set(one[:n])) == n and n % 16
+    assert merged == [file for epoch in range(3) for file in one[epoch * n:epoch * n + whole]]
 
 
 def test_batch_norm(both):
@@ -100,12 +100,14 @@ def test_mixed_pictures(both):
         assert np.allclose(*losses, rtol=0.3), (name, losses)
 
 
-def test_no_number(both):
-    "All processes stop, with the same error; what was made is gone"
-    why = [json.loads((folder / f'seen_{i}.json').read_text())['why'] for folder, i in
-           ((both[0], 0), (both[1], 0), (both[1], 1))]
-    assert len(set(why)) == 1 and 'the loss became nan in epoch 1 of 2' in why[0], why
-    assert not (both[1] / 'diverging').exists()
+@pytest.mark.parametrize('name, text', [
+    ('diverging', 'the loss became nan in epoch 1 of 1'),
+    ('odd', 'bs must be a multiple of 2, 4 or more, where 2 processes train one network, not 15')])
+def test_all_fail(both, name, text):
+    "All processes stop with the same error; what was made is gone"
+    why = [json.loads((both[1] / f'seen_{i}.json').read_text())[name] for i in (0, 1)]
+    assert why[0] == why[1] and text in why[0], why
+    assert not (both[1] / name).exists()
 
 
 def test_one_fails(drawn, tmp_path):
@@ -137,13 +139,18 @@ def test_stopped_and_started_again(drawn, both, tmp_path):
     assert predictions(out) == predictions(both[1] / 'levi')
 
 
-def test_mistakes(drawn, tmp_path):
-    "One line each, before anything is made"
-    for how, options, why in [
-            (ONE, ['--distributed'], 'distributed needs several processes, as started by accelerate launch'),
-            (TWO, ['--set', 'bs=15'], 'bs must be a multiple of 2, 4 or more, where 2 processes train one network, '
-                                      'not 15')]:
-        done = work(how, 'cv', drawn, tmp_path / 'run', *options)
-        assert done.returncode != 0 and [x for x in said(done.stderr) if x.startswith('agecls:')] == [f'agecls: {why}'
-            if how is TWO else f'agecls: {why} --num_processes N -m agecls_fastai cv …'], done
-        assert not (tmp_path / 'run').exists()
+def test_not_launched(drawn, tmp_path, capsys):
+    assert main(['cv', str(drawn), '--out', str(tmp_path / 'run'), '--distributed']) == 2
+    assert capsys.readouterr().err == ('agecls: distributed needs several processes, as started by accelerate launch '
+                                       '--num_processes N -m agecls_fastai cv …\n')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_no_accelerate(monkeypatch):
+    from agecls_fastai import distributed
+    for name, value in dict(RANK=0, WORLD_SIZE=2, LOCAL_RANK=0, MASTER_ADDR='localhost', MASTER_PORT=1).items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(AgeclsError, match="device must be 'cpu' or 'cuda'"): distributed.processes(device='cuda:1')
+    monkeypatch.setattr(distributed, 'find_spec', lambda name: None)
+    with pytest.raises(AgeclsError, match=r'pip install "agecls_fastai\[distributed\]"'): distributed.processes()
+    assert distributed.processes(False) is None
