@@ -2,6 +2,8 @@
 # make test: every check
 # make faults: kill, starve and damage runs in some eighty ways; ten minutes, writes the table of the docs
 # make docs: the documentation site, in _docs/
+# make lowest: every check with the lowest versions that settings.ini allows, in .venv-lowest
+# make audit: known holes in what is installed (pip-audit asks PyPI), and risky code (bandit)
 # All make .venv and install what they need, when it is missing.
 
 PYTHON ?= python3
@@ -9,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test faults bench docs docs-serve install export readme lint notebooks pytest clean
+.PHONY: demo test lowest audit faults bench docs docs-serve install export readme lint notebooks pytest clean
 
 demo: $(INSTALLED)
 	$(BIN)/agecls demo
@@ -20,6 +22,16 @@ test: $(INSTALLED)
 	# one thread each: two notebooks or tests with two threads each would fight over two cores
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+lowest:
+	test -x .venv-lowest/bin/uv || ($(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/python -m pip install uv)
+	.venv-lowest/bin/uv pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
+	touch .venv-lowest/.installed
+	$(MAKE) test VENV=.venv-lowest
+
+audit: $(INSTALLED)
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive agecls_fastai
+	$(BIN)/pip-audit --skip-editable
 
 install: $(INSTALLED)
 
@@ -37,7 +49,7 @@ export: $(INSTALLED)
 
 # half an hour on two cores, on a machine that does nothing else; writes the tables of the docs
 bench: $(INSTALLED)
-	for name in loader precision training probe predict costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in loader precision training probe predict jobs costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 faults: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/disturb.py --out benchmarks/faults

@@ -8,9 +8,8 @@ __all__ = ['AGE_GROUPS', 'GENDERS', 'N_FOLDS', 'FOLD_COLUMNS', 'SOURCES', 'IMAGE
            'has_fold_files', 'read_fold_table', 'age_group', 'image_pattern', 'image_table', 'read_adience', 'Audit',
            'audit']
 
-# %% ../nbs/01_adience.ipynb #c22a85b3
+# %% ../nbs/01_adience.ipynb #fd39b2bf
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,17 +17,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from .folds import AgeclsError, check_items, nearest_group, some
+from .errors import AgeclsError, read_json, some
+from .folds import check_items, nearest_group
 from .images import audit_images
 
-# %% ../nbs/01_adience.ipynb #9d78dfce
+# %% ../nbs/01_adience.ipynb #bdaa5ce5
 AGE_GROUPS = {'(0, 2)': '0-2', '(4, 6)': '4-6', '(8, 12)': '8-13', '(15, 20)': '15-20',
               '(25, 32)': '25-32', '(38, 43)': '38-43', '(48, 53)': '48-53', '(60, 100)': '60-100'}  # raw → in print
 GENDERS = {'f': 'f', 'm': 'm'}  # 'u' and the empty string are left out
 N_FOLDS = 5
 
 FOLD_COLUMNS = {  # the columns of a fold file, and what a value looks like
-    'user_id': r'\d+@N\d+', 'original_image': r'[^/\\\x00-\x1f]+', 'face_id': r'\d{1,9}',
+    'user_id': r'\d+@N\d+', 'original_image': r'(?!\.\.?$)[^/\\\x00-\x1f]+', 'face_id': r'\d{1,9}',
     'age': r'|None|\d{1,3}|\(\d{1,3}, ?\d{1,3}\)', 'gender': r'[a-z]?', 'x': r'-?\d{1,9}', 'y': r'-?\d{1,9}',
     'dx': r'-?\d{1,9}', 'dy': r'-?\d{1,9}', 'tilt_ang': r'-?\d{1,9}', 'fiducial_yaw_angle': r'-?\d{1,9}',
     'fiducial_score': r'-?\d{1,9}'}
@@ -279,19 +279,19 @@ class Audit:
         return ('the known complete copy of Adience' if self.compared_with == 'Adience' else
                 f'the data set as it was drawn, by its {self.compared_with}')
 
-# %% ../nbs/01_adience.ipynb #672ec4e5
+# %% ../nbs/01_adience.ipynb #d02b5e12
 def _reference(folder):
     "The fold files' rows and digests to compare with, where they come from, the pictures' size, and which were drawn"
     manifest = (folder.parent if folder.name == 'folds' else folder) / 'manifest.json'
     adience = KNOWN_FOLD_FILES, 'Adience', IMAGE_SIZE, ()
     if not manifest.is_file(): return adience
     try:
-        drawn = json.loads(manifest.read_text('utf-8'))
+        drawn = read_json(manifest)
         if drawn.get('drawn_by') != 'agecls synth': return adience  # somebody else's manifest
-        return {name: dict(rows=d['rows'], sha256=d['sha256']) for name, d in drawn['fold_files'].items()
+        return {name: dict(rows=int(d['rows']), sha256=str(d['sha256'])) for name, d in drawn['fold_files'].items()
                 if name in KNOWN_FOLD_FILES}, manifest.name, (int(drawn['size']),) * 2, {
                     'both': ('aligned', 'faces')}.get(drawn['source'], (drawn['source'],))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise AgeclsError(f'{manifest} is no manifest of a drawn data set') from None
 
 

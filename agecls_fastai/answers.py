@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['ONNX_FORMAT', 'NEEDS_ONNX', 'Answerer', 'decide', 'combine', 'read_squares', 'answer', 'load_onnx']
 
-# %% ../nbs/12b_answers.ipynb #80c12fe7
-import json
+# %% ../nbs/12b_answers.ipynb #332e3def
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from itertools import islice
 
 import numpy as np
 
-from .errors import AgeclsError, first_line, some
+from .errors import AgeclsError, first_line, parse_json, some
 from .photos import find_photos, open_photo, square
 from .sets import contiguous_sets, set_names
 
@@ -140,9 +139,23 @@ def _in_words(name, box, p, best, labels, ages, threshold):
     if threshold is not None: row['set'] = set_names(*contiguous_sets(p[None], threshold), labels)[0]
     return row | dict(probabilities=dict(zip(labels, p.tolist())))
 
-# %% ../nbs/12b_answers.ipynb #d38a27ee
+# %% ../nbs/12b_answers.ipynb #656bf84e
 ONNX_FORMAT = 1
 NEEDS_ONNX = "an ONNX model needs ONNX Runtime: pip install 'agecls_fastai[onnx]'"
+
+
+def _impossible(info):
+    "The first entry of the metadata that cannot have been written"
+    def number(x): return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 2**53
+    def several(x, n): return isinstance(x, list) and len(x) == n
+    labels, ages, side, thresholds = info['labels'], info['ages'], info['side'], info['thresholds']
+    texts = isinstance(labels, list) and all(isinstance(x, str) for x in labels)
+    good = dict(
+        labels=texts and len(set(labels)) == len(labels) > 1, rule=info['rule'] in ('mode', 'median', 'mean'),
+        side=type(side) is int and 1 <= side <= 2**14,
+        thresholds=isinstance(thresholds, dict) and all(x is None or number(x) for x in thresholds.values()))
+    good['ages'] = ages is None or good['labels'] and several(ages, len(labels)) and all(map(number, ages))
+    return next((name for name, fine in good.items() if not fine), None)
 
 
 def load_onnx(
@@ -161,12 +174,16 @@ def load_onnx(
         raise AgeclsError(f'{path} is no ONNX model that can be opened: {first_line(e)}') from None
     text = session.get_modelmeta().custom_metadata_map.get('agecls')
     if text is None: raise AgeclsError(f'{path} was not written by agecls export')
-    try: info = json.loads(text)
-    except ValueError: raise AgeclsError(f'{path} is damaged: its metadata cannot be read') from None
+    info = parse_json(text, f'the metadata of {path}')
     if info.get('format') != ONNX_FORMAT:
         raise AgeclsError(f'{path} has format {info.get("format")!r}; this version reads {ONNX_FORMAT}')
     if missing := [k for k in ('labels', 'side', 'ages', 'thresholds', 'rule') if k not in info]:
         raise AgeclsError(f'{path} is damaged: its metadata lacks {some(missing)}')
-    def network(x): return session.run(None, {'images': x})[0]
+    if bad := _impossible(info): raise AgeclsError(f'{path} is damaged: {bad} has an impossible value')
+    def network(x):
+        try: p = session.run(None, {'images': x})[0]
+        except Exception as e: raise AgeclsError(f'{path} cannot be run: {first_line(e)}') from None
+        if np.shape(p) == (len(x), len(info['labels'])): return p
+        raise AgeclsError(f'{path} does not give a probability for each class')
     return Answerer(info['labels'], info['side'], network, info['ages'], info['thresholds'], info['rule'],
                     os.fspath(path))

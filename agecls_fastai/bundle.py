@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'FILES', 'LEVELS', 'USE', 'image_keys', 'save_bundle', 'model_card', 'Bundle', 'to_learner', 'load_bundle',
            'read_bundle_file']
 
-# %% ../nbs/08b_bundle.ipynb #67945779
+# %% ../nbs/08b_bundle.ipynb #9ae186a2
 import hashlib
 import json
 import math
@@ -30,7 +30,8 @@ from safetensors.torch import save_file
 
 from .calibrate import conformal_scores, conformal_threshold, fit_temperature, with_temperature
 from .data import age_block
-from .folds import AgeclsError, file_digest, first_line, some
+from .errors import AgeclsError, first_line, parse_json, some
+from .folds import file_digest
 from .models import age_learner
 from .probe import add_probe_head
 from .recipes import Recipe
@@ -149,7 +150,7 @@ def model_card(
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
     return '\n\n'.join(parts) + '\n'
 
-# %% ../nbs/08b_bundle.ipynb #2ee0289d
+# %% ../nbs/08b_bundle.ipynb #4cb011fb
 @dataclass
 class Bundle:
     "A trained network and how to use it"
@@ -239,7 +240,8 @@ def _check_info(file, info):
     good = dict(
         normalize=info['normalize'] is None or all(number(x, 0) for x in info['normalize'][1])
         and all(number(x) for x in info['normalize'][0]),
-        trained_on=isinstance(info['trained_on'], dict), seen=isinstance(info['seen'], list),
+        trained_on=isinstance(info['trained_on'], dict) and all(map(number, info['trained_on'].values())),
+        seen=isinstance(info['seen'], list) and all(isinstance(x, str) for x in info['seen']),
         calibration=calibration is None or isinstance(calibration, dict) and number(calibration.get('temperature'), 0)
         and isinstance(calibration.get('thresholds'), dict)
         and all(x is None or number(x, 0) for x in calibration['thresholds'].values()))
@@ -257,9 +259,7 @@ def load_bundle(
     path = Path(path)
     def read(name): return read_bundle_file(path, name)
     text = read('model.json')
-    try: info = json.loads(text.decode())
-    except (ValueError, RecursionError): raise AgeclsError(f'{path / "model.json"} is damaged') from None
-    if not isinstance(info, dict): raise AgeclsError(f'{path / "model.json"} is damaged')
+    info = parse_json(text, path / 'model.json')
     if info.get('format') != FORMAT:
         raise AgeclsError(f'{path / "model.json"} has format {info.get("format")!r}; this version reads {FORMAT}')
     needed = ('labels', 'recipe', 'normalize', 'trained_on', 'seen', 'weights_sha256')
@@ -296,8 +296,13 @@ def read_bundle_file(
         raise AgeclsError(f'{path} is {"no model folder" if name == "model.json" else "damaged"}: it has no {name}')
     try:
         with zipfile.ZipFile(path) as z:
-            if z.getinfo(name).file_size > most: raise AgeclsError(f'{path} is too large')
+            names = z.namelist()
+            if len(names) > len(set(names)): raise AgeclsError(f'{path} is damaged: a file is in it twice')
+            size = z.getinfo(name).file_size
+            if size > most or size > 10 * path.stat().st_size + 2**20:      # weights hardly pack any smaller
+                raise AgeclsError(f'{path} is too large: {name} unpacks into {size:,} bytes')
             return z.read(name)
+    except AgeclsError: raise
     except KeyError: raise AgeclsError(f'{path} is damaged: it has no {name}') from None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, zlib.error) as e:
         raise AgeclsError(f'{path} is damaged: {first_line(e)}') from None

@@ -114,7 +114,7 @@ def set_training_state(
         if cb.name in state['callbacks']: _fill_callback(cb, state['callbacks'][cb.name])
     _set_randoms(state['randoms'], learn.dls, device)
 
-# %% ../nbs/08d_checkpoint.ipynb #b8805466
+# %% ../nbs/08d_checkpoint.ipynb #5222b6d9
 def _texts(key): return {name: json.dumps(value, sort_keys=True, default=str) for name, value in key.items()}
 
 
@@ -129,6 +129,7 @@ def read_checkpoint(
     def place(storage, there): return storage if there == 'cpu' else storage.to(device)
     try:
         with zipfile.ZipFile(file) as z:
+            if any(x.compress_type for x in z.infolist()): raise ValueError('it is compressed, which torch never does')
             if z.testzip(): raise ValueError('it is not what was written')  # torch does not look at the check sums
         state = torch.load(file, place, weights_only=True)
         if state['format'] != FORMAT: raise ValueError(f'it has format {state["format"]!r}')

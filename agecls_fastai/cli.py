@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import __version__
 
-# %% ../nbs/14_cli.ipynb #cbe3af83
+# %% ../nbs/14_cli.ipynb #1f2dbf29
 def _place():
     "This process's number among several that train one network, and how many they are"
     if 'LOCAL_RANK' not in os.environ: return 0, 1
@@ -39,6 +39,9 @@ def _speaks():
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are one line"
     def error(self, message):
+        if message.startswith(unknown := 'unrecognized arguments: '):       # what follows a misspelt --password is one
+            names = [word.partition('=')[0] for word in message.removeprefix(unknown).split() if word.startswith('-')]
+            message = unknown + ' '.join(names or ['too many words'])
         first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''
         if not _speaks(): self.exit(2)
         self.exit(2, f'{self.prog}: {message}{first} ({self.prog} --help tells more)\n')
@@ -505,7 +508,7 @@ def demo(args):
         for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #e8ff4e30
+# %% ../nbs/14_cli.ipynb #854d9936
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -739,9 +742,9 @@ def main(
     args = make_parser().parse_args(argv)
     def fail(text, status):
         if args.debug: traceback.print_exc()
-        if _speaks(): print(f'agecls: {text}', file=sys.stderr)
+        if _speaks(): print(f'agecls: {one_line(text)}', file=sys.stderr)
         return status
-    from agecls_fastai.errors import AgeclsError, DataWarning, first_line, last_line
+    from agecls_fastai.errors import AgeclsError, DataWarning, first_line, last_line, one_line
     show = warnings.showwarning
     def note(message, category, *where):
         if _place()[0]: return

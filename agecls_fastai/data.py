@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NORMALIZE', 'CenterResize', 'open_image', 'part_splitter', 'age_block', 'train_mean', 'age_dls']
 
-# %% ../nbs/03_data.ipynb #670e6d88
+# %% ../nbs/03_data.ipynb #9cfe3542
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +24,7 @@ from PIL import Image
 
 from .augment import batch_transforms
 from .folds import AgeclsError, check_items, hash_order, some, split_items, valid_subjects
+from .images import check_inside
 from .loader import AgeDL, PackedDL, PackedImage
 from .pack import Pack, open_pack
 from .recipes import BALANCES, resize_for
@@ -76,7 +77,7 @@ def age_block(
         get_x=ColReader('file', pref=f'{path}{os.sep}'), get_y=ColReader('label'), splitter=splitter,
         item_tfms=CenterResize(resize), batch_tfms=batch_transforms(size, augment, stats, coverage=coverage))
 
-# %% ../nbs/03_data.ipynb #f1e21b1c
+# %% ../nbs/03_data.ipynb #702afda3
 NORMALIZE = ('imagenet', 'train_mean', None)
 
 
@@ -120,6 +121,7 @@ def age_dls(
 ) -> DataLoaders:  # train, valid and test
     "fastai `DataLoaders` whose `test` is the test fold, and whose train and valid come from the other folds"
     items = check_items(items)
+    check_inside(items['file'], path)
     part = split_items(items, test_fold, protocol, seed)
     if balance not in BALANCES: raise AgeclsError(f'balance must be one of {some(BALANCES)}, not {balance!r}')
     if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')

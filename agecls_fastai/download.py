@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['BASE_URL', 'LOGIN_PAGE', 'REMOTE_FILES', 'ARCHIVES', 'WAITS', 'TIMEOUT', 'unpack', 'download_adience']
 
-# %% ../nbs/01a_download.ipynb #4fb90f3f
+# %% ../nbs/01a_download.ipynb #7a2f1f28
 import gzip
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -21,7 +22,8 @@ from getpass import getpass
 from pathlib import Path, PurePosixPath
 
 from .adience import KNOWN_FOLD_FILES, N_FOLDS, fold_file_name
-from .folds import AgeclsError, file_digest, first_line, some, write_atomic
+from .errors import AgeclsError, first_line, read_json, some
+from .folds import file_digest, write_atomic
 from .progress import Progress, duration
 
 # %% ../nbs/01a_download.ipynb #f151ba28
@@ -81,7 +83,7 @@ def _address(base_url):
         raise AgeclsError(f'base_url must be an http or https address of a folder, not {base_url!r}')
     return base_url.rstrip('/')
 
-# %% ../nbs/01a_download.ipynb #d7129e59
+# %% ../nbs/01a_download.ipynb #183ce0ea
 class _NotThere(AgeclsError):
     "The server does not have the file"
 
@@ -93,9 +95,8 @@ def _size(n): return f'{n / 1e6:,.1f} MB' if n >= 1e6 else f'{n / 1e3:,.0f} kB'
 
 def _facts(path):
     "What a state file or a marker says; nothing where there is none, or a damaged one"
-    try: facts = json.loads(path.read_text('utf-8'))
-    except (OSError, ValueError): return {}
-    return facts if isinstance(facts, dict) else {}
+    try: return read_json(path)
+    except (OSError, AgeclsError): return {}
 
 
 def _meter(progress, what, total, have=0):
@@ -122,7 +123,7 @@ def _disk_errors(folder):
         raise AgeclsError(f'{e.filename or folder}: {e.strerror or first_line(e)}; '
                           'mend that, and the same again goes on from what is there') from None
 
-# %% ../nbs/01a_download.ipynb #6a2c0e67
+# %% ../nbs/01a_download.ipynb #6ed38f51
 def _check_status(response, url, ranges):
     "Raise what will not get better as `AgeclsError`, the rest as httpx's own error"
     code = response.status_code
@@ -155,6 +156,9 @@ def _attempt(client, url, path, file, progress):
     part, state = _part(path), _state(path)
     on_disk = part.stat().st_size if part.is_file() else 0
     before = _facts(state) if on_disk else {}
+    known = before.get('validator')
+    if known is not None and not (isinstance(known, str) and re.fullmatch('[ -~]+', known)): before = {}  # damaged
+    if type(before.get('size')) is not int: before = {}
     if before.get('size') == on_disk: return                   # complete, but for its name
     ranges = {'Range': f'bytes={on_disk}-', 'If-Range': before['validator']} if before.get('validator') else {}
     with client.stream('GET', url, headers=ranges) as response:

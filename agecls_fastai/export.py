@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TARGETS', 'TOLERANCE', 'export_model', 'Quantised', 'quantise']
 
-# %% ../nbs/12d_export.ipynb #bc6e4909
+# %% ../nbs/12d_export.ipynb #f859cce8
 import io
 import json
 import logging
@@ -23,6 +23,7 @@ import torch
 from .answers import NEEDS_ONNX, ONNX_FORMAT, answer, load_onnx, read_squares
 from .bundle import image_keys
 from .folds import AgeclsError, check_items, hash_order, some
+from .images import check_inside
 from .metrics import cumulative_score
 from .predict import find_bundles
 from .predictor import NetAnswerer, answer_table
@@ -116,7 +117,7 @@ def export_model(
         os.replace(part, out)
     return out
 
-# %% ../nbs/12d_export.ipynb #e1857e04
+# %% ../nbs/12d_export.ipynb #1ed2fef0
 @dataclass
 class Quantised:
     "An int8 network, and what it costs"
@@ -154,6 +155,7 @@ def quantise(
     try: from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     except ImportError: raise AgeclsError(NEEDS_ONNX) from None
     items, onnx, out, path = check_items(items), Path(onnx), Path(out), Path(path)
+    check_inside(items['file'], path)
     before, size = load_onnx(onnx), onnx.stat().st_size
     if (labels := [str(x) for x in items['label'].cat.categories]) != before.labels:
         raise AgeclsError(f'the model tells {some(before.labels, 20)} apart; the data has {some(labels, 20)}')

@@ -8,17 +8,19 @@ __all__ = ['COLUMNS', 'PROTOCOLS', 'RESERVED', 'UNEVEN_SIZE', 'UNEVEN_LABEL', 'N
            'read_items', 'valid_subjects', 'split_items', 'limit_items', 'write_atomic', 'file_digest', 'write_items',
            'items_digest', 'composition']
 
-# %% ../nbs/00_folds.ipynb #8d05e861
+# %% ../nbs/00_folds.ipynb #eaee547d
 import hashlib
 import math
 import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.io.common import get_handle
 
 from .errors import AgeclsError, DataWarning, first_line, some
 
@@ -26,13 +28,18 @@ from .errors import AgeclsError, DataWarning, first_line, some
 COLUMNS = ['file', 'label', 'fold', 'subject']
 PROTOCOLS = ('strict', 'fixed')
 
-# %% ../nbs/00_folds.ipynb #5e0f409b
+# %% ../nbs/00_folds.ipynb #31e0af57
+def _no_path(file):
+    "Which are no relative paths that stay inside a folder, whatever the system"
+    name = file.astype(str)
+    parts = name.str.replace('\\', '/', regex=False)
+    return ((name.str.strip() == '') | file.isna() | parts.str.startswith('/') | parts.str.match(r'^[A-Za-z]:')
+            | parts.str.contains(r'(?:^|/)\.\.(?:/|$)|[\x00\n\r\ud800-\udfff]', regex=True))
+
+
 def _check_files(items):
     "Paths must be relative, stay inside the data folder, and stand in one row each"
-    file = items['file'].astype(str)
-    parts = file.str.replace('\\', '/', regex=False)
-    bad = items[(file.str.strip() == '') | items['file'].isna() | parts.str.startswith('/')
-                | parts.str.match(r'^[A-Za-z]:') | parts.str.contains(r'(?:^|/)\.\.(?:/|$)|[\x00\n\r]', regex=True)]
+    file, bad = items['file'].astype(str), items[_no_path(items['file'])]
     if len(bad): raise AgeclsError('file must be a relative path inside the data folder, without "..": '
                                    f'row {some(f"{i} ({f!r})" for i, f in bad["file"].items())}')
     twice = items[file.duplicated()]
@@ -191,8 +198,27 @@ def nearest_group(
         return -overlap, max(first - high, low - last, 0)
     return min(groups, key=rank)  # min keeps the first of equals: a tie goes to the younger group
 
-# %% ../nbs/00_folds.ipynb #f9c333d4
+# %% ../nbs/00_folds.ipynb #548bda04
 NEEDS_PYARROW = "Parquet needs pyarrow: pip install 'agecls_fastai[parquet]'"
+
+
+_PACKED = ('.gz', '.bz2', '.xz', '.zip', '.zst')
+_MOST = 200  # times its size may a packed table be when it is unpacked, and 16 MB more
+
+
+def _unpacked(table):
+    "The bytes in a packed table; one that would fill the memory is refused"
+    most = _MOST * os.path.getsize(table) + 2**24
+    with get_handle(table, 'rb', compression='infer', is_text=False) as f: content = f.handle.read(most + 1)
+    if len(content) > most: raise AgeclsError(f'it unpacks into more than {most:,} bytes')
+    return BytesIO(content)
+
+
+def _check_parquet(table):
+    "Each row names another file, so there cannot be more of them than bytes"
+    from pyarrow.parquet import read_metadata
+    rows, size = read_metadata(table).num_rows, os.path.getsize(table)
+    if rows > size + 100_000: raise AgeclsError(f'it claims {rows:,} rows in {size:,} bytes')
 
 
 def read_table(
@@ -205,10 +231,13 @@ def read_table(
     else: suffixes = [suffix.lower() for suffix in Path(table).suffixes[-2:]]
     kind = next((kind for kind in ('Parquet', 'TSV') if f'.{kind.lower()}' in suffixes), 'CSV')
     try:
-        if kind == 'Parquet': return pd.read_parquet(table, engine='pyarrow')
+        if kind == 'Parquet':
+            _check_parquet(table)
+            return pd.read_parquet(table, engine='pyarrow')
         with warnings.catch_warnings():
             warnings.simplefilter('error', pd.errors.ParserWarning)  # rows longer than the header would be shifted
-            return pd.read_csv(table, sep='\t' if kind == 'TSV' else ',', dtype=str, keep_default_na=False,
+            source = _unpacked(table) if suffixes[-1:] and suffixes[-1] in _PACKED else table
+            return pd.read_csv(source, sep='\t' if kind == 'TSV' else ',', dtype=str, keep_default_na=False,
                                index_col=False)
     except ImportError as e:
         if kind != 'Parquet': raise AgeclsError(f'{table} cannot be read: {first_line(e)}') from None

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GRACE', 'lock_holder', 'locked']
 
-# %% ../nbs/08e_locks.ipynb #8e414858
+# %% ../nbs/08e_locks.ipynb #8dd7f304
 import json
 import os
 import platform
@@ -16,9 +16,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .folds import AgeclsError, write_atomic
+from .errors import AgeclsError, read_json
+from .folds import write_atomic
 
-# %% ../nbs/08e_locks.ipynb #50876647
+# %% ../nbs/08e_locks.ipynb #2718be92
 GRACE = 20.  # seconds that the forks of a dead owner are waited for
 
 
@@ -26,8 +27,8 @@ def lock_holder(
     lock,  # the lock's file
 ) -> dict:  # pid, host and since; empty where nobody has said so
     "Who has the lock, or had it last"
-    try: return dict(json.loads(Path(f'{lock}.json').read_text('utf-8')))
-    except (OSError, ValueError, TypeError): return {}
+    try: return read_json(f'{lock}.json')
+    except (OSError, AgeclsError): return {}
 
 
 def _dead(holder):
@@ -35,7 +36,7 @@ def _dead(holder):
     if holder.get('host') != platform.node() or not isinstance(holder.get('pid'), int): return False
     try: os.kill(holder['pid'], 0)
     except ProcessLookupError: return True
-    except OSError: pass
+    except (OSError, OverflowError): pass
     return False
 
 

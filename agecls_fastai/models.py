@@ -6,10 +6,13 @@
 __all__ = ['LEVI_HASSNER_LR_MULTS', 'LeviHassnerNet', 'levi_hassner_splitter', 'load_weights', 'resolve_arch', 'fetch_weights',
            'age_learner']
 
-# %% ../nbs/07_models.ipynb #b68a602a
+# %% ../nbs/07_models.ipynb #580ec0ef
+import os
 import pickle
 import socket
 import sys
+import warnings
+import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
@@ -88,7 +91,7 @@ def levi_hassner_splitter(
     return [[p for name, p in inner if name.endswith('.weight')], [p for name, p in inner if name.endswith('.bias')],
             [model.output.weight], [model.output.bias]]
 
-# %% ../nbs/07_models.ipynb #7b67148d
+# %% ../nbs/07_models.ipynb #4abf8094
 def load_weights(
     file,  # a state dict saved by torch (.pth, .pt) or safetensors
 ) -> dict[str, torch.Tensor]:
@@ -99,13 +102,16 @@ def load_weights(
         if file.suffix == '.safetensors':
             from safetensors.torch import load_file
             state = load_file(file)
-        else: state = torch.load(file, map_location='cpu', weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as e:
-        raise AgeclsError(f'{file} is no file of weights that can be opened safely: {first_line(e)}') from None
-    except Exception as e:  # safetensors raises an exception type of its own, straight from Exception
-        if type(e).__module__.startswith('safetensors'):
-            raise AgeclsError(f'{file} is no file of weights that can be opened safely: {e}') from None
-        raise
+        else:
+            if zipfile.is_zipfile(file):                                 # nothing that unpacks into far more than it is
+                with zipfile.ZipFile(file) as z: packed = [x.filename for x in z.infolist() if x.compress_type]
+                if packed: raise ValueError('it is compressed, which torch never does')
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')                          # about how pickles could be read better
+                state = torch.load(file, map_location='cpu', weights_only=True)
+    except Exception as e:  # safetensors has an exception of its own, and torch's reader has many
+        why = 'it holds more than tensors' if isinstance(e, pickle.UnpicklingError) else first_line(e)
+        raise AgeclsError(f'{file} is no file of weights that can be opened safely: {why}') from None
     state = state.get('state_dict', state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not state or not all(isinstance(x, torch.Tensor) for x in state.values()):
         raise AgeclsError(f'{file} holds no state dict: names and tensors')
@@ -133,15 +139,21 @@ def _arch_name(arch): return arch if isinstance(arch, str) else arch.__name__
 
 @contextmanager
 def _fetching(arch):
-    "Turn a failed download into one line"
+    "Turn a failed download into one line; no code is run that the file holds, of which torchvision takes no care"
+    name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+    before, os.environ[name] = os.environ.get(name), '1'
     try:
         with redirect_stdout(sys.stderr): yield  # torch.hub says on standard output that it downloads
     # URLError and huggingface_hub's errors; a broken download; a damaged file in the cache; no weights of that name
     except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         reason = e.reason if isinstance(getattr(e, 'reason', None), (str, OSError)) else first_line(e)
+        if isinstance(e, pickle.UnpicklingError): reason = 'what is in the cache holds more than tensors'
         raise AgeclsError(f'the pretrained weights of {_arch_name(arch)} cannot be fetched ({reason}); '
                           'give a file (--weights FILE) or train from scratch '
                           '(--no-pretrained, pretrained=False)') from None
+    finally:
+        if before is None: del os.environ[name]
+        else: os.environ[name] = before
 
 
 def fetch_weights(

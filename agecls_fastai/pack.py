@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VERSION', 'SHARD', 'BLOCK', 'decode_square', 'build_pack', 'Pack', 'open_pack']
 
-# %% ../nbs/04_pack.ipynb #e69f70a4
+# %% ../nbs/04_pack.ipynb #6e5e98d2
 import hashlib
 import json
 import os
@@ -23,8 +23,9 @@ import torch.nn.functional as F
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from .folds import AgeclsError, file_digest, first_line, some, write_atomic
-from .images import UNREADABLE
+from .errors import AgeclsError, first_line, parse_json, read_json, some
+from .folds import file_digest, write_atomic
+from .images import UNREADABLE, check_inside, need_plain_file
 
 # %% ../nbs/04_pack.ipynb #a8b4ef90
 def decode_square(
@@ -47,7 +48,7 @@ def decode_square(
     square = torch.from_numpy(image[top:top + side, left:left + side]).permute(2, 0, 1)[None]
     return F.interpolate(square, (size, size), mode='bilinear', antialias=True)[0].permute(1, 2, 0).contiguous().numpy()
 
-# %% ../nbs/04_pack.ipynb #ca64af07
+# %% ../nbs/04_pack.ipynb #a7dfdcfe
 VERSION = 2  # of the format
 SHARD = 16_384  # images in a shard: 3.2 GB at 256 pixels
 BLOCK = 64 * 2**20  # bytes decoded at a time
@@ -77,16 +78,31 @@ def _locked(folder):
 def _read_row(path, file, size):
     "A row of a pack, with what its journal says of it"
     try:
+        need_plain_file(path / file)
         stamp, data = _stamp(path / file), (path / file).read_bytes()
         return decode_square(data, size), [file, *stamp, hashlib.sha256(data).hexdigest()]
     except UNREADABLE as e: raise AgeclsError(f'{path / file} cannot be packed: {first_line(e)}') from None
 
 
+def _checked_rows(rows):
+    "What an index or a journal says: file, size, time and digest of each image"
+    def good(row): return isinstance(row, list) and list(map(type, row)) == [str, int, int, str]
+    if not all(map(good, rows)): raise AgeclsError('a row is no row')
+    return rows
+
+
+def _written(index):
+    "The files in a shard that is complete"
+    try: return [row[0] for row in _checked_rows(read_json(index, list))]
+    except (OSError, AgeclsError): return None
+
+
 def _journal(part, lines, row_bytes, head):
     "The rows of a shard that were written before; what is behind them is cut off"
     if not part.is_file() or not lines.is_file(): return []
-    whole = lines.read_text('utf-8').rpartition('\n')[0]
-    rows = [json.loads(line) for line in whole.splitlines()]
+    whole = lines.read_bytes().rpartition(b'\n')[0]
+    try: rows = _checked_rows([parse_json(line, lines, list) for line in whole.splitlines()])
+    except AgeclsError: return []                                # damaged: begun anew
     rows = rows[:max(0, (part.stat().st_size - head) // row_bytes)]
     write_atomic(lines, ''.join(json.dumps(row) + '\n' for row in rows))
     os.truncate(part, head + len(rows) * row_bytes)
@@ -139,6 +155,7 @@ def build_pack(
     if not path.is_dir(): raise AgeclsError(f'there is no data folder {path}')
     if not 16 <= size <= 4096: raise AgeclsError(f'size must be from 16 to 4096 pixels, not {size}')
     if not files: raise AgeclsError('there are no images to pack')
+    check_inside(files, path)
     if out.exists() and not out.is_dir(): raise AgeclsError(f'{out} is a file; give a folder')
     if (out / 'pack.json').is_file():
         pack = open_pack(out)
@@ -158,14 +175,14 @@ def build_pack(
         shards = [files[i:i + shard] for i in range(0, total, shard)]
         for i, part in enumerate(shards):
             index = _shard(out, i, '.json')
-            if index.is_file() and [row[0] for row in json.loads(index.read_text('utf-8'))] == part: done(len(part))
+            if _written(index) == part: done(len(part))
             else: _build_shard(out, i, part, path, size, pool, done)
         write_atomic(out / 'pack.json', json.dumps(dict(
             version=VERSION, size=size, images=total, shards=[len(part) for part in shards],
             method='scaled JPEG decoding (simplejpeg), middle square, bilinear with antialiasing (torch)')))
     return open_pack(out)
 
-# %% ../nbs/04_pack.ipynb #057b6492
+# %% ../nbs/04_pack.ipynb #b3f2a428
 class Pack:
     "Pictures as rows of bytes"
     def __init__(self, folder, info, arrays, rows):
@@ -248,17 +265,19 @@ def open_pack(
     if not (path / 'pack.json').is_file():
         raise AgeclsError(f'{path} is no pack, or was not completed: it has no pack.json')
     try:
-        info = json.loads((path / 'pack.json').read_text('utf-8'))
+        info = read_json(path / 'pack.json')
         if info['version'] != VERSION:
             raise AgeclsError(f'{path} has version {info["version"]!r}; this library reads {VERSION}; pack again')
         arrays, rows = [], []
         for i, n in enumerate(info['shards']):
-            arrays.append(np.load(_shard(path, i, '.npy'), mmap_mode='r', allow_pickle=False))
-            rows += json.loads(_shard(path, i, '.json').read_text('utf-8'))
+            with np.errstate(over='ignore'):                     # a header may claim whatever it likes
+                arrays.append(np.load(_shard(path, i, '.npy'), mmap_mode='r', allow_pickle=False))
+            rows += _checked_rows(read_json(_shard(path, i, '.json'), list))
             if arrays[-1].shape != (n, info['size'], info['size'], 3) or arrays[-1].dtype != np.uint8:
                 raise ValueError('another shape')
+        if type(info['size']) is not int or not rows: raise ValueError('there is nothing in it')
         if not info['images'] == len(rows) == len({row[0] for row in rows}): raise ValueError('rows are missing')
         return Pack(path, info, arrays, rows)
-    except AgeclsError: raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+    except Exception as e:  # NumPy's reader of headers has many
+        if isinstance(e, AgeclsError) and 'has version' in str(e): raise
         raise AgeclsError(f'{path} is damaged ({first_line(e)}); remove it and pack again') from None

@@ -6,7 +6,7 @@
 __all__ = ['WD', 'WDS', 'add_probe_head', 'body_features', 'probe_probabilities', 'fit_probe', 'dataset_features', 'probe_fold',
            'fill_head', 'fit_learner']
 
-# %% ../nbs/08c_probe.ipynb #581986f4
+# %% ../nbs/08c_probe.ipynb #16b8e2d0
 import hashlib
 import json
 import os
@@ -28,7 +28,8 @@ from torch.amp import autocast
 from torch.nn import functional as F
 
 from .augment import byte_batches, looking
-from .folds import AgeclsError, DataWarning, file_digest, first_line, split_items, write_atomic
+from .errors import AgeclsError, DataWarning, first_line, read_json
+from .folds import file_digest, split_items, write_atomic
 from .loop import precision
 from .metrics import cumulative_score, one_off_accuracy
 from .pack import Pack
@@ -134,7 +135,7 @@ def fit_probe(
         if best is None or row['valid_loss'] < best[0]: best = row.get('valid_loss'), head
     return *(t.cpu() for t in best[1]), pd.DataFrame(rows)
 
-# %% ../nbs/08c_probe.ipynb #725287db
+# %% ../nbs/08c_probe.ipynb #89e8149e
 def _features_file(learn, dl, pack, views):
     "Where the features belong"
     digest = hashlib.sha256()
@@ -153,12 +154,12 @@ def _read_features(file, shape):
     "The features in a file; None, and a note where there is one, if they are not as they were written"
     if not file.is_file(): return None
     try:
-        if json.loads(file.with_suffix('.json').read_text('utf-8'))['sha256'] != file_digest(file):
+        if read_json(file.with_suffix('.json')).get('sha256') != file_digest(file):
             raise ValueError('not what was written')
         x = np.load(file, allow_pickle=False)
-        if x.shape == shape and x.dtype == np.float32: return x
+        if isinstance(x, np.ndarray) and x.shape == shape and x.dtype == np.float32: return x    # not an archive
         why = 'another shape'
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as e: why = first_line(e)
+    except Exception as e: why = first_line(e)  # NumPy's reader of headers has many
     warnings.warn(f'{file} is damaged ({why}); the features are computed again', DataWarning, stacklevel=3)
 
 

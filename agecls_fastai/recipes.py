@@ -6,15 +6,15 @@
 __all__ = ['SCHEDULES', 'OPTIMIZERS', 'VIEWS', 'LOSS_NAMES', 'BALANCES', 'MIXES', 'RECIPES', 'DEFAULT_RECIPE', 'resize_for',
            'Recipe', 'change_recipe', 'parse_setting', 'get_recipe']
 
-# %% ../nbs/08_recipes.ipynb #63f42bc8
+# %% ../nbs/08_recipes.ipynb #680699ec
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 
-from .folds import AgeclsError, some
+from .errors import AgeclsError, parse_json, some
 
-# %% ../nbs/08_recipes.ipynb #2ca7f97f
+# %% ../nbs/08_recipes.ipynb #9e73e074
 SCHEDULES = ('fine_tune', 'one_cycle', 'step', 'probe')
 OPTIMIZERS = ('adam', 'sgd')
 VIEWS = {'center': 1, 'flip': 2, 'ten': 10}  # how many of each image
@@ -71,17 +71,17 @@ class Recipe:
     def __post_init__(self):
         def check(ok, name, allowed):
             if not ok: raise AgeclsError(f'{name} must be {allowed}, not {getattr(self, name)!r}')
-        def number(name, low, kind=int):
+        def number(name, low, kind=int, high=2**31):                     # beyond it nothing has a meaning
             x = getattr(self, name)
             ok = isinstance(x, (int, float) if kind is float else int) and not isinstance(x, bool)
-            check(ok and math.isfinite(x) and x >= low, name, f'{"a number" if kind is float else "a whole number"}, '
-                                                              f'{low} or more')
+            check(ok and x >= low, name, f'{"a number" if kind is float else "a whole number"}, {low} or more')
+            check(x <= high, name, f'{high} or less')
         check(isinstance(self.name, str) and self.name, 'name', 'a name')
         check(isinstance(self.arch, str) and self.arch, 'arch', "the name of a network, as in 'resnet34'")
         check(self.schedule in SCHEDULES, 'schedule', f'one of {some(SCHEDULES)}')
         check(self.opt in OPTIMIZERS, 'opt', f'one of {some(OPTIMIZERS)}')
-        number('size', 16)
-        if self.resize is not None: number('resize', 16)
+        number('size', 16, high=4096)
+        if self.resize is not None: number('resize', 16, high=8192)
         number('bs', 2)  # batch-norm has nothing to norm in a batch of one
         number('freeze_epochs', 1 if self.schedule == 'fine_tune' else 0)
         if self.schedule == 'probe':
@@ -143,9 +143,7 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> 'Recipe':
         "A recipe from its JSON"
-        try: values = json.loads(text)
-        except ValueError as e: raise AgeclsError(f'this is no recipe in JSON: {e}') from None
-        return cls.from_dict(values)
+        return cls.from_dict(parse_json(text, 'the recipe'))
 
     @classmethod
     def from_dict(cls, values: dict) -> 'Recipe':
@@ -289,7 +287,7 @@ def _find_lr(learn):
         try: return float(learn.lr_find(show_plot=False).valley)
         finally: learn.path, learn.model_dir = there
 
-# %% ../nbs/08_recipes.ipynb #9d06aefc
+# %% ../nbs/08_recipes.ipynb #c9e2cc33
 RECIPES = {recipe.name: recipe for recipe in [
     Recipe('levi_hassner', arch='levi_hassner', pretrained=False, size=227, resize=256, augment='crop',
            normalize='train_mean', bs=50, schedule='step', epochs=None, iters=50_000, base_lr=1e-3, wd=5e-4, opt='sgd',
@@ -343,7 +341,7 @@ def parse_setting(
     if not equals or not name or not value: raise AgeclsError(f'NAME=VALUE is needed, as in size=128, not {text!r}')
     def read(x):
         try: return json.loads(x)
-        except ValueError: return {'True': True, 'False': False, 'None': None}.get(x, x)
+        except (ValueError, RecursionError): return {'True': True, 'False': False, 'None': None}.get(x, x)
     return name, [read(x) for x in value.split(',')] if several else read(value)
 
 

@@ -7,7 +7,7 @@ __all__ = ['INK', 'FAINT', 'LINE', 'PAPER', 'COLORS', 'MARKERS', 'STYLE', 'WIDTH
            'DETAILED', 'plot_confusion', 'plot_by', 'plot_intervals', 'plot_reliability', 'plot_curves', 'plot_errors',
            'class_maps', 'activation_maps', 'plot_cams', 'in_words', 'report']
 
-# %% ../nbs/11_report.ipynb #965fc906
+# %% ../nbs/11_report.ipynb #b5b69316
 import base64
 import io
 import json
@@ -37,6 +37,7 @@ from .calibrate import calibrate, prediction_sets, reliability
 from .data import open_image
 from .datasets import DRAWN
 from .folds import AgeclsError, some, write_atomic
+from .images import check_inside
 from .losses import OrdinalLoss
 from .models import LeviHassnerNet
 from .progress import duration
@@ -344,7 +345,7 @@ def plot_curves(
     fig.legend(loc='outside lower left', ncols=5, handlelength=1.2, columnspacing=1)
     return axes
 
-# %% ../nbs/11_report.ipynb #29bf1f50
+# %% ../nbs/11_report.ipynb #50b51231
 def _told(run):
     "The predictions, with the probabilities of the answer and of the truth"
     p, rows = run.probabilities(), np.arange(len(run.predictions))
@@ -388,7 +389,7 @@ def plot_errors(
 ):  # an array of axes (people, 1 + others)
     "The faces that it was most wrong about (left), with others of the same person; above each truth and answer"
     run, = _runs(run)
-    _check_folder(path)
+    _check_folder(path, run.predictions['file'])
     table, wrong = _told(run), _worst(run, n)
     if not len(wrong): raise AgeclsError(f'{run.path} has no wrong answers')
     if fig is None: fig = plt.figure(figsize=(WIDTH, 1.25 * len(wrong)))
@@ -400,8 +401,9 @@ def plot_errors(
     return axes
 
 
-def _check_folder(path):
+def _check_folder(path, files=()):
     if not Path(path).is_dir(): raise AgeclsError(f'there is no data folder {path}')
+    check_inside(files, path)
 
 # %% ../nbs/11_report.ipynb #944ea425
 def class_maps(
@@ -441,7 +443,7 @@ def activation_maps(
         pictures.append((x / 255 if x.max() > 1 else x).clamp(0, 1).numpy())
     return np.concatenate(pictures), np.concatenate(maps)
 
-# %% ../nbs/11_report.ipynb #9c07fedc
+# %% ../nbs/11_report.ipynb #588b58f8
 @_styled
 def plot_cams(
     run: Run,  # a `Run` or its folder, whose models were kept
@@ -451,7 +453,7 @@ def plot_cams(
 ):  # an array of axes (4, n): right ones and their maps, wrong ones and their maps
     "Class activation maps of the surest right and wrong answers, by the network that gave them"
     run, = _runs(run)
-    _check_folder(path)
+    _check_folder(path, run.predictions['file'])
     if not _kept(run): raise AgeclsError(f'{run.path} has no models; cross-validate with keep_models (--keep-models)')
     sets = [rows for right in (True, False) if len(rows := _worst(run, n, right))]
     if fig is None: fig = plt.figure(figsize=(WIDTH, 2.3 * len(sets)))
@@ -509,15 +511,15 @@ def in_words(
     if d['p_holm'] < 0.05: return f'{of}{best} is better than {other} {by}: more than chance explains.'
     return f'{of}{best} is ahead of {other} {by}, which cannot be told apart from chance.'
 
-# %% ../nbs/11_report.ipynb #62736b4d
+# %% ../nbs/11_report.ipynb #6acdff2e
 _VARIABLES = {INK: 'ink', FAINT: 'faint', LINE: 'line', PAPER: 'paper', **{c: f'c{i}' for i, c in enumerate(COLORS)}}
 
 
 def _jpeg(match):
     "A PNG in a data URI as JPEG"
     f = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(match[1]))).convert('RGB').save(f, 'JPEG', quality=82)
-    return 'data:image/jpeg;base64,' + base64.b64encode(f.getvalue()).decode()
+    Image.open(io.BytesIO(base64.b64decode(match[2]))).convert('RGB').save(f, 'JPEG', quality=82)
+    return f'{match[1]}data:image/jpeg;base64,{base64.b64encode(f.getvalue()).decode()}'
 
 
 def _svg(fig, about):
@@ -529,7 +531,7 @@ def _svg(fig, about):
     text = f.getvalue()
     text = re.sub(r'<metadata>.*?</metadata>', '', text[text.index('<svg'):], flags=re.S)
     text = re.sub(r' id="[\w.]+_\d+"', '', text)                          # the same in every figure
-    text = re.sub(r'data:image/png;base64,([A-Za-z0-9+/=\s]+)', _jpeg, text)
+    text = re.sub(r'(<image [^<>]*?)data:image/png;base64,([A-Za-z0-9+/=\s]+)', _jpeg, text)    # a name may say so, too
     text = re.sub('|'.join(_VARIABLES), lambda m: f'var(--{_VARIABLES[m[0]]})', text)
     return Markup(text.replace('<svg', f'<svg role="img" aria-label="{escape(about)}"', 1))
 

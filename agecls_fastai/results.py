@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'N_RESAMPLES', 'POWER', 'LEVI_HASSNER', 'MIVOLO', 'LAPUSCHKIN', 'PUBLISHED', 'MUST_SHARE', 'metrics_for',
-           'image_sums', 'scores_from_sums', 'finished_fold', 'Run', 'run_info', 'fold_folders', 'load_run',
-           'subject_sums', 'times_drawn', 'resample', 'interval', 'p_value', 'holm', 'summarize', 'baseline_scores',
-           'published', 'metric_words', 'p_words', 'json_records', 'Comparison', 'open_runs', 'compare', 'by_subject',
-           'scores_by']
+           'image_sums', 'scores_from_sums', 'finished_fold', 'Run', 'read_history', 'run_info', 'fold_folders',
+           'load_run', 'subject_sums', 'times_drawn', 'resample', 'interval', 'p_value', 'holm', 'summarize',
+           'baseline_scores', 'published', 'metric_words', 'p_words', 'json_records', 'Comparison', 'open_runs',
+           'compare', 'by_subject', 'scores_by']
 
-# %% ../nbs/10_results.ipynb #652d6f77
-import hashlib
+# %% ../nbs/10_results.ipynb #5204bfc5
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS
-from .folds import AgeclsError, DataWarning, some
+from .errors import AgeclsError, DataWarning, first_line, read_json, some
+from .folds import _no_path, file_digest
 
 # %% ../nbs/10_results.ipynb #0bf5c039
 METRICS = ['accuracy', 'one_off_accuracy', 'mean_group_error', 'quadratic_kappa']
@@ -54,17 +55,43 @@ def scores_from_sums(
         # var p + var t + (mean p - mean t)², the denominator in `quadratic_kappa`
         return np.stack([hit, near, off, 1 - off2 / (p2_t2 - 2 * p * t)], -1)
 
-# %% ../nbs/10_results.ipynb #86a4cc02
+# %% ../nbs/10_results.ipynb #954b88ac
+def _number(x): return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 2**53    # nor NaN
+
+
+def _score(x): return x is None or _number(x)
+
+
+def _fits(value, shape):
+    "Has a value from JSON a shape: a type, a test, [shape], {str: shape}, or {key: shape}? A key? may be missing"
+    if isinstance(shape, type): return isinstance(value, shape) and not isinstance(value, bool)
+    if callable(shape): return shape(value)
+    if isinstance(shape, list): return isinstance(value, list) and all(_fits(x, shape[0]) for x in value)
+    if not isinstance(value, dict): return False
+    if str in shape: return all(_fits(x, shape[str]) for x in value.values())
+    return all(_fits(value.get(key.removesuffix('?')), x) for key, x in shape.items()
+               if not key.endswith('?') or value.get(key[:-1]) is not None)
+
+
+_DONE = {'predictions_sha256': str, 'valid_sha256?': str, 'history_sha256?': str, 'run_sha256?': str,
+         'metrics?': {str: _score}, 'seconds?': _number, 'epochs?': _number, 'n_images?': _number,
+         'n_subjects?': _number, 'model?': {str: str}}
+_RUN = {'labels': [str], 'recipe': {'name': str, 'about?': str}, 'protocol?': str, 'data?': str, 'items_digest?': str,
+        'images_digest?': str, 'device?': str, 'device_name?': str, 'precision?': str, 'commit?': str,
+        'composition?': {str: [_number]}, 'n_images?': _number, 'n_subjects?': _number, 'versions?': {str: str},
+        'skipped?': {str: str}, 'smaller_batches?': {str: _number}, 'members?': [dict], 'model?': [str]}
+
+# %% ../nbs/10_results.ipynb #93062f5a
 def finished_fold(
     folder,  # RUN/fold_k
 ) -> dict | None:  # what done.json says; None if the fold is not finished, or its predictions are not those
     "Is this fold done?"
     folder = Path(folder)
     try:
-        done = json.loads((folder / 'done.json').read_text('utf-8'))
-        found = hashlib.sha256((folder / 'predictions.csv').read_bytes()).hexdigest()
-        return done if done['predictions_sha256'] == found else None
-    except (OSError, ValueError, KeyError, TypeError): return None
+        done = read_json(folder / 'done.json')
+        if not _fits(done, _DONE): return None
+        return done if done['predictions_sha256'] == file_digest(folder / 'predictions.csv') else None
+    except (OSError, AgeclsError): return None
 
 
 @dataclass
@@ -89,7 +116,7 @@ class Run:
         files = {k: self.path / f'fold_{k}' / 'history.csv' for k in self.folds}
         if not all(file.is_file() for file in files.values()):
             raise AgeclsError(f'{self.path} has no history: it was not trained here, or has been moved')
-        return pd.concat([pd.read_csv(file).assign(fold=k) for k, file in files.items()], ignore_index=True)
+        return pd.concat([read_history(file).assign(fold=k) for k, file in files.items()], ignore_index=True)
 
     def probabilities(self) -> np.ndarray:
         "(n, classes), in the order of `predictions`"
@@ -103,7 +130,7 @@ class Run:
             if 'valid_sha256' not in self.done[k]:
                 raise AgeclsError(f'fold {k} of {self.path} has no predictions of an inner validation set: it needs '
                                   'the strict protocol')
-            if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != self.done[k]['valid_sha256']:
+            if not file.is_file() or file_digest(file) != self.done[k]['valid_sha256']:
                 raise AgeclsError(f'{file} is gone or damaged; remove {file.parent} and make the run again')
             tables.append(_read_predictions(file, self.labels).assign(fold=k))
         return _categorical(pd.concat(tables, ignore_index=True), self.labels, self.path)
@@ -121,12 +148,30 @@ class Run:
 
 
 def _read_predictions(file, labels):
+    columns = [f'p_{x}' for x in labels]
+    text = dict.fromkeys(['file', 'subject', 'label', 'pred'], str)
     # a carriage return within a value is no end of a line
-    table = pd.read_csv(file, dtype={'subject': str, 'label': str, 'pred': str}, keep_default_na=False,
-                        lineterminator='\n')
-    missing = [c for c in ['file', 'subject', 'label', 'pred', *(f'p_{x}' for x in labels)] if c not in table]
+    try: table = pd.read_csv(file, dtype=text | dict.fromkeys(columns, float), keep_default_na=False, index_col=False,
+                             lineterminator='\n')
+    except (OSError, ValueError, OverflowError) as e:
+        raise AgeclsError(f'{file} cannot be read: {first_line(e)}') from None
+    missing = [c for c in [*text, *columns] if c not in table]
     if missing: raise AgeclsError(f'{file}: column {some(missing)} is missing')
+    if not len(table): raise AgeclsError(f'{file} has no rows')
+    if len(bad := table['file'][_no_path(table['file'])]):
+        raise AgeclsError(f'{file}: a file is no path inside the data folder: {some(map(repr, bad))}')
+    if not np.isfinite(table[columns]).all(axis=None): raise AgeclsError(f'{file}: a probability is no number')
     return table
+
+
+def read_history(
+    file,  # history.csv of a fold
+) -> pd.DataFrame:  # a row an epoch; what is no number is NaN
+    "The training of a fold; an `AgeclsError` if it cannot be read"
+    try: table = pd.read_csv(file, index_col=False)
+    except (OSError, ValueError, OverflowError) as e:
+        raise AgeclsError(f'{file} cannot be read: {first_line(e)}') from None
+    return table.apply(pd.to_numeric, errors='coerce')
 
 
 def _categorical(predictions, labels, path):
@@ -144,10 +189,11 @@ def run_info(
     path = Path(path)
     if not path.is_dir(): raise AgeclsError(f'there is no run folder {path}')
     if not (path / 'run.json').is_file(): raise AgeclsError(f'{path} is no run folder: it has no run.json')
-    try:
-        info = json.loads((path / 'run.json').read_text('utf-8'))
-        info['labels'], info['recipe']['name']
-    except (ValueError, KeyError, TypeError): raise AgeclsError(f'{path / "run.json"} cannot be read') from None
+    info = read_json(path / 'run.json')
+    labels, counts = info.get('labels'), info.get('composition') or {}
+    good = _fits(info, _RUN) and len(set(labels)) == len(labels) > 1 and all(
+        re.fullmatch(r'-1|\d{1,9}', k, re.ASCII) and len(n) == len(labels) and min(n) >= 0 for k, n in counts.items())
+    if not good: raise AgeclsError(f'{path / "run.json"} is damaged: not what cross_validate writes')
     return info
 
 
@@ -155,7 +201,8 @@ def fold_folders(
     path,  # a run folder
 ) -> dict[int, Path]:  # fold → its folder, in order
     "The folders of a run's folds, finished or not"
-    found = {int(p.name[5:]): p for p in Path(path).glob('fold_*') if p.name[5:].isdigit()}
+    found = {int(p.name[5:]): p for p in Path(path).glob('fold_*')
+             if re.fullmatch(r'fold_(0|[1-9]\d{0,8})', p.name, re.ASCII)}
     return dict(sorted(found.items()))
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PATIENCE', 'Status', 'status']
 
-# %% ../nbs/10d_status.ipynb #0db7525e
+# %% ../nbs/10d_status.ipynb #602fd4cd
 import json
 import platform
 import time
@@ -18,9 +18,10 @@ from .folds import AgeclsError
 from .locks import _dead, lock_holder
 from .progress import duration
 from .recipes import Recipe
-from .results import finished_fold, fold_folders, json_records, metric_words, metrics_for, run_info
+from .results import finished_fold, fold_folders, json_records, metric_words, metrics_for, read_history
+from .results import run_info
 
-# %% ../nbs/10d_status.ipynb #964bd371
+# %% ../nbs/10d_status.ipynb #a5d4fdcf
 PATIENCE = 120, 1800, 3  # without a sign from another machine: seconds at least; before an epoch has ended; epochs
 
 
@@ -41,8 +42,8 @@ def _touched(folder):
 
 def _history(folder):
     "The history of a fold as far as it is there"
-    try: return pd.read_csv(folder / 'history.csv')
-    except (OSError, ValueError): return pd.DataFrame()
+    try: return read_history(folder / 'history.csv')
+    except AgeclsError: return pd.DataFrame()
 
 
 def _n_epochs(info, done):

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['grid', 'explained', 'Study', 'study']
 
-# %% ../nbs/10c_study.ipynb #8b622be9
+# %% ../nbs/10c_study.ipynb #1f1aa446
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -17,11 +18,12 @@ import numpy as np
 import pandas as pd
 
 from .crossval import cross_validate
-from .folds import AgeclsError, check_items, items_digest, some, write_atomic
+from .errors import AgeclsError, read_json, some
+from .folds import check_items, items_digest, write_atomic
 from .pack import build_pack
 from .progress import Progress
 from .recipes import Recipe, change_recipe, get_recipe, resize_for
-from .results import N_RESAMPLES, compare, json_records, metric_words, metrics_for, p_words
+from .results import N_RESAMPLES, _fits, _number, compare, json_records, metric_words, metrics_for, p_words
 
 # %% ../nbs/10c_study.ipynb #22a61b86
 def grid(
@@ -62,7 +64,7 @@ def explained(
     shares['interactions and noise'] = 1 - sum(shares.values()) if total > 0 else np.nan
     return pd.Series(shares, name='share')
 
-# %% ../nbs/10c_study.ipynb #602f2f4e
+# %% ../nbs/10c_study.ipynb #d9dae9fc
 @dataclass
 class Study:
     "The runs of a grid"
@@ -182,13 +184,14 @@ def study(
             folder = out / 'packs' / f'{items_digest(table)[:8]}_{size}'
             counter = progress.counter('images packed') if progress else None
             pack = build_pack(table, path, folder, size, progress=counter)
-        folder = out / re.sub(r'[^\w,=.+-]', '_', recipe.name)
+        folder = out / re.sub(r'^\.|[^\w,=.+-]', '_', recipe.name)
         runs.append(cross_validate(table, path, recipe, folder, pack=pack, progress=progress or False, **kwargs))
     made = _compared(runs, [factors for _, factors in cells], baseline, n_resamples)
     manifest = path / 'manifest.json'
     if manifest.is_file():
-        try: made.best_reachable = json.loads(manifest.read_text('utf-8')).get('best_reachable')
-        except ValueError: pass
+        best = {}
+        with suppress(AgeclsError): best = read_json(manifest).get('best_reachable')
+        if _fits(best, dict(accuracy=_number, one_off_accuracy=_number)): made.best_reachable = best
     write_atomic(out / 'study.json', json.dumps(made.to_dict(), indent=1, ensure_ascii=False))
     return made
 

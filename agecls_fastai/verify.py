@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['FILES', 'Verified', 'verify_run']
 
-# %% ../nbs/09a_verify.ipynb #40144e11
-import json
+# %% ../nbs/09a_verify.ipynb #4703bb42
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from .bundle import FILES as MODEL_FILES
 from .crossval import run_digest
-from .folds import AgeclsError, file_digest, first_line, items_digest, some
+from .errors import AgeclsError, first_line, read_json, some
+from .folds import file_digest, items_digest
 from .images import images_digest
 from .recipes import Recipe
-from .results import _read_predictions, fold_folders, image_sums, metrics_for, scores_from_sums
+from .results import _DONE, _fits, _read_predictions, fold_folders, image_sums, metrics_for
+from .results import read_history, run_info, scores_from_sums
 
-# %% ../nbs/09a_verify.ipynb #983f69c5
+# %% ../nbs/09a_verify.ipynb #bdafb8f2
 FILES = dict(predictions_sha256='predictions.csv', valid_sha256='valid.csv', history_sha256='history.csv')
 
 
@@ -47,18 +49,18 @@ class Verified:
         return '\n'.join([head + begun, *(f'- {x}' for x in self.findings)])
 
 
-def _read_json(file):
-    "A dict, or None"
-    try: found = json.loads(file.read_text('utf-8'))
-    except (OSError, ValueError, RecursionError): return None
-    return found if isinstance(found, dict) else None
+def _facts(file):
+    "What done.json says, or None"
+    try: found = read_json(file)
+    except (OSError, AgeclsError): return None
+    return found if _fits(found, _DONE) else None
 
 
 def _digests(folder, done, run):
     "The files of a fold against their digests"
     name = folder.name
     expected = {file: done[key] for key, file in FILES.items() if key in done}
-    if isinstance(done.get('model'), dict): expected |= {f'model/{file}': x for file, x in done['model'].items()}
+    expected |= {f'model/{file}': x for file, x in (done.get('model') or {}).items() if file in MODEL_FILES}
     for file in FILES.values():
         if file not in expected and (folder / file).exists(): yield f'{name}/{file} is not of this fold'
     for file, digest in expected.items():
@@ -93,8 +95,8 @@ def _contents(folder, done, labels, counts, loss, epochs):
         if wrong.any(): yield f'{name}: {int(wrong.sum())} answers do not follow from the probabilities'
     for key, n in (('n_images', len(table)), ('n_subjects', table['subject'].nunique())):
         if done.get(key) != n: yield f'{name}: {key} is {done.get(key)} in done.json, and {n} in the predictions'
-    try: rows = len(pd.read_csv(folder / 'history.csv'))
-    except (OSError, ValueError): return
+    try: rows = len(read_history(folder / 'history.csv'))
+    except AgeclsError: return
     if done.get('epochs') != rows: yield f'{name}: {done.get("epochs")} epochs in done.json, and {rows} in the history'
     elif epochs and rows not in (0, epochs): yield f'{name}: {rows} epochs, and the recipe has {epochs}'
 
@@ -120,14 +122,14 @@ def verify_run(
     path, findings = Path(path), []
     if not (path / 'run.json').is_file(): raise AgeclsError(f'{path} is no run folder: it has no run.json')
     folders = fold_folders(path)
-    done = {k: _read_json(p / 'done.json') for k, p in folders.items() if (p / 'done.json').exists()}
+    done = {k: _facts(p / 'done.json') for k, p in folders.items() if (p / 'done.json').exists()}
     unfinished = [k for k in folders if k not in done]
     def result(): return Verified(path, findings, sorted(done), unfinished)
-    info = _read_json(path / 'run.json')
-    labels = (info or {}).get('labels')
-    if not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
+    try: info = run_info(path)
+    except AgeclsError:
         findings.append('run.json is damaged')
         return result()
+    labels = info['labels']
     recipe, loss, epochs = info.get('recipe'), False, None
     if 'members' in info: loss = None                                    # an ensemble answers with the most probable
     elif isinstance(recipe, dict) and 'arch' in recipe:

@@ -1,7 +1,8 @@
-"""Do the modules and README.md match the notebooks, and are the notebooks clean?
+"""Do the modules and README.md match the notebooks, and are the notebooks clean? Is the table of bad input that of its
+tests?
 
 Everything is generated again in a copy of the sources, and compared with what is here; nothing here is touched.
-`--write` takes the new README.md over.
+`--write` takes the new README.md and the new table over.
 """
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+from hostile import bad_input
 from nbconvert import MarkdownExporter
 from nbconvert.writers import FilesWriter
 
@@ -48,6 +50,7 @@ def main():
             elif (ROOT / name).is_file(): shutil.copy2(ROOT / name, copy / name)
         generate(copy)
         if '--write' in sys.argv:
+            bad_input.TABLE.write_text(bad_input.text(), 'utf-8')
             shutil.copy2(copy / 'README.md', ROOT / 'README.md')
             shutil.rmtree(ROOT / 'README_files', ignore_errors=True)
             if (copy / 'README_files').is_dir(): shutil.copytree(copy / 'README_files', ROOT / 'README_files')
@@ -55,6 +58,8 @@ def main():
     wrong = [f'{name} ' + ('is not made by any notebook' if name not in made else 'is missing' if name not in here else
                            'differs from what the notebooks give') for name in sorted(here.keys() | made)
              if here.get(name) != made.get(name)]
+    if bad_input.TABLE.read_text('utf-8') != bad_input.text():
+        wrong.append(f'{bad_input.TABLE.relative_to(ROOT)} is not what tests/hostile/bad_input.py gives')
     if wrong: sys.exit('\n'.join([*wrong, 'make export brings modules and notebooks together']))
     print(f'{len(made)} generated files match the notebooks')
 
