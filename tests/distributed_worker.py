@@ -30,7 +30,7 @@ RANK = int(os.environ.get('RANK', 0))
 LEVI = change_recipe(get_recipe('levi_hassner_onecycle'), dict(size=40, bs=16, epochs=1))
 RUNS = dict(
     levi=replace(LEVI, epochs=3), mixed=replace(LEVI, mix='mixup'), cut=replace(LEVI, mix='cutmix'),
-    diverging=replace(LEVI, base_lr=1e30), odd=replace(LEVI, bs=15),
+    diverging=replace(LEVI, base_lr=1e9), odd=replace(LEVI, bs=15),
     # so small a rate that rounding does not grow from step to step
     resnet=replace(get_recipe('finetune_resnet34'), arch='resnet18', pretrained=False, size=40, bs=16, epochs=1,
                    opt='sgd', base_lr=1e-6, views='flip', average=0.9, accumulate=32, loss='corn', balance='class',

@@ -10,7 +10,8 @@ from conftest import ROOT
 LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --bs 8 --size 80 --sees 32',
           'probe': '--subjects 12 --size 40 --epochs 1 --crossval', 'costs': '--images 200 --predictions 400',
           'jobs': '--subjects 12 --size 36 --epochs 1 --jobs 2',
-          'precision': '--bs 4 --size 32', 'predict': '--images 4 --bs 2 --size 80 --sees 32 --subjects 40 --epochs 1'}
+          'scale': '--rows 240 480', 'precision': '--bs 4 --size 32',
+          'predict': '--images 4 --bs 2 --size 80 --sees 32 --subjects 40 --epochs 1'}
 
 
 def test_all_are_here():
