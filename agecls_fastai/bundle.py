@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'FILES', 'LEVELS', 'USE', 'image_keys', 'save_bundle', 'model_card', 'Bundle', 'to_learner', 'load_bundle',
            'read_bundle_file']
 
-# %% ../nbs/08b_bundle.ipynb #9ae186a2
+# %% ../nbs/08b_bundle.ipynb #72db7303
 import hashlib
 import json
 import math
@@ -14,7 +14,6 @@ import os
 import shutil
 import tempfile
 import zipfile
-import zlib
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -150,7 +149,7 @@ def model_card(
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
     return '\n\n'.join(parts) + '\n'
 
-# %% ../nbs/08b_bundle.ipynb #4cb011fb
+# %% ../nbs/08b_bundle.ipynb #f149cf45
 @dataclass
 class Bundle:
     "A trained network and how to use it"
@@ -304,5 +303,5 @@ def read_bundle_file(
             return z.read(name)
     except AgeclsError: raise
     except KeyError: raise AgeclsError(f'{path} is damaged: it has no {name}') from None
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, zlib.error) as e:
+    except Exception as e:  # each compression has exceptions of its own
         raise AgeclsError(f'{path} is damaged: {first_line(e)}') from None

@@ -81,7 +81,7 @@ _RUN = {'labels': [str], 'recipe': {'name': str, 'about?': str}, 'protocol?': st
         'composition?': {str: [_number]}, 'n_images?': _number, 'n_subjects?': _number, 'versions?': {str: str},
         'skipped?': {str: str}, 'smaller_batches?': {str: _number}, 'members?': [dict], 'model?': [str]}
 
-# %% ../nbs/10_results.ipynb #93062f5a
+# %% ../nbs/10_results.ipynb #1d2e91ec
 def finished_fold(
     folder,  # RUN/fold_k
 ) -> dict | None:  # what done.json says; None if the fold is not finished, or its predictions are not those
@@ -218,6 +218,10 @@ def load_run(
         warnings.warn(f'{path}: fold {some(bad, 9)} is damaged and left out; the command that made the run does it '
                       'again', DataWarning, stacklevel=2)
     if not done: raise AgeclsError(f'no fold of {path} is finished')
+    counts = info.get('composition') or {}
+    whole = info.get('protocol') and 'seed' in info and len(counts) > 1 and {str(k) for k in done} <= set(counts)
+    if not whole:
+        raise AgeclsError(f'{path / "run.json"} is damaged: it lacks the protocol, the seed or the composition')
     tables = []
     for k in sorted(done):
         tables.append(_read_predictions(path / f'fold_{k}' / 'predictions.csv', labels).assign(fold=k))

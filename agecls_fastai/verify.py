@@ -22,7 +22,7 @@ from .recipes import Recipe
 from .results import _DONE, _fits, _read_predictions, fold_folders, image_sums, metrics_for
 from .results import read_history, run_info, scores_from_sums
 
-# %% ../nbs/09a_verify.ipynb #bdafb8f2
+# %% ../nbs/09a_verify.ipynb #1f6eb905
 FILES = dict(predictions_sha256='predictions.csv', valid_sha256='valid.csv', history_sha256='history.csv')
 
 
@@ -106,6 +106,7 @@ def _items(tables, info, labels, data):
     items = pd.concat(tables, ignore_index=True)
     if len(twice := items['file'][items['file'].duplicated()]): yield f'tested more than once: {some(twice)}'
     items['label'] = pd.Categorical(items['label'], labels, ordered=True)
+    if items['label'].isna().any(): return                               # told above
     if items_digest(items) != info.get('items_digest'): yield 'the images, people, groups or folds are not the run\'s'
     if data is None: return
     try: same = images_digest(items, data) == info.get('images_digest')

@@ -2,9 +2,14 @@
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from agecls_fastai.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_FOLDS = Path(os.environ.get('ADIENCE_FOLDS', ROOT.parent / 'shared' / 'adience_folds'))
@@ -28,9 +33,17 @@ def real_copy(real_folds, tmp_path):
 
 
 def agecls(*argv, check=None, **kwargs):
-    "Run the command in a process of its own"
-    done = subprocess.run([sys.executable, '-m', 'agecls_fastai', *map(str, argv)], capture_output=True, text=True,
-                          timeout=900, **kwargs)
+    "Run the command, in this process, where each start of PyTorch is saved; with kwargs in one of its own"
+    words = list(map(str, argv))
+    if kwargs:
+        done = subprocess.run([sys.executable, '-m', 'agecls_fastai', *words], capture_output=True, text=True,
+                              timeout=900, **kwargs)
+    else:
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+            try: status = main(words)
+            except SystemExit as e: status = e.code or 0
+        done = subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
     if check is not None: assert done.returncode == check, done
     return done
 
