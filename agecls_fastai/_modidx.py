@@ -299,6 +299,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'agecls_fastai.crossval._one_fold': ('crossval.html#_one_fold', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._run_lock': ('crossval.html#_run_lock', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._see_run': ('crossval.html#_see_run', 'agecls_fastai/crossval.py'),
+                                        'agecls_fastai.crossval._smaller_batches': ( 'crossval.html#_smaller_batches',
+                                                                                     'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._take_in': ('crossval.html#_take_in', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._teller': ('crossval.html#_teller', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._tidy': ('crossval.html#_tidy', 'agecls_fastai/crossval.py'),

@@ -7,7 +7,7 @@ __all__ = ['ENVIRONMENT', 'DEFINES_A_RUN', 'fold_seed', 'fold_name', 'Diverged',
            'train_fold', 'write_fold', 'run_digest', 'tidy_fold', 'run_environment', 'run_device', 'open_run',
            'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #da22327e
+# %% ../nbs/09_crossval.ipynb #18b6c29e
 import gc
 import hashlib
 import io
@@ -41,6 +41,7 @@ from .bundle import FILES, save_bundle
 from .checkpoint import Checkpoint
 from .cluster import RayEngine
 from .distributed import Processes, Together, processes
+from .errors import parse_json, read_json
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .folds import file_digest, split_items, write_atomic
 from .images import check_images, images_digest
@@ -221,7 +222,7 @@ def train_fold(
                     protocol=protocol, seed=seed, data=data, **({} if fold is None else dict(fold=fold)))
     return result
 
-# %% ../nbs/09_crossval.ipynb #7f28cf77
+# %% ../nbs/09_crossval.ipynb #244ebf9c
 ENVIRONMENT = ('device', 'device_name', 'precision', 'commit', 'versions', 'compiled', 'deterministic',
                'smaller_batches', 'processes')
 
@@ -261,7 +262,7 @@ def run_digest(
     file,  # run.json
 ) -> str:  # SHA-256, 64 hexadecimal digits
     "The finger-print of what a run.json says, whatever the machine, and whatever was added when memory was short"
-    info = json.loads(Path(file).read_text('utf-8'))
+    info = read_json(file)
     defines = {name: value for name, value in info.items() if name not in ENVIRONMENT}
     return hashlib.sha256(json.dumps(defines, sort_keys=True).encode()).hexdigest()
 
@@ -271,7 +272,7 @@ def tidy_fold(folder):
     for file in [*folder.glob('checkpoint.pt'), *folder.glob('.*.part')]:
         if not file.is_dir(): file.unlink(missing_ok=True)
 
-# %% ../nbs/09_crossval.ipynb #53f86341
+# %% ../nbs/09_crossval.ipynb #fde7165e
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -310,8 +311,8 @@ def open_run(
     "Make the run folder, or check that the one that is there is this run's"
     file = out / 'run.json'
     if file.is_file():
-        try: there = json.loads(file.read_text('utf-8'))
-        except ValueError: raise AgeclsError(f'{file} is damaged; remove {out} or give another folder') from None
+        try: there = read_json(file)
+        except AgeclsError: raise AgeclsError(f'{file} is damaged; remove {out} or give another folder') from None
         differ = []
         for key in DEFINES_A_RUN:
             old, new = there.get(key), info.get(key)
@@ -398,10 +399,16 @@ def _close_unused(out):
                 for name in ('run.json', '.run.json.part'): (out / name).unlink(missing_ok=True)
         out.rmdir()
 
-# %% ../nbs/09_crossval.ipynb #a3984388
+# %% ../nbs/09_crossval.ipynb #f9d16414
+def _smaller_batches(info):
+    "What `run.json` says of them, as far as it makes sense"
+    found = info.get('smaller_batches')
+    return {k: n for k, n in found.items() if type(n) is int} if isinstance(found, dict) else {}
+
+
 def _batch_of(out, k, recipe):
     "The recipe with the batch that fold k has come down to"
-    less = json.loads((out / 'run.json').read_text('utf-8')).get('smaller_batches', {}).get(str(k), recipe.bs)
+    less = _smaller_batches(read_json(out / 'run.json')).get(str(k), recipe.bs)
     while recipe.bs > less and recipe.smaller_batch(): recipe = recipe.smaller_batch()
     return recipe
 
@@ -409,8 +416,8 @@ def _batch_of(out, k, recipe):
 def _note_batch(out, k, recipe):
     "Write it down"
     with _run_lock(out):
-        info = json.loads((out / 'run.json').read_text('utf-8'))
-        info.setdefault('smaller_batches', {})[str(k)] = recipe.bs
+        info = read_json(out / 'run.json')
+        info['smaller_batches'] = _smaller_batches(info) | {str(k): recipe.bs}
         write_atomic(out / 'run.json', json.dumps(info, indent=1, ensure_ascii=False))
 
 
@@ -430,7 +437,7 @@ def _do_fold(out, k, recipe, train, labels, say, tell, environment):
                         **environment)
     tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
 
-# %% ../nbs/09_crossval.ipynb #d95fe679
+# %% ../nbs/09_crossval.ipynb #685d8019
 def _one_fold(call, show, k):
     "A fold in a process of its own"
     progress = Progress(every=30) if show else False
@@ -466,17 +473,16 @@ def _on_node(call, run_json, show, folds, folder, stream, **places):
 
 def _take_in(out, folds, files):
     "Write the files of folds that were done elsewhere, each `done.json` last, and what `run.json` should know"
-    theirs = json.loads(files.pop('run.json'))
+    theirs = parse_json(files.pop('run.json'), 'run.json')
     for k in folds: (out / f'fold_{k}/done.json').unlink(missing_ok=True)
     for name in sorted(files, key=lambda name: name.endswith('done.json')):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(out / name, files[name])
     with _run_lock(out):
-        info = json.loads((out / 'run.json').read_text('utf-8'))
+        info = read_json(out / 'run.json')
         done = finished_fold(out / f'fold_{folds[0]}')
         info |= {name: done[name] for name in ENVIRONMENT if name in done}      # of the nodes, not of the driver
-        if 'smaller_batches' in theirs:
-            info['smaller_batches'] = info.get('smaller_batches', {}) | theirs['smaller_batches']
+        if found := _smaller_batches(info) | _smaller_batches(theirs): info['smaller_batches'] = found
         write_atomic(out / 'run.json', json.dumps(info, indent=1, ensure_ascii=False))
 
 
