@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'KEPT', 'training_state', 'set_training_state', 'read_checkpoint', 'Checkpoint']
 
-# %% ../nbs/08d_checkpoint.ipynb #d9f25575
+# %% ../nbs/08d_checkpoint.ipynb #6f96fd83
 import json
 import pickle
 import random
@@ -22,6 +22,7 @@ from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner, Recorder
 from fastai.torch_core import to_device
 from fastcore.foundation import L
+from torch.distributed import get_rank, is_initialized
 
 from .folds import AgeclsError, DataWarning, first_line, some, write_atomic
 
@@ -140,7 +141,7 @@ def read_checkpoint(
     if not differ: return state
     warnings.warn(f'{file} is of another configuration ({some(differ)}) and ignored', DataWarning, stacklevel=2)
 
-# %% ../nbs/08d_checkpoint.ipynb #868afd92
+# %% ../nbs/08d_checkpoint.ipynb #2f308737
 class Checkpoint(Callback):
     "Keep the state of a training after each epoch, and go on from it"
     order = 1000                                                         # when all others have done what they do
@@ -188,6 +189,7 @@ class Checkpoint(Callback):
 
     def _write(self):
         self.done += 1
+        if is_initialized() and get_rank(): return                       # of several processes, the first one writes
         state = dict(format=FORMAT, key=_texts(self.key), fit=self.fits, epoch=self.epoch, epochs=self.done,
                      found_lr=getattr(self.learn, 'found_lr', None), training=training_state(self.learn))
         try:

@@ -21,7 +21,21 @@ from pathlib import Path
 
 from . import __version__
 
-# %% ../nbs/14_cli.ipynb #8f8b6259
+# %% ../nbs/14_cli.ipynb #1f2dbf29
+def _place():
+    "This process's number among several that train one network, and how many they are"
+    if 'LOCAL_RANK' not in os.environ: return 0, 1
+    from agecls_fastai.distributed import launched
+    return launched()
+
+
+def _speaks():
+    "Of several processes that fail together one says why"
+    if _place()[1] < 2: return True
+    from agecls_fastai.distributed import speaks
+    return speaks()
+
+
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are one line"
     def error(self, message):
@@ -29,6 +43,7 @@ class _Parser(argparse.ArgumentParser):
             names = [word.partition('=')[0] for word in message.removeprefix(unknown).split() if word.startswith('-')]
             message = unknown + ' '.join(names or ['too many words'])
         first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''
+        if not _speaks(): self.exit(2)
         self.exit(2, f'{self.prog}: {message}{first} ({self.prog} --help tells more)\n')
 
 
@@ -61,7 +76,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #a8cd0560
+# %% ../nbs/14_cli.ipynb #bba53289
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -155,7 +170,9 @@ def cv(args):
         run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed,
                              args.weights, args.skip_bad_images, data.words, data.benchmark, Progress(),
                              args.keep_models, args.pack, args.workers, args.device, args.compile, args.deterministic,
-                             not args.no_checkpoints, args.wait, args.log, args.jobs, engine, args.final)
+                             not args.no_checkpoints, args.wait, args.log, args.jobs, engine, args.final,
+                             args.distributed or None)
+    if _place()[0]: return                                               # of several processes, the first one prints
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
@@ -491,7 +508,7 @@ def demo(args):
         for row in shown: print(f'  {_answer_line(row | dict(file=Path(row["file"]).name))}; in truth {row["label"]}')
     print(f'\nThe table again: agecls compare {" ".join(str(run.path) for run in runs)}\nThe report is {page}')
 
-# %% ../nbs/14_cli.ipynb #322b29b1
+# %% ../nbs/14_cli.ipynb #854d9936
 def _command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
@@ -609,6 +626,8 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument('--keep-models', action='store_true', help='keep the trained networks, for agecls evaluate')
     p.add_argument('--final', action='store_true', help='then train a network on all folds, for agecls predict')
     p.add_argument('--pack', metavar='PACK', help='take the pictures out of a pack')
+    p.add_argument('--distributed', action='store_true', help='an error if it was not started as several processes, as '
+                   'by accelerate launch, whose GPUs share each batch; when it was, that is found without this')
     _add_training_options(p)
     _add_data_options(p)
 
@@ -723,11 +742,12 @@ def main(
     args = make_parser().parse_args(argv)
     def fail(text, status):
         if args.debug: traceback.print_exc()
-        print(f'agecls: {one_line(text)}', file=sys.stderr)
+        if _speaks(): print(f'agecls: {one_line(text)}', file=sys.stderr)
         return status
     from agecls_fastai.errors import AgeclsError, DataWarning, first_line, last_line, one_line
     show = warnings.showwarning
     def note(message, category, *where):
+        if _place()[0]: return
         if issubclass(category, DataWarning): print(f'note: {message}', file=sys.stderr)
         else: show(message, category, *where)
     warnings.showwarning = note
@@ -739,6 +759,7 @@ def main(
         "Where nobody reads on, or there is no space, Python would complain once more when it ends"
         try: sys.stdout.flush()
         except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if _place()[1] > 1 and args.function is not cv: return fail('several processes can do agecls cv alone', 2)
     try:
         with _stopped_by_sigterm(): status = args.function(args) or 0
         sys.stdout.flush()

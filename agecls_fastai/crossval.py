@@ -7,7 +7,7 @@ __all__ = ['ENVIRONMENT', 'DEFINES_A_RUN', 'fold_seed', 'fold_name', 'Diverged',
            'train_fold', 'write_fold', 'run_digest', 'tidy_fold', 'run_environment', 'run_device', 'open_run',
            'cross_validate', 'write_evaluation']
 
-# %% ../nbs/09_crossval.ipynb #d36acb4a
+# %% ../nbs/09_crossval.ipynb #18b6c29e
 import gc
 import hashlib
 import io
@@ -40,6 +40,7 @@ from .augment import view_preds
 from .bundle import FILES, save_bundle
 from .checkpoint import Checkpoint
 from .cluster import RayEngine
+from .distributed import Processes, Together, processes
 from .errors import parse_json, read_json
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
 from .folds import file_digest, split_items, write_atomic
@@ -137,7 +138,7 @@ class FoldLog(Callback):
         left = (self.n_epochs * len(self.dls.train) - self.batches_before - self.batches) * per_batch
         return f'{rate:,.0f} images/s  {duration(max(left, 0))} left'
 
-# %% ../nbs/09_crossval.ipynb #810de66f
+# %% ../nbs/09_crossval.ipynb #42d9c24c
 def prediction_table(
     items: pd.DataFrame,  # the items table
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
@@ -177,6 +178,7 @@ def train_fold(
     cbs: Sequence[Callback] = (),  # more callbacks, as from `fold_log`
     folder: Path | None = None,  # RUN/fold_k, where the history grows
     scored: pd.DataFrame | None = None,  # predictions for the model card, where no fold is tested
+    team: Processes | None = None,  # the processes that train this fold, where there are several
     **kwargs,  # for `age_dls`: num_workers, device, pack
 ) -> FoldResult:
     "Train on the other folds, then predict this one, and the inner validation set"
@@ -194,6 +196,7 @@ def train_fold(
     dls = fits.dls(items, path, fold, protocol=protocol, seed=seed, **kwargs)
     if not len(dls.train): raise AgeclsError(f'{fold_name(fold)}: there is nothing to train on')
     learn = recipe.learner(dls, weights, compile)
+    if team: learn.add_cb(Together(team))
     if progress: learn.remove_cb(ProgressCallback)
     if features is not None: fill_head(learn, head)
     else:
@@ -213,14 +216,15 @@ def train_fold(
                                f'{recipe.base_lr}')
             tables.append(prediction_table(part_of, p, loss))
         result = FoldResult(*tables[::-1], pd.DataFrame(cbs[0].rows), facts)
+    if team: learn.remove_cb(Together)
     if keep is not None:
         save_bundle(learn, recipe, keep, result.valid, result.predictions if fold is not None else scored,
                     protocol=protocol, seed=seed, data=data, **({} if fold is None else dict(fold=fold)))
     return result
 
-# %% ../nbs/09_crossval.ipynb #a9dc8138
+# %% ../nbs/09_crossval.ipynb #244ebf9c
 ENVIRONMENT = ('device', 'device_name', 'precision', 'commit', 'versions', 'compiled', 'deterministic',
-               'smaller_batches')
+               'smaller_batches', 'processes')
 
 
 def write_fold(
@@ -268,7 +272,7 @@ def tidy_fold(folder):
     for file in [*folder.glob('checkpoint.pt'), *folder.glob('.*.part')]:
         if not file.is_dir(): file.unlink(missing_ok=True)
 
-# %% ../nbs/09_crossval.ipynb #c1064e28
+# %% ../nbs/09_crossval.ipynb #fde7165e
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
                  'model_sha256', 'pack']
 
@@ -328,6 +332,12 @@ def open_run(
             raise
         return True
     return False
+
+
+def _see_run(out, info):
+    "In a process that follows another one: is the run here, and of the same data?"
+    if not (out / 'run.json').is_file(): raise AgeclsError(f'one of the processes does not see the run folder {out}')
+    open_run(out, info)
 
 
 _OWN_FILES = re.compile(r'\.run\.json\.part|\.?\.(run|final|fold_\d+)\.lock(\.json(\.part)?)?')
@@ -427,7 +437,7 @@ def _do_fold(out, k, recipe, train, labels, say, tell, environment):
                         **environment)
     tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
 
-# %% ../nbs/09_crossval.ipynb #3a9bbc5b
+# %% ../nbs/09_crossval.ipynb #685d8019
 def _one_fold(call, show, k):
     "A fold in a process of its own"
     progress = Progress(every=30) if show else False
@@ -525,6 +535,7 @@ def cross_validate(
     jobs: int = 1,  # folds at once, each in a process of its own
     engine: RayEngine | None = None,  # the folds on the machines of a Ray cluster, as many at once as have room
     final: bool = False,  # then train a network on all folds, to answer new pictures: RUN/final/model
+    distributed: bool | None = None,  # by several processes: see `processes`
 ) -> Run:
     "Cross-validate a recipe; goes on where an earlier call with the same arguments stopped"
     recipe, out = get_recipe(recipe), Path(out)
@@ -538,6 +549,11 @@ def cross_validate(
     if engine and jobs > 1: raise AgeclsError('jobs is for this machine; on a cluster it is cpus and gpus that count')
     check_log(log)
     if log and recipe.schedule == 'probe': raise AgeclsError(f'log must be None for a probe, not {log!r}: no epochs')
+    team = processes(distributed, device)
+    if team:
+        team.check(recipe, jobs, compile, engine)
+        device, num_workers = team.device, team.workers(num_workers)
+        if not team.first: progress, log = False, None
     asked, device = device, run_device(device)
     show = progress
     if progress is None: show = None if IN_NOTEBOOK else Progress()
@@ -552,7 +568,8 @@ def cross_validate(
         pack.check(items, path)
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
     counts = composition(items).drop(index='all', columns='all')
-    environment = run_environment(device) | dict(compiled=compile, deterministic=deterministic)
+    environment = run_environment(device) | dict(compiled=compile, deterministic=deterministic,
+                                               processes=team.size if team else 1)
     info = dict(
         recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
         images_digest=images_digest(items, path),
@@ -566,7 +583,8 @@ def cross_validate(
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
     features = None
-    key = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions', 'deterministic')}
+    key = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions', 'deterministic',
+                                             'processes')}
     loading = dict(num_workers=num_workers, device=device, pack=pack)
     at_once = engine or jobs > 1 and recipe.schedule != 'probe'          # a probe has its features to share
     todo = [k for k in folds if not finished_fold(out / f'fold_{k}')] if at_once else []
@@ -594,7 +612,14 @@ def cross_validate(
         checkpoint = (folder / 'checkpoint.pt', key | dict(fold=k)) if checkpoints else None
         with fold_log(log, out / 'logs', out.name, 'final' if k is None else k, about) as cbs:
             return train_fold(items, path, recipe, k, protocol, seed, weights, show, folder / 'model' if keep else None,
-                              compile, features, data, checkpoint, fits, cbs, folder, scored, **loading)
+                              compile, features, data, checkpoint, fits, cbs,
+                              None if team and not team.first else folder, scored, team, **loading)
+    if team and not team.first:
+        with deterministic_algorithms(deterministic): team.follow(
+            lambda fits, k: train(fits, k, out / ('final' if k is None else f'fold_{k}'), False),
+            lambda: _see_run(out, info))
+        return load_run(out)
+    if team: train = team.lead(train)
     with deterministic_algorithms(deterministic), ExitStack() as locks:
         new = _enter_run(locks, out, info, folds, wait, say)
         tell, doing = _teller(folds, show), None
@@ -627,6 +652,7 @@ def cross_validate(
             locks.close()
             if new: _close_unused(out)
             raise
+    if team: team.tell(None)
     return load_run(out)
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PackedImage', 'balanced', 'AgeDL', 'PackedDL']
 
-# %% ../nbs/04a_loader.ipynb #4e57c720
+# %% ../nbs/04a_loader.ipynb #97e9e5a5
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.data.core import TfmdDL
-from fastai.torch_core import TensorCategory
+from fastai.torch_core import TensorCategory, to_detach
 from fastai.vision.core import PILImage, TensorImage
+from fastcore.basics import chunked
 
-from .augment import byte_batches
+from .augment import ALONE, byte_batches, own_rows
 from .folds import AgeclsError, some
 from .pack import Pack
 from .recipes import BALANCES
 
-# %% ../nbs/04a_loader.ipynb #9863c5f1
+# %% ../nbs/04a_loader.ipynb #673172d1
 class PackedImage:
     "Opens an image out of a pack, or as `open_image` does where it is not in it"
     def __init__(self, pack: Pack, path, open_image):
@@ -48,6 +49,7 @@ def balanced(
 class AgeDL(TfmdDL):
     "`TfmdDL` that tells `ByteBatch` how many images come, and draws them in balance where `balance` says so"
     balance = 'none'  # or 'class', 'subject', 'both': as many images an epoch are then drawn with replacement
+    share = ALONE  # or this process's number and how many they are, where each makes its rows of every batch
 
     def get_idxs(self):
         if self.balance == 'none' or not self.shuffle: return super().get_idxs()
@@ -57,7 +59,14 @@ class AgeDL(TfmdDL):
     def before_iter(self):
         super().before_iter()
         if getattr(self.dataset, 'split_idx', None) == 0:
-            for tfm in byte_batches(self): tfm.begin(self.n)
+            for tfm in byte_batches(self): tfm.begin(self.n, self.bs, self.share)
+
+    def create_batches(self, samps):
+        if self.share == ALONE or self.prebatched: return super().create_batches(samps)
+        return (self.do_batch([self.do_item(batch[i]) for i in own_rows(len(batch), self.share)])
+                for batch in chunked(samps, self.bs, self.drop_last))
+
+    def to_detach(self, b, cpu=True, gather=True): return to_detach(b, cpu, gather=False)  # `Together` has gathered
 
 
 class PackedDL(AgeDL):
@@ -87,21 +96,26 @@ class PackedDL(AgeDL):
     def _packed_batches(self, samps, rows, classes):
         "One batch is copied while the one before is at work"
         order, on_gpu = np.fromiter(samps, np.int64), self.device is not None and self.device.type == 'cuda'
+        bs = self.bs
+        if self.drop_last: order = order[:len(order) // bs * bs]
+        if self.share != ALONE and len(order):
+            batches = [order[i:i + bs] for i in range(0, len(order), bs)]
+            order = np.concatenate([batch[own_rows(len(batch), self.share)] for batch in batches])
+            bs = len(own_rows(bs, self.share))
         rows, classes = torch.from_numpy(rows[order]), None if classes is None else classes[order]
         resident = self.pack.on_device(self.device) if on_gpu else None
         if resident is not None: rows = rows.to(self.device)
         if on_gpu and classes is not None: classes = classes.to(self.device)
         def batch(start):
-            part = slice(start, start + self.bs)
+            part = slice(start, start + bs)
             if resident is not None: x = resident[rows[part]]
             else: x = torch.from_numpy(self.pack.gather(rows[part].numpy()))
             if on_gpu and resident is None: x = x.pin_memory().to(self.device, non_blocking=True)
             x = TensorImage(x.permute(0, 3, 1, 2))                       # a view: channels last in memory
             return (x,) if classes is None else (x, TensorCategory(classes[part]))
-        stop = len(order) // self.bs * self.bs if self.drop_last else len(order)
         with ThreadPoolExecutor(1) as pool:
             waiting = None
-            for start in range(0, stop, self.bs):
+            for start in range(0, len(order), bs):
                 waiting, ready = pool.submit(batch, start), waiting
                 if ready is not None: yield ready.result()
             if waiting is not None: yield waiting.result()
