@@ -437,7 +437,7 @@ def _do_fold(out, k, recipe, train, labels, say, tell, environment):
                         **environment)
     tell(k, f'done in {duration(seconds)}', dict(metrics=scores, n_images=len(result.predictions)))
 
-# %% ../nbs/09_crossval.ipynb #685d8019
+# %% ../nbs/09_crossval.ipynb #74efb08c
 def _one_fold(call, show, k):
     "A fold in a process of its own"
     progress = Progress(every=30) if show else False
@@ -445,11 +445,11 @@ def _one_fold(call, show, k):
     cross_validate(folds=[k], progress=progress, **call)
 
 
-def _in_jobs(call, jobs, info, folds, show):
+def _in_jobs(call, jobs, info, folds, told):
     "Do folds in processes of this machine"
     out, gpus = call['out'], None if call['device'] is None else ()
     with ExitStack() as locks: new = _enter_run(locks, out, info, [], call['wait'], None)
-    try: side_by_side(partial(_one_fold, call, show is not None), folds, jobs, gpus=gpus)
+    try: side_by_side(partial(_one_fold, call, told), folds, jobs, gpus=gpus)
     except BaseException:
         if new: _close_unused(out)
         raise
@@ -486,7 +486,7 @@ def _take_in(out, folds, files):
         write_atomic(out / 'run.json', json.dumps(info, indent=1, ensure_ascii=False))
 
 
-def _on_cluster(engine, call, out, info, folds, items, show, wait, say):
+def _on_cluster(engine, call, out, info, folds, items, show, told, wait, say):
     "Do folds on a cluster; here they are locked, and their files are written"
     files, tell = {}, _teller(folds, show)
     call |= {what: Path(call[what]).resolve() for what in ('path', 'pack', 'weights') if call[what]}
@@ -499,7 +499,7 @@ def _on_cluster(engine, call, out, info, folds, items, show, wait, say):
     with ExitStack() as locks:
         new = _enter_run(locks, out, info, folds, wait, say)
         try:
-            work = partial(_on_node, call, (out / 'run.json').read_bytes(), show is not None)
+            work = partial(_on_node, call, (out / 'run.json').read_bytes(), told)
             for some_folds, found in engine.run(work, tasks, files, say):
                 _take_in(out, some_folds, found)
                 if show is None:
@@ -559,6 +559,7 @@ def cross_validate(
     if progress is None: show = None if IN_NOTEBOOK else Progress()
     elif progress is True: show = Progress()
     elif progress is False: show = Progress(io.StringIO())
+    told = show is not None and progress is not False                    # by lines, also from other processes
 
     if pack is None:
         items, skipped = check_images(items, path, skip_bad_images, show.counter('images checked') if show else None)
@@ -594,11 +595,11 @@ def cross_validate(
                     device=asked, compile=compile, deterministic=deterministic, checkpoints=checkpoints, log=log)
         if engine:
             if num_workers is None and engine.gpus: call['num_workers'] = max(1, int(engine.cpus))
-            _on_cluster(engine, call, out, info, todo, items, show, wait, say)
+            _on_cluster(engine, call, out, info, todo, items, show, told, wait, say)
         else:
             if num_workers is None and device.type == 'cuda':
                 call['num_workers'] = max(1, min(16, os.cpu_count() or 1) // jobs)
-            _in_jobs(call | dict(out=out, wait=wait), jobs, info, todo, show)
+            _in_jobs(call | dict(out=out, wait=wait), jobs, info, todo, told)
         folds = [k for k in folds if k not in todo]
     def see(fits):
         dls = fits.dls(items, path, every[0], protocol=protocol, seed=seed, **loading)
