@@ -1,6 +1,6 @@
 """Are two folds at once no slower than one after the other?
 
-    python benchmarks/jobs.py [--subjects 300] [--epochs 4] [--jobs 2] [--runs 5] [--out benchmarks/jobs]
+    python benchmarks/jobs.py [--subjects 300] [--epochs 10] [--jobs 2] [--runs 5] [--out benchmarks/jobs]
 
 Four folds of the 2015 network out of a pack of drawn faces, by `cross_validate(jobs=…)`: one after the other with all
 threads in one process, and as many at once as are asked for, with their share of the threads each. The time is that of
@@ -30,7 +30,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--subjects', type=int, default=300)
     parser.add_argument('--size', type=int, default=80, help='pixels that the network sees')
-    parser.add_argument('--epochs', type=int, default=4)
+    parser.add_argument('--epochs', type=int, default=10)
     parser.add_argument('--jobs', type=int, default=os.cpu_count())
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--out', default='benchmarks/jobs', help='where .json and .md go')
