@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -13,8 +14,11 @@ import torch
 from conftest import agecls, predictions
 from torchvision.models import ResNet18_Weights, resnet18
 
+from agecls_fastai import cli
 from agecls_fastai.adience import read_adience
 from agecls_fastai.cli import main
+from agecls_fastai.crossval import cross_validate
+from agecls_fastai.recipes import RECIPES
 
 CV = ['--size', 40, '--epochs', 1, '--bs', 16]
 KILLED = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--epochs', 2, '--bs', 16]
@@ -92,28 +96,28 @@ def weights(tmp_path_factory):
     return home, file
 
 
-def test_pretrained_weights(drawn, weights, tmp_path):
+def test_pretrained_weights(drawn, weights, tmp_path, monkeypatch):
     "From torch's cache and from a file: the same predictions; other than from another file"
-    code = ('import sys; from dataclasses import replace; from agecls_fastai.all import *; '
-            'recipe = replace(RECIPES["finetune_resnet34"], arch="resnet18", size=32, epochs=1, bs=16); '
-            'cross_validate(read_adience(sys.argv[1]), sys.argv[1], recipe, sys.argv[2], folds=[0], progress=False, '
-            'weights=sys.argv[3] if sys.argv[3].endswith(".pth") else None)')
-    home, file = weights
-    found = {}
+    recipe = replace(RECIPES['finetune_resnet34'], arch='resnet18', size=32, epochs=1, bs=16)
+    items, (home, file) = read_adience(drawn), weights
+    monkeypatch.setenv('TORCH_HOME', str(home))
     other = tmp_path / 'other.pth'
     torch.save(resnet18().state_dict(), other)
-    for how in ('cache', str(file), str(other)):
-        out = tmp_path / f'run_{len(found)}'
-        subprocess.run([sys.executable, '-W', 'ignore', '-c', code, drawn, out, how], check=True, capture_output=True,
-                       env=os.environ | dict(TORCH_HOME=str(home)))
-        found[how] = predictions(out)
-    assert found['cache'] == found[str(file)] != found[str(other)]
+    cache, same, others = (predictions(cross_validate(items, drawn, recipe, tmp_path / f'run_{i}', folds=[0],
+                                                      progress=False, weights=given).path)
+                           for i, given in enumerate((None, file, other)))
+    assert cache == same != others
 
 
-def test_weights_that_cannot_be_fetched(drawn, tmp_path):
-    env = os.environ | dict(TORCH_HOME=str(tmp_path / 'empty'), http_proxy='http://127.0.0.1:9',
-                            https_proxy='http://127.0.0.1:9')
-    done = agecls('cv', drawn, '--recipe', 'finetune_resnet34', '--out', tmp_path / 'run', *CV, check=2, env=env)
+def no_weights(monkeypatch, folder):
+    "An empty cache, and a network that answers nobody"
+    monkeypatch.setenv('TORCH_HOME', str(folder / 'empty'))
+    for name in ('http_proxy', 'https_proxy'): monkeypatch.setenv(name, 'http://127.0.0.1:9')
+
+
+def test_weights_that_cannot_be_fetched(drawn, tmp_path, monkeypatch):
+    no_weights(monkeypatch, tmp_path)
+    done = agecls('cv', drawn, '--recipe', 'finetune_resnet34', '--out', tmp_path / 'run', *CV, check=2)
     line = done.stderr.splitlines()[-1]
     assert line.startswith('agecls: the pretrained weights of resnet34 cannot be fetched')
     assert '--weights FILE' in line and '--no-pretrained' in line
@@ -170,18 +174,14 @@ def test_mistakes(drawn, tmp_path, capsys):
     assert 'levi_hassner_onecycle' in agecls('compare', out, check=0).stdout
 
 
-def test_demo(tmp_path):
+def test_demo(tmp_path, monkeypatch):
     "The demo, smaller still: both recipes, one table, and the notice that it fell back to random weights"
-    code = ('import sys; from agecls_fastai import cli; cli.DEMO_DATA = dict(n_subjects=40, size=40); '
-            'tiny = dict(size=40, resize=40, bs=8, epochs=1); '
-            'cli.DEMO_CHANGES = {name: changes | tiny for name, changes in cli.DEMO_CHANGES.items()}; '
-            'sys.exit(cli.main(["demo", "--out", sys.argv[1]]))')
-    env = os.environ | dict(TORCH_HOME=str(tmp_path / 'empty'), http_proxy='http://127.0.0.1:9',
-                            https_proxy='http://127.0.0.1:9')
+    tiny = dict(size=40, resize=40, bs=8, epochs=1)
+    monkeypatch.setattr(cli, 'DEMO_DATA', dict(n_subjects=40, size=40))
+    monkeypatch.setattr(cli, 'DEMO_CHANGES', {name: changes | tiny for name, changes in cli.DEMO_CHANGES.items()})
+    no_weights(monkeypatch, tmp_path)
     for again in (False, True):
-        done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, tmp_path / 'demo'], capture_output=True,
-                              text=True, env=env, timeout=600)
-        assert done.returncode == 0, done.stderr
+        done = agecls('demo', '--out', tmp_path / 'demo', check=0)
         assert done.stderr.count('was done before') == (10 if again else 0)
         for what in ('levi_hassner_onecycle', 'finetune_resnet34', 'balanced guessing', 'majority class', 'fold 4',
                      'Published, on Adience (other data than above', 'not real people', 'started from random weights',
