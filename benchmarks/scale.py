@@ -1,6 +1,6 @@
 """What does a row cost, apart from its picture? Tables, packs and loaders of many rows.
 
-    python benchmarks/scale.py [--rows 50000 400000] [--runs 5] [--out benchmarks/scale]
+    python benchmarks/scale.py [--rows 20000 100000] [--runs 5] [--out benchmarks/scale]
 
 The picture files are empty, and a pack's files are as long as they should be, and hold nothing. As in Adience, a
 subject has 12 pictures. Memory is what the table's columns hold, strings included.
@@ -21,7 +21,7 @@ from measure import machine, take_turns, write
 
 from agecls_fastai.crossval import prediction_table, write_fold
 from agecls_fastai.data import age_dls
-from agecls_fastai.folds import check_items, split_items
+from agecls_fastai.folds import check_items, composition, split_items
 from agecls_fastai.pack import SHARD, open_pack
 from agecls_fastai.recipes import RECIPES
 from agecls_fastai.results import load_run
@@ -61,7 +61,7 @@ def empty_pack(files, path, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rows', type=int, nargs='+', default=[50_000, 400_000])
+    parser.add_argument('--rows', type=int, nargs='+', default=[20_000, 100_000])
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--out', default='benchmarks/scale', help='where .json and .md go')
     args = parser.parse_args()
@@ -76,7 +76,8 @@ def main():
             run.mkdir()
             (run / 'run.json').write_text(json.dumps(dict(
                 recipe=dict(name='none'), labels=LABELS, protocol='fixed',
-                seed=0, items_digest='0' * 64)))
+                seed=0, items_digest='0' * 64, composition={
+                    str(k): row.tolist() for k, row in composition(items).drop(index='all', columns='all').iterrows()})))
             pack = open_pack(folder)
             dls = age_dls(items, path, 0, pack=pack, size=SIZE, resize=SIZE, bs=64, num_workers=0)
             def cost(work, n=n):
