@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import time
+import tracemalloc
 import warnings
 from dataclasses import replace
 from io import BytesIO
@@ -59,6 +60,16 @@ def empty_pack(files, path, folder):
         version=2, size=SIZE, images=len(files), shards=[len(part) for part in parts], method='none')))
 
 
+def memory(make, *args):
+    "Bytes of Python's that what is made holds"
+    tracemalloc.start()
+    made = make(*args)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    del made
+    return held
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rows', type=int, nargs='+', default=[20_000, 100_000])
@@ -77,7 +88,7 @@ def main():
             (run / 'run.json').write_text(json.dumps(dict(
                 recipe=dict(name='none'), labels=LABELS, protocol='fixed',
                 seed=0, items_digest='0' * 64, composition={
-                    str(k): row.tolist() for k, row in composition(items).drop(index='all', columns='all').iterrows()})))
+                    str(k): x.tolist() for k, x in composition(items).drop(index='all', columns='all').iterrows()})))
             pack = open_pack(folder)
             dls = age_dls(items, path, 0, pack=pack, size=SIZE, resize=SIZE, bs=64, num_workers=0)
             def cost(work, n=n):
@@ -96,6 +107,7 @@ def main():
                 ('split_items, µs a row', who): cost(lambda items=items: split_items(items, 0, 'strict', 0)),
                 ("pack's index on the disk, bytes a row", who): lambda folder=folder, n=n: sum(
                     f.stat().st_size for f in folder.glob('*.json')) / n,
+                ('memory of an open pack, bytes a row', who): lambda folder=folder, n=n: memory(open_pack, folder) / n,
                 ('open_pack, µs a row', who): cost(lambda folder=folder: open_pack(folder)),
                 ('loaders of a fold, µs a row', who): cost(lambda items=items, path=path, pack=pack: recipe.dls(
                     items, path, 0, pack=pack)),
