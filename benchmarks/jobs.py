@@ -51,7 +51,7 @@ def main():
 
         what = 'four folds'
         rows = take_turns({(what, 'one after the other'): lambda: seconds(run, 1),
-                           (what, f'--jobs {args.jobs}'): lambda: seconds(run, args.jobs)}, args.runs)
+                           (what, f'`--jobs {args.jobs}`'): lambda: seconds(run, args.jobs)}, args.runs)
         same = all(len(x) == 1 for x in written.values())
     one, many = (statistics.median(figures) for figures in rows.values())
     write(args.out, f'{len(items)} drawn pictures, {args.size} pixels, {args.epochs} epochs; one after the other with '
