@@ -1,6 +1,6 @@
 # make demo: draw faces, cross-validate two recipes on them, compare them in a report
 # make test: every check
-# make faults: kill, starve and damage runs in some eighty ways; ten minutes, writes the table of the docs
+# make faults: kill, starve and damage runs in some eighty ways; some minutes, writes the table of the docs
 # make docs: the documentation site, in _docs/
 # make lowest: every check with the lowest versions that settings.ini allows, in .venv-lowest
 # make audit: known holes in what is installed (pip-audit asks PyPI), and risky code (bandit)
@@ -49,7 +49,7 @@ export: $(INSTALLED)
 
 # half an hour on two cores, on a machine that does nothing else; writes the tables of the docs
 bench: $(INSTALLED)
-	for name in loader precision training probe predict jobs costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in loader precision training probe predict jobs scale costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 faults: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/disturb.py --out benchmarks/faults

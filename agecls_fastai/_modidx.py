@@ -196,6 +196,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'agecls_fastai.checkpoint.training_state': ( 'checkpoint.html#training_state',
                                                                                        'agecls_fastai/checkpoint.py')},
             'agecls_fastai.cli': { 'agecls_fastai.cli._Parser': ('cli.html#_parser', 'agecls_fastai/cli.py'),
+                                   'agecls_fastai.cli._Parser.__init__': ('cli.html#_parser.__init__', 'agecls_fastai/cli.py'),
                                    'agecls_fastai.cli._Parser.error': ('cli.html#_parser.error', 'agecls_fastai/cli.py'),
                                    'agecls_fastai.cli._add_data_options': ('cli.html#_add_data_options', 'agecls_fastai/cli.py'),
                                    'agecls_fastai.cli._add_training_options': ('cli.html#_add_training_options', 'agecls_fastai/cli.py'),

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import __version__
 
-# %% ../nbs/14_cli.ipynb #1f2dbf29
+# %% ../nbs/14_cli.ipynb #fb349af6
 def _place():
     "This process's number among several that train one network, and how many they are"
     if 'LOCAL_RANK' not in os.environ: return 0, 1
@@ -37,7 +37,9 @@ def _speaks():
 
 
 class _Parser(argparse.ArgumentParser):
-    "A parser whose errors are one line"
+    "A parser whose errors are one line, and that does not guess what half of an option's name may mean"
+    def __init__(self, *args, **kwargs): super().__init__(*args, allow_abbrev=False, **kwargs)
+
     def error(self, message):
         if message.startswith(unknown := 'unrecognized arguments: '):       # what follows a misspelt --password is one
             names = [word.partition('=')[0] for word in message.removeprefix(unknown).split() if word.startswith('-')]

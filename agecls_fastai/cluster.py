@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['RayEngine']
 
-# %% ../nbs/09c_cluster.ipynb #e6bd5bd6
+# %% ../nbs/09c_cluster.ipynb #7b27e936
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from .folds import AgeclsError, first_line
 from .locks import locked
 
-# %% ../nbs/09c_cluster.ipynb #30adb56f
+# %% ../nbs/09c_cluster.ipynb #34f91675
 def _ray():
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')               # it is read on import
     try: import ray
@@ -34,9 +35,11 @@ def _connected(ray, address):
         return
     if address and ':' in address and '://' not in address:             # Ray itself would try for minutes
         _check_answers(address)
+    stop = signal.getsignal(signal.SIGTERM)
     try: ray.init(address, logging_level='ERROR', log_to_driver=False)   # what tasks say comes another way
     except (ConnectionError, RuntimeError, ValueError, OSError) as e:
         raise AgeclsError(f'there is no Ray cluster at {address or "this machine"}: {first_line(e)}') from None
+    with suppress(ValueError): signal.signal(signal.SIGTERM, stop)       # Ray takes it; a thread has none
     try: yield
     finally: ray.shutdown()
 
@@ -123,7 +126,7 @@ class _Out:
         *whole, self.rest = (self.rest + text).split('\n')
         for line in whole: self.last = [self.lines.put.remote(line)]
 
-# %% ../nbs/09c_cluster.ipynb #f1b11176
+# %% ../nbs/09c_cluster.ipynb #8057f79e
 @dataclass
 class RayEngine:
     "Where and with what a Ray cluster does the folds of `cross_validate(engine=…)`"
@@ -180,7 +183,7 @@ class RayEngine:
         nodes = [node['Resources'] for node in ray.nodes() if node['Alive']]
         if any(n.get('CPU', 0) >= self.cpus and n.get('GPU', 0) >= self.gpus for n in nodes): return
         there = '; '.join(f'{n.get("CPU", 0):g} CPUs and {n.get("GPU", 0):g} GPUs' for n in nodes)
-        lack = f'no machine of the cluster has {self.cpus:g} CPUs and {self.gpus:g} GPUs for a task, but {there}'
+        lack = f'Ray knows no machine with {self.cpus:g} CPU and {self.gpus:g} GPU free for a task; there are {there}'
         if not self.address: raise AgeclsError(lack)
         say(f'{lack}; it waits for one')                                 # an autoscaler may bring it
 

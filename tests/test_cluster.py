@@ -1,7 +1,13 @@
 "Folds on a real Ray cluster of two machines on this one"
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,3 +71,21 @@ def test_mistakes_about_a_cluster(drawn, tmp_path, capfd):
     assert 'there is no Ray cluster at 127.0.0.1:9' in told('--engine', 'ray', '--address', '127.0.0.1:9')
     assert 'jobs is for this machine' in told('--engine', 'ray', '--jobs', '2')
     assert not (tmp_path / 'run').exists()
+
+
+def test_sigterm(drawn, tmp_path):
+    "The driver is stopped as without a cluster, though Ray has a handler of its own"
+    before = set(Path(tempfile.gettempdir()).glob('agecls-*'))
+    command = [sys.executable, '-m', 'agecls_fastai', 'cv', str(drawn), '--out', str(tmp_path / 'run'), *OPTIONS,
+               '--epochs', '200', '--engine', 'ray', '--cpus-per-fold', '1']
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=os.environ | dict(OMP_NUM_THREADS='1'))
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if 'epoch 1/200' in line: break
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, (lines, err)
+    assert err.splitlines()[-1] == 'agecls: interrupted; the same command again goes on from here'
+    assert set(Path(tempfile.gettempdir()).glob('agecls-*')) <= before and not (tmp_path / 'run').exists()
