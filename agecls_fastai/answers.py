@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ONNX_FORMAT', 'NEEDS_ONNX', 'Answerer', 'decide', 'combine', 'read_squares', 'answer', 'load_onnx']
 
-# %% ../nbs/12b_answers.ipynb #332e3def
+# %% ../nbs/12b_answers.ipynb #aa4b098d
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from itertools import islice
 
 import numpy as np
 
-from .errors import AgeclsError, first_line, parse_json, some
+from .errors import AgeclsError, first_line, is_number, parse_json, some
 from .photos import find_photos, open_photo, square
 from .sets import contiguous_sets, set_names
 
@@ -139,22 +139,21 @@ def _in_words(name, box, p, best, labels, ages, threshold):
     if threshold is not None: row['set'] = set_names(*contiguous_sets(p[None], threshold), labels)[0]
     return row | dict(probabilities=dict(zip(labels, p.tolist())))
 
-# %% ../nbs/12b_answers.ipynb #656bf84e
+# %% ../nbs/12b_answers.ipynb #396e0d5c
 ONNX_FORMAT = 1
 NEEDS_ONNX = "an ONNX model needs ONNX Runtime: pip install 'agecls_fastai[onnx]'"
 
 
 def _impossible(info):
     "The first entry of the metadata that cannot have been written"
-    def number(x): return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 2**53
     def several(x, n): return isinstance(x, list) and len(x) == n
     labels, ages, side, thresholds = info['labels'], info['ages'], info['side'], info['thresholds']
     texts = isinstance(labels, list) and all(isinstance(x, str) for x in labels)
     good = dict(
         labels=texts and len(set(labels)) == len(labels) > 1, rule=info['rule'] in ('mode', 'median', 'mean'),
         side=type(side) is int and 1 <= side <= 2**14,
-        thresholds=isinstance(thresholds, dict) and all(x is None or number(x) for x in thresholds.values()))
-    good['ages'] = ages is None or good['labels'] and several(ages, len(labels)) and all(map(number, ages))
+        thresholds=isinstance(thresholds, dict) and all(x is None or is_number(x) for x in thresholds.values()))
+    good['ages'] = ages is None or good['labels'] and several(ages, len(labels)) and all(map(is_number, ages))
     return next((name for name, fine in good.items() if not fine), None)
 
 

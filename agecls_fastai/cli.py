@@ -78,7 +78,7 @@ def _data_options(args):
             raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
     return options
 
-# %% ../nbs/14_cli.ipynb #bba53289
+# %% ../nbs/14_cli.ipynb #85146835
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
@@ -309,7 +309,7 @@ def predict(args):
     import csv
 
     from agecls_fastai.answers import answer, load_onnx
-    from agecls_fastai.errors import AgeclsError
+    from agecls_fastai.errors import AgeclsError, printable
     from agecls_fastai.photos import SUFFIXES
     models = [args.model, *(args.also or [])]
     for model in models:                                                 # before PyTorch is loaded
@@ -337,7 +337,7 @@ def predict(args):
         for row in answer(names(), answerers, args.level, args.bs, find_faces):
             failed, rows = failed + ('error' in row), rows + 1
             if args.json: print(json.dumps(row, ensure_ascii=False), flush=True)
-            elif 'error' in row: print(f'agecls: {_printable(row["error"])}', file=sys.stderr)
+            elif 'error' in row: print(f'agecls: {printable(row["error"])}', file=sys.stderr)
             if out:
                 flat = {k: v for k, v in row.items() if k not in ('probabilities', 'box')}
                 box = dict(zip(('left', 'top', 'width', 'height'), row.get('box', [''] * 4))) if find_faces else {}
@@ -359,17 +359,13 @@ def predict(args):
     return 1 if failed else 0
 
 
-def _printable(text):
-    "Names may hold line feeds, and what moves a terminal's cursor"
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def _answer_line(row):
     "An answer in words"
+    from agecls_fastai.errors import printable
     at = ' at {},{} {}×{}'.format(*row['box']) if 'box' in row else ''
     age = f', about {row["expected_age"]:.0f} years' if 'expected_age' in row else ''
     sure = f'; {row["set"]}' if 'set' in row else ''
-    return f'{_printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}'
+    return f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}'
 
 
 def export(args):

@@ -9,7 +9,7 @@ __all__ = ['METRICS', 'N_RESAMPLES', 'POWER', 'LEVI_HASSNER', 'MIVOLO', 'LAPUSCH
            'baseline_scores', 'published', 'metric_words', 'p_words', 'json_records', 'Comparison', 'open_runs',
            'compare', 'by_subject', 'scores_by']
 
-# %% ../nbs/10_results.ipynb #5204bfc5
+# %% ../nbs/10_results.ipynb #f28fd4b3
 import json
 import re
 import warnings
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS
-from .errors import AgeclsError, DataWarning, first_line, read_json, some
+from .errors import AgeclsError, DataWarning, first_line, is_number, read_json, some
 from .folds import _no_path, file_digest
 
 # %% ../nbs/10_results.ipynb #0bf5c039
@@ -55,11 +55,8 @@ def scores_from_sums(
         # var p + var t + (mean p - mean t)², the denominator in `quadratic_kappa`
         return np.stack([hit, near, off, 1 - off2 / (p2_t2 - 2 * p * t)], -1)
 
-# %% ../nbs/10_results.ipynb #954b88ac
-def _number(x): return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 2**53    # nor NaN
-
-
-def _score(x): return x is None or _number(x)
+# %% ../nbs/10_results.ipynb #a215403a
+def _score(x): return x is None or is_number(x)
 
 
 def _fits(value, shape):
@@ -74,12 +71,12 @@ def _fits(value, shape):
 
 
 _DONE = {'predictions_sha256': str, 'valid_sha256?': str, 'history_sha256?': str, 'run_sha256?': str,
-         'metrics?': {str: _score}, 'seconds?': _number, 'epochs?': _number, 'n_images?': _number,
-         'n_subjects?': _number, 'model?': {str: str}}
+         'metrics?': {str: _score}, 'seconds?': is_number, 'epochs?': is_number, 'n_images?': is_number,
+         'n_subjects?': is_number, 'model?': {str: str}}
 _RUN = {'labels': [str], 'recipe': {'name': str, 'about?': str}, 'protocol?': str, 'data?': str, 'items_digest?': str,
         'images_digest?': str, 'device?': str, 'device_name?': str, 'precision?': str, 'commit?': str,
-        'composition?': {str: [_number]}, 'n_images?': _number, 'n_subjects?': _number, 'versions?': {str: str},
-        'skipped?': {str: str}, 'smaller_batches?': {str: _number}, 'members?': [dict], 'model?': [str]}
+        'composition?': {str: [is_number]}, 'n_images?': is_number, 'n_subjects?': is_number, 'versions?': {str: str},
+        'skipped?': {str: str}, 'smaller_batches?': {str: is_number}, 'members?': [dict], 'model?': [str]}
 
 # %% ../nbs/10_results.ipynb #1d2e91ec
 def finished_fold(

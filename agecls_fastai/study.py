@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['grid', 'explained', 'Study', 'study']
 
-# %% ../nbs/10c_study.ipynb #1f1aa446
+# %% ../nbs/10c_study.ipynb #4ee96c15
 import json
 import re
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from .crossval import cross_validate
-from .errors import AgeclsError, read_json, some
+from .errors import AgeclsError, is_number, read_json, some
 from .folds import check_items, items_digest, write_atomic
 from .pack import build_pack
 from .progress import Progress
 from .recipes import Recipe, change_recipe, get_recipe, resize_for
-from .results import N_RESAMPLES, _fits, _number, compare, json_records, metric_words, metrics_for, p_words
+from .results import N_RESAMPLES, _fits, compare, json_records, metric_words, metrics_for, p_words
 
 # %% ../nbs/10c_study.ipynb #22a61b86
 def grid(
@@ -64,7 +64,7 @@ def explained(
     shares['interactions and noise'] = 1 - sum(shares.values()) if total > 0 else np.nan
     return pd.Series(shares, name='share')
 
-# %% ../nbs/10c_study.ipynb #d9dae9fc
+# %% ../nbs/10c_study.ipynb #d29c42ee
 @dataclass
 class Study:
     "The runs of a grid"
@@ -191,7 +191,7 @@ def study(
     if manifest.is_file():
         best = {}
         with suppress(AgeclsError): best = read_json(manifest).get('best_reachable')
-        if _fits(best, dict(accuracy=_number, one_off_accuracy=_number)): made.best_reachable = best
+        if _fits(best, dict(accuracy=is_number, one_off_accuracy=is_number)): made.best_reachable = best
     write_atomic(out / 'study.json', json.dumps(made.to_dict(), indent=1, ensure_ascii=False))
     return made
 

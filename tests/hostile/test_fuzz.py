@@ -38,6 +38,11 @@ def copied(folder):
     with tempfile.TemporaryDirectory() as d: yield Path(shutil.copytree(folder, Path(d) / 'copy'))
 
 
+def spoil_json(file, data):
+    "Break a JSON file"
+    file.write_bytes(data.draw(broken_json(json.loads(file.read_text()))))
+
+
 # --- fold files ---
 
 @given(st.data())
@@ -55,8 +60,7 @@ def test_fold_files(data):
 @given(st.data())
 def test_a_manifest(data):
     with copied(keep(fold_files)) as d:
-        file = d / 'manifest.json'
-        file.write_bytes(data.draw(broken_json(json.loads(file.read_text()))))
+        spoil_json(d / 'manifest.json', data)
         with told_in_one_line(): str(audit(d)).encode()
 
 
@@ -136,15 +140,14 @@ def look_at_run(path):
 @given(st.data())
 def test_run_json(data):
     with copied(keep(run_folder)) as d:
-        (d / 'run.json').write_bytes(data.draw(broken_json(json.loads((d / 'run.json').read_text()))))
+        spoil_json(d / 'run.json', data)
         look_at_run(d)
 
 
 @given(st.data())
 def test_done_json(data):
     with copied(keep(run_folder)) as d:
-        file = d / 'fold_1/done.json'
-        file.write_bytes(data.draw(broken_json(json.loads(file.read_text()))))
+        spoil_json(d / 'fold_1/done.json', data)
         look_at_run(d)
 
 
@@ -193,7 +196,7 @@ def look_at_bundle(path):
 @given(st.data())
 def test_model_json(data):
     with copied(keep(bundle)) as d:
-        (d / 'model.json').write_bytes(data.draw(broken_json(json.loads((d / 'model.json').read_text()))))
+        spoil_json(d / 'model.json', data)
         look_at_bundle(d)
 
 
@@ -243,7 +246,7 @@ def look_at_pack(path):
 def test_jsons_of_a_pack(data):
     with copied(keep(pack)) as d:
         file = d / 'pack' / data.draw(st.sampled_from(['pack.json', 'shard_00000.json']))
-        file.write_bytes(data.draw(broken_json(json.loads(file.read_text()))))
+        spoil_json(file, data)
         look_at_pack(d)
 
 
