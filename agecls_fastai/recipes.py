@@ -314,6 +314,13 @@ RECIPES = {recipe.name: recipe for recipe in [
            about='finetune_resnet34 with the loss that did best in the study on drawn faces, and two views'),
     Recipe('modern', arch='convnext_tiny.fb_in22k_ft_in1k', loss='dldl', views='flip', average=0.999, base_lr=1e-3,
            about='a ConvNeXt (timm) with an ordinal loss, averaged weights and two views'),
+    Recipe('linear_probe_lite0', arch='tf_efficientnet_lite0', augment='none', schedule='probe', epochs=None,
+           frozen=True, train_bn=False, views='flip',
+           about='a linear head on the features of an EfficientNet-Lite0, whose weights come with a package'),
+    Recipe('finetune_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, lr_mult=2, base_lr=4e-3, views='flip',
+           about='all layers of an EfficientNet-Lite0, whose weights come with a package'),
+    Recipe('ordinal_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, lr_mult=2, base_lr=4e-3, views='flip',
+           loss='dldl', average=0.998, about='finetune_lite0 with an ordinal loss and averaged weights'),
 ]}
 DEFAULT_RECIPE = 'finetune_resnet34'
 
