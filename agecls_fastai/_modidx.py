@@ -781,7 +781,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'agecls_fastai.models.fetch_weights': ('models.html#fetch_weights', 'agecls_fastai/models.py'),
                                       'agecls_fastai.models.levi_hassner_splitter': ( 'models.html#levi_hassner_splitter',
                                                                                       'agecls_fastai/models.py'),
-                                      'agecls_fastai.models.load_weights': ('models.html#load_weights', 'agecls_fastai/models.py'),
                                       'agecls_fastai.models.resolve_arch': ('models.html#resolve_arch', 'agecls_fastai/models.py')},
             'agecls_fastai.pack': { 'agecls_fastai.pack.Pack': ('pack.html#pack', 'agecls_fastai/pack.py'),
                                     'agecls_fastai.pack.Pack.__contains__': ('pack.html#pack.__contains__', 'agecls_fastai/pack.py'),
@@ -1082,4 +1081,14 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'agecls_fastai.verify._digests': ('verify.html#_digests', 'agecls_fastai/verify.py'),
                                       'agecls_fastai.verify._facts': ('verify.html#_facts', 'agecls_fastai/verify.py'),
                                       'agecls_fastai.verify._items': ('verify.html#_items', 'agecls_fastai/verify.py'),
-                                      'agecls_fastai.verify.verify_run': ('verify.html#verify_run', 'agecls_fastai/verify.py')}}}
+                                      'agecls_fastai.verify.verify_run': ('verify.html#verify_run', 'agecls_fastai/verify.py')},
+            'agecls_fastai.weights': { 'agecls_fastai.weights.PackagedWeights': ( 'weights.html#packagedweights',
+                                                                                  'agecls_fastai/weights.py'),
+                                       'agecls_fastai.weights.PackagedWeights.path': ( 'weights.html#packagedweights.path',
+                                                                                       'agecls_fastai/weights.py'),
+                                       'agecls_fastai.weights._lite': ('weights.html#_lite', 'agecls_fastai/weights.py'),
+                                       'agecls_fastai.weights.carry_over': ('weights.html#carry_over', 'agecls_fastai/weights.py'),
+                                       'agecls_fastai.weights.find_packaged': ('weights.html#find_packaged', 'agecls_fastai/weights.py'),
+                                       'agecls_fastai.weights.load_weights': ('weights.html#load_weights', 'agecls_fastai/weights.py'),
+                                       'agecls_fastai.weights.packaged_weights': ( 'weights.html#packaged_weights',
+                                                                                   'agecls_fastai/weights.py')}}}
