@@ -49,7 +49,7 @@ class Recipe:
     frozen: bool = False  # 'one_cycle', 'probe': the body stays frozen
     train_bn: bool = True  # in a frozen body, batch-norm's weights and statistics go on moving, as fastai has it
     base_lr: float = 2e-3  # the highest rate; for 'fine_tune' that of the head while the body is frozen
-    lr_mult: float = 100  # 'fine_tune': the first layers' rate is the head's divided by this
+    lr_mult: float = 100  # 'fine_tune': the first layers' rate is the head's divided by this; between, by depth
     wd: float | None = None  # weight decay; the optimizer's default if None
     opt: str = 'adam'  # 'adam', or 'sgd' with L2 regularisation in the gradient, as Caffe's
     views: str = 'center'  # what is predicted from: 'center', 'flip' (and mirrored), 'ten' (five crops, mirrored)
