@@ -639,6 +639,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'agecls_fastai.loop._fused': ('loop.html#_fused', 'agecls_fastai/loop.py'),
                                     'agecls_fastai.loop.deterministic_algorithms': ( 'loop.html#deterministic_algorithms',
                                                                                      'agecls_fastai/loop.py'),
+                                    'agecls_fastai.loop.keep_memory': ('loop.html#keep_memory', 'agecls_fastai/loop.py'),
                                     'agecls_fastai.loop.precision': ('loop.html#precision', 'agecls_fastai/loop.py'),
                                     'agecls_fastai.loop.repeatable_pools': ('loop.html#repeatable_pools', 'agecls_fastai/loop.py'),
                                     'agecls_fastai.loop.speed_up': ('loop.html#speed_up', 'agecls_fastai/loop.py')},

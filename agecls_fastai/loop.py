@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['FusedAdam', 'FusedSGD', 'LossesStay', 'DueProgress', 'precision', 'DevicePrecision', 'deterministic_algorithms',
-           'GlobalMaxPool', 'repeatable_pools', 'speed_up']
+           'GlobalMaxPool', 'repeatable_pools', 'keep_memory', 'speed_up']
 
 # %% ../nbs/07a_loop.ipynb #b3ec9334
+import ctypes
 import os
 import shutil
+import sys
 import time
 from contextlib import contextmanager
 
@@ -219,15 +221,29 @@ def repeatable_pools(
                 setattr(parent, name, GlobalMaxPool())
     return model
 
+# %% ../nbs/07a_loop.ipynb #710f9d16
+def keep_memory() -> bool:  # False: there is no glibc here, and nothing was done
+    "Memory that is free in this process is kept for the next tensor, not given back to the kernel"
+    if not sys.platform.startswith('linux'): return False
+    try:
+        libc = ctypes.CDLL(None)
+        libc.gnu_get_libc_version                                        # musl has none, nor what follows
+        mallopt = libc.mallopt
+    except (OSError, AttributeError): return False
+    # glibc's malloc.h: M_MMAP_MAX = -4: no tensor is a mapping of its own, which ends with it; M_TRIM_THRESHOLD = -1:
+    # the heap does not shrink; M_TOP_PAD = -2: it grows by 256 MiB, of which only what is written to is memory
+    return all([mallopt(-4, 0), mallopt(-1, 2**31 - 1), mallopt(-2, 2**28)])
+
 # %% ../nbs/07a_loop.ipynb #21b2e272
 def speed_up(
     learn: Learner,
     compile: bool = False,  # by `torch.compile`: some minutes at first, faster after
 ) -> Learner:  # the same
-    "Channels last in memory, the device's precision, losses fetched when they are read, compiled if asked for"
+    "Channels last, memory kept, the device's precision, losses fetched when they are read, compiled if asked for"
     device = learn.dls.device or next(learn.model.parameters()).device
     if torch.are_deterministic_algorithms_enabled(): repeatable_pools(learn.model)
     learn.model.to(memory_format=torch.channels_last)
+    if device.type == 'cpu': keep_memory()
     if precision(device) != 'float32' and not hasattr(learn, 'device_precision'): learn.add_cb(DevicePrecision(device))
     if not hasattr(learn, 'losses_stay'): learn.add_cb(LossesStay())
     if hasattr(learn, 'progress') and not isinstance(learn.progress, DueProgress):
