@@ -4,9 +4,10 @@ from pathlib import Path
 
 import figures
 import numpy as np
+import pandas as pd
 
 from agecls_fastai.folds import write_atomic
-from agecls_fastai.results import N_RESAMPLES, p_words, scores_from_sums
+from agecls_fastai.results import N_RESAMPLES, image_sums, p_words, scores_from_sums
 
 BASELINE = 'finetune_lite0'
 ABOUT = {
@@ -77,7 +78,6 @@ def five_folds(folder, names):
 
 def figures_of_guessing(counts):
     "Accuracy and one-off accuracy expected of an answer by a fair die, in the mean over the folds"
-    from agecls_fastai.results import image_sums
     g = counts.shape[1]
     sums = image_sums(*np.meshgrid(np.arange(g), np.arange(g)))
     scores = [scores_from_sums(np.einsum('t,a,tas->s', n, np.full(g, 1 / g), sums)) for n in counts.astype(float)]
@@ -88,7 +88,6 @@ def whole_set(folder, names):
     "All about the whole set, for JSON; None where there is nothing"
     if not (folder / 'whole_items.npz').is_file(): return None
     base, more = figures.read_items_figures(folder / 'whole_items.npz')
-    import pandas as pd
     folds = more['folds']
     items = pd.concat([base[folds[s] == 0].assign(fold=s) for s in range(len(folds))], ignore_index=True)
     rows = []
@@ -104,6 +103,9 @@ def part_one_text(found):
     n, rows = len(found['folds']), found['rows']
     head = (f'{found["pictures"]:,} pictures of {found["subjects"]:,} subjects, five folds, protocol strict. '
             + ' '.join(NOTES.values()))
+    for r in rows:
+        found_none = [d['faces_not_found'] for d in r['done'].values() if 'faces_not_found' in d]
+        if found_none: head += f' In {sum(found_none):,} pictures it found no face, and was told that all of it is one.'
     parts = [f'## Data\n\n{head}']
     guess = found['balanced_guessing']
     parts.append('## Scores\n\n' + lines(
@@ -153,11 +155,15 @@ def part_one_text(found):
               'each fold.')
     timed = [r for r in rows if r['seconds']]
     if timed:
-        def told(r, key): return '; '.join(dict.fromkeys(str(d.get(key)) for d in r['done'].values()))
+        def each(r, key): return list(dict.fromkeys(str(d.get(key)) for d in r['done'].values()))
+        machines = list(dict.fromkeys(m for r in timed for m in each(r, 'machine')))
         parts.append('## Time\n\n' + lines(
             ['contender', 'seconds a fold', 'pictures/s', 'precision', 'folds at once', 'machine'],
             [[r['name'], f'{r["seconds"]:,.0f}', f'{r["images_per_second"]:.0f}' if r['images_per_second'] else '',
-              told(r, 'precision'), told(r, 'jobs'), told(r, 'machine')] for r in timed]))
+              '; '.join(each(r, 'precision')), '; '.join(each(r, 'jobs')),
+              ', '.join(str(machines.index(m) + 1) for m in each(r, 'machine'))] for r in timed])
+            + '\n\nPictures a second in training, in each process; two views more of the same networks cost no training.\n\n'
+            + '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1)))
     gone = [f'{name}: fold {", ".join(map(str, folds))}' for name, folds in found['missing'].items()]
     parts.append('## Missing\n\n' + ('\n'.join(f'- {x}' for x in gone) if gone else 'Nothing: all folds are done.'))
     return parts
