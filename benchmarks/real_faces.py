@@ -144,6 +144,7 @@ def grouped(path, file, progress, limit=None, splits=0):
 
 def run_fold(call, task):
     "Train and predict; an error is shown, and the others go on"
+    warnings.simplefilter('ignore')                                      # of the process that this is
     try: _run_fold(call, *task)
     except Exception: traceback.print_exc()                              # days of work should not end for one of them
 
