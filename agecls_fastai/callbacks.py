@@ -64,6 +64,10 @@ class GrowSize(Callback):
     ):
         self.start, self.until = start, until
 
+    def before_fit(self):
+        fixed = next((m.fixed_size for m in self.model.modules() if getattr(m, 'fixed_size', None)), None)
+        if fixed: raise AgeclsError(f'start_size must be None for this network: it takes {fixed} pixels and no others')
+
     def before_train(self):
         found = byte_batches(self.dls.train)
         if not found: raise AgeclsError('pictures grow only where batches come from a ByteBatch')

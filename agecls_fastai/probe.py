@@ -21,7 +21,6 @@ import pandas as pd
 import torch
 from fastai.learner import Learner
 from fastai.torch_core import to_device
-from fastai.vision.learner import num_features_model
 from filelock import FileLock
 from torch import nn
 from torch.amp import autocast
@@ -32,6 +31,7 @@ from .errors import AgeclsError, DataWarning, first_line, read_json
 from .folds import file_digest, split_items, write_atomic
 from .loop import precision
 from .metrics import cumulative_score, one_off_accuracy
+from .models import n_features
 from .pack import Pack
 from .recipes import VIEWS
 
@@ -39,17 +39,21 @@ from .recipes import VIEWS
 def add_probe_head(
     learn: Learner,  # from `age_learner`
 ) -> Learner:  # the same, with another head
-    "Replace the head by the mean over the last map and one linear layer"
-    n = num_features_model(learn.model[0])
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n, len(learn.dls.vocab)))
+    "Replace the head by one linear layer, on the mean over the last map or on the features that the body gives"
+    body = learn.model[0]
+    head = nn.Sequential(_pool(body), nn.Flatten(), nn.Linear(n_features(body), len(learn.dls.vocab)))
     learn.model[1] = head.to(next(learn.model.parameters()).device)
     learn.freeze()
     return learn
 
 
+def _pool(body): return nn.AdaptiveAvgPool2d(1) if getattr(body, 'maps', True) else nn.Identity()
+
+
 def _seen(learn, dl, views):
     "What the body makes of each batch (n, views, features) on the processor, and the batch's classes, if it has some"
-    body, pool = learn.model[0].eval(), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    body = learn.model[0].eval()
+    pool = nn.Sequential(_pool(body), nn.Flatten())
     device, number = torch.device(learn.dls.device or 'cpu'), precision(learn.dls.device or 'cpu')
     fast = autocast(device.type, getattr(torch, number), enabled=number != 'float32')   # as a body is trained
     with looking(dl, views), dl.dataset.set_split_idx(1):
@@ -197,7 +201,7 @@ def dataset_features(
     dl = learn.dls.test_dl(items)
     if pack is None: return body_features(learn, dl, views, progress)
     file, writable = _features_file(learn, dl, pack, views), os.access(pack.folder, os.W_OK)
-    shape, lock = (len(items), VIEWS[views], num_features_model(learn.model[0])), file.with_name(f'.{file.name}.lock')
+    shape, lock = (len(items), VIEWS[views], n_features(learn.model[0])), file.with_name(f'.{file.name}.lock')
     try:
         with FileLock(lock) if writable else nullcontext():              # somebody else may be computing the same
             x = _read_features(file, shape)
