@@ -29,7 +29,6 @@ from torch.nn import functional as F
 from .augment import byte_batches, looking
 from .errors import AgeclsError, DataWarning, first_line, read_json
 from .folds import file_digest, split_items, write_atomic
-from .loop import precision
 from .metrics import cumulative_score, one_off_accuracy
 from .models import n_features
 from .pack import Pack
@@ -54,7 +53,7 @@ def _seen(learn, dl, views):
     "What the body makes of each batch (n, views, features) on the processor, and the batch's classes, if it has some"
     body = learn.model[0].eval()
     pool = nn.Sequential(_pool(body), nn.Flatten())
-    device, number = torch.device(learn.dls.device or 'cpu'), precision(learn.dls.device or 'cpu')
+    device, number = torch.device(learn.dls.device or 'cpu'), getattr(learn, 'computes_in', 'float32')
     fast = autocast(device.type, getattr(torch, number), enabled=number != 'float32')   # as a body is trained
     with looking(dl, views), dl.dataset.set_split_idx(1):
         for x, *y in dl:
@@ -150,7 +149,7 @@ def _features_file(learn, dl, pack, views):
            for t in dl.after_batch.fs]
     stats = [[float(f'{v:.6g}') for v in t.mean.flatten().tolist() + t.std.flatten().tolist()]
              for t in dl.after_batch.fs if hasattr(t, 'mean')]
-    digest.update(f'{how}{stats}{views}{pack.size}{dl.device}{precision(dl.device)}2'.encode())
+    digest.update(f'{how}{stats}{views}{pack.size}{dl.device}{getattr(learn, "computes_in", "float32")}2'.encode())
     return Path(pack.folder) / f'features_{digest.hexdigest()[:16]}.npy'
 
 

@@ -189,12 +189,13 @@ class Recipe:
         dls,  # fastai's `DataLoaders`, the recipe's or any other
         weights=None,  # a file of weights to start from, instead of a download
         compile: bool = False,  # the network by `torch.compile`
+        precision: str = 'auto',  # 'auto', 'measure', 'float32', 'bfloat16' or 'float16': see `best_precision`
         **kwargs,  # for `age_learner`: metrics, cbs, …
     ):  # fastai's `Learner`, as fast as `speed_up` makes it
         "Build the `Learner`"
         from functools import partial
 
-        from agecls_fastai.loop import FusedAdam, FusedSGD, speed_up
+        from agecls_fastai.loop import FusedAdam, FusedSGD, best_precision, speed_up
         from agecls_fastai.models import age_learner
         counts = None
         if self.class_weights is not None:
@@ -209,7 +210,13 @@ class Recipe:
         if self.schedule == 'probe':
             from agecls_fastai.probe import add_probe_head
             add_probe_head(learn)
-        return speed_up(learn, compile)
+        if precision != 'measure':
+            return speed_up(learn, compile, best_precision(dls.device or 'cpu', self.arch, self.size, precision))
+        if self.frozen: return speed_up(learn, compile, precision)
+        learn.unfreeze()                                                 # most of the training is
+        speed_up(learn, compile, precision)
+        if self.pretrained and self.schedule == 'fine_tune': learn.freeze()
+        return learn
 
     def smaller_batch(self) -> 'Recipe | None':  # None where the batch cannot be smaller
         "The variant with at most half the images in a batch, and as many as before to a step of the optimizer"
