@@ -59,7 +59,8 @@ def machine(runs=None):
     here = dict(cwd=Path(__file__).parent, text=True, capture_output=True)
     commit = subprocess.run(['git', 'describe', '--always', '--exclude', '*'], **here).stdout.strip()
     # tables that other benchmarks have just written are no changes
-    changed = subprocess.run(['git', 'status', '--porcelain', '..', ':!*.md', ':!*.json', ':!*.npz'], **here).stdout.strip()
+    tables = [f':!*.{suffix}' for suffix in ('md', 'json', 'npz')]
+    changed = subprocess.run(['git', 'status', '--porcelain', '..', *tables], **here).stdout.strip()
     versions = []
     for p in PACKAGES:
         try: versions.append(f'{p} {version(p)}')
