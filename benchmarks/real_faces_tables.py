@@ -154,8 +154,8 @@ def part_one_text(found):
         parts.append('## Calibration\n\n' + lines(
             ['contender', 'calibration error', 'with a temperature', 'negative log-likelihood', 'with a temperature'],
             [[r['name'], *(number(r['calibration'][x]) for x in ('ece', 'ece_after', 'nll', 'nll_after'))]
-             for r in sure]) + '\n\nExpected calibration error over 15 bins, mean over folds; the temperature is fitted '
-            'on the inner validation set of each fold.')
+             for r in sure]) + '\n\nExpected calibration error over 15 bins, mean over folds; the temperature is '
+            'fitted on the inner validation set of each fold.')
     timed = [r for r in rows if r['seconds']]
     if timed:
         def each(r, key): return list(dict.fromkeys(str(d.get(key)) for d in r['done'].values()))
@@ -187,8 +187,8 @@ def whole_text(found):
                 ['contender', 'splits done', 'training pictures', 'MAE years', 'within 5 years %', 'seconds a split'],
                 rows) + '\n\nMean over the splits [95 % interval by resampling subjects, once for all splits] ± '
             'standard deviation over splits. The published rows (Paplhám and Franc, CVPR 2024, and a reproduction in '
-            'their issue 19) are of pictures that were aligned anew at 256 pixels, some hundred more: beside these, not '
-            'against them.']
+            'their issue 19) are of pictures that were aligned anew at 256 pixels, some hundred more: beside these, '
+            'not against them.']
 
 
 def write_tables(folder, names, whole_names):
