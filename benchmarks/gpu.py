@@ -97,8 +97,8 @@ def on_gpu(name, part):
 def prepare(args, tmp):
     "The pictures of real faces, or in a try drawn ones and a network of random weights: the words of that part"
     if args.try_:
-        code = (f'import sys; sys.path.insert(0, {str(HERE)!r}); import timm, torch; from measure import drawn_as_utkface
-                f';drawn_as_utkface({str(tmp / "faces")!r}, 60);'
+        code = (f'import sys; sys.path.insert(0, {str(HERE)!r}); import timm, torch; '
+                f'from measure import drawn_as_utkface; drawn_as_utkface({str(tmp / "faces")!r}, 60); '
                 f'torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), {str(tmp / "weights.pth")!r})')
         subprocess.run([sys.executable, '-c', code], check=True, stdout=subprocess.DEVNULL)
         return ['--data', str(tmp / 'faces'), '--weights', str(tmp / 'weights.pth')]
