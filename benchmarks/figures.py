@@ -55,7 +55,7 @@ def read_items_figures(
     with np.load(file) as f: found = dict(f)
     items = pd.DataFrame({name: found.pop(name) for name in COLUMNS})
     items['gender'], items['race'] = np.array(SEXES)[items['gender']], found['races'][items['race']]
-    items['decade'] = items['age'] // 10 * 10
+    items['decade'] = np.minimum(items['age'] // 10 * 10, 90)            # the few of 100 and more with those of 90
     return items, found
 
 
@@ -68,7 +68,7 @@ class Kept:
         with np.load(file) as f:
             self.facts = json.loads(str(f['facts']))
             self.facts['folds'] = {int(k): x for k, x in self.facts['folds'].items()}
-            self.answers, self.years, self.logp = f['answers'], f['years'], f.get('logp')
+            self.answers, self.years, self.logp = f['answers'], f['years'], f['logp'] if 'logp' in f else None
         if len(self.answers) != n:
             raise AgeclsError(f'{file} has answers to {len(self.answers):,} pictures, not to {n:,}; remove it')
 
@@ -81,8 +81,8 @@ class Kept:
         if not self.folds or there == now: return
         differ = sorted(k for k in (there or {}).keys() | (now or {}) if (there or {}).get(k) != (now or {}).get(k))
         if differ and differ != ['about']:
-            raise AgeclsError(f'{self.file.name} was made with another recipe ({", ".join(differ)}); remove it to begin '
-                              'anew')
+            raise AgeclsError(f'{self.file.name} was made with another recipe ({", ".join(differ)}); remove it to '
+                              'begin anew')
 
     def add(
         self,
@@ -195,7 +195,7 @@ def calibration(items, kept):
         rows.append([f(q, y[here]) for f in (expected_calibration_error, negative_log_likelihood) for q in both])
     done = items['fold'].isin(folds).to_numpy()
     values = dict(zip(['ece', 'ece_after', 'nll', 'nll_after'], map(float, np.mean(rows, 0))))
-    if not all(kept.facts['folds'][k].get('temperature') for k in folds): values['ece_after'] = values['nll_after'] = None
+    if not all(kept.facts['folds'][k].get('temperature') for k in folds): values |= dict(ece_after=None, nll_after=None)
     return values | dict(curve=json.loads(reliability(p[done], y[done], BINS).to_json(orient='records')))
 
 

@@ -2,9 +2,11 @@
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,6 +41,21 @@ def plain_fastai(items, path, item_tfms, batch_tfms=(), **kwargs):
     return block.dataloaders(items, num_workers=os.cpu_count(), **kwargs)
 
 
+def drawn_as_utkface(folder, subjects=30, size=48):
+    "Drawn faces under names like UTKFace's, to try what is meant for real ones"
+    from agecls_fastai.adience import read_adience
+    from agecls_fastai.folds import group_years
+    from agecls_fastai.synthetic import draw_adience
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as tmp:
+        path = draw_adience(Path(tmp) / 'faces', n_subjects=subjects, size=size)
+        for i, row in enumerate(read_adience(path).itertuples()):
+            name = f'{group_years(row.label)[0] + i % 3}_{i % 2}_{i % 5}_{i:05}.jpg.chip.jpg'
+            shutil.copy(path / row.file, folder / name)
+    return folder
+
+
 def take_turns(contenders, runs):
     "name → figures: in each run each of the contenders (name → function that gives a figure) once"
     rows = {name: [] for name in contenders}
@@ -59,7 +76,8 @@ def machine(runs=None):
     here = dict(cwd=Path(__file__).parent, text=True, capture_output=True)
     commit = subprocess.run(['git', 'describe', '--always', '--exclude', '*'], **here).stdout.strip()
     # tables that other benchmarks have just written are no changes
-    changed = subprocess.run(['git', 'status', '--porcelain', '..', ':!*.md', ':!*.json', ':!*.npz'], **here).stdout.strip()
+    tables = [f':!*.{suffix}' for suffix in ('md', 'json', 'npz')]
+    changed = subprocess.run(['git', 'status', '--porcelain', '..', *tables], **here).stdout.strip()
     versions = []
     for p in PACKAGES:
         try: versions.append(f'{p} {version(p)}')

@@ -12,8 +12,6 @@ needs no pictures. FOLDER holds the pictures, or the files crop_part1.tar and re
 The pictures are for non-commercial research only and stay outside the repository.
 """
 import argparse
-import json
-import os
 import sys
 import tarfile
 import tempfile
@@ -61,8 +59,8 @@ def recipes(size):
     def old(called, epochs):
         small = dict(size=round(size * 0.75), resize=round(size * 110 / 128))
         return change_recipe(RECIPES['levi_hassner_onecycle'], dict(name=called, epochs=epochs) | small)
-    found = [lite('linear_probe_lite0'), lite('finetune_lite0'), lite('ordinal_lite0'), old('levi_hassner_onecycle', 18),
-             old('levi_hassner_as_long', LONG)]
+    found = [lite('linear_probe_lite0'), lite('finetune_lite0'), lite('ordinal_lite0'),
+             old('levi_hassner_onecycle', 18), old('levi_hassner_as_long', LONG)]
     found += [lite('finetune_lite0', f'{loss}_lite0', loss=loss) for loss in ('dldl', *LOSS_NAMES)
               if loss != 'cross_entropy']
     found += [lite('finetune_lite0', 'smooth_lite0', label_smoothing=0.1),
@@ -131,7 +129,8 @@ def grouped(path, file, progress, limit=None, splits=0):
             warnings.simplefilter('ignore')
             items = make_folds(items, 5, SEED)
             folds = np.array([make_folds(items, 5, seed)['fold'] for seed in range(splits)], np.uint8)
-        figures.keep_items(file, items.assign(file=bare['file']), UTKFACE_RACES, **(dict(folds=folds) if splits else {}))
+        figures.keep_items(file, items.assign(file=bare['file']), UTKFACE_RACES,
+                           **(dict(folds=folds) if splits else {}))
     kept, more = figures.read_items_figures(file)
     if str(more['names_sha256']) != figures.names_digest(bare):
         raise AgeclsError(f'{path} holds other pictures than those that {file.name} was made of')
@@ -189,7 +188,7 @@ def items_of_split(whole, folds, recipes, name, split):
         items['label'] = group_ages(items['age'].clip(upper=int(classes[-1])), classes).to_numpy()
         items['label'] = pd.Categorical(items['label'], classes, ordered=True)
     if n is None: return check_items(items[part < 2]), split, 'fixed'
-    train = items[part > 0].assign(fold=1)                               # validation pictures train too: there are no more
+    train = items[part > 0].assign(fold=1)                               # validation pictures, too: the most there are
     subjects = train['subject'].drop_duplicates()
     rank = dict(zip(subjects.iloc[hash_order(subjects, SEED)], range(len(subjects))))
     train = train.iloc[np.argsort(train['subject'].map(rank).to_numpy(), kind='stable')[:n]].sort_index()
@@ -230,7 +229,7 @@ def take_in(kept, run, fold, rows, items, as_fold, jobs, strict):
 
 
 def guess(kept, items):
-    "Who looks at no picture: the most frequent group, the mean age, and how often each group comes, of each training part"
+    "Who looks at no picture: of each training part the most frequent group, the mean age, and the shares of the groups"
     for k in sorted(set(items['fold'])):
         if k in kept.folds: continue
         train = items[split_items(items, k, 'strict', SEED) == 'train']
@@ -354,7 +353,7 @@ def main():
     parser.add_argument('--size', type=int, default=128, help='pixels that the network sees')
     parser.add_argument('--epochs', type=int, help='for a try: of every training')
     parser.add_argument('--limit', type=int, help='for a try: so many pictures of each fold')
-    parser.add_argument('--out', default=ROOT / 'benchmarks/real_faces', help='a folder of figures; .json and .md beside')
+    parser.add_argument('--out', default=ROOT / 'benchmarks/real_faces', help='a folder of figures, .json, .md beside')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
     out, missing = Path(args.out), []
@@ -364,7 +363,8 @@ def main():
             keep.mkdir(parents=True, exist_ok=True)
             missing = (whole_set if args.whole else five_folds)(args, keep, out, Progress(every=60))
     write_tables(out, order(args.size), list(whole_recipes(args.size)))
-    for name, k in missing: print(f'{name}, {"folds" if k is None else f"fold {k}"}: did not come to an end', file=sys.stderr)
+    for name, k in missing:
+        print(f'{name}, {"folds" if k is None else f"fold {k}"}: did not come to an end', file=sys.stderr)
     return 1 if missing else 0
 
 

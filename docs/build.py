@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
 # in the order of reading; a page that is not named here comes last in its part
 TUTORIALS = ['adience_in_colab', 'your_own_data', 'a_fold_by_hand']
-PAGES = ['which_loss', 'performance', 'when_it_breaks', 'hostile_input', 'many_machines', 'ten_million',
+PAGES = ['real_faces', 'which_loss', 'performance', 'when_it_breaks', 'hostile_input', 'many_machines', 'ten_million',
          'how_a_beats_b', 'responsible_use']
 PROJECT = {'CHANGELOG.md': 'changelog', 'CONTRIBUTING.md': 'contributing'}
 
