@@ -281,7 +281,7 @@ def last_map(
 ) -> tuple[nn.Module, Callable]:  # a layer, and what makes (n, c, h, w) of its output
     "The last layer whose output has places in the picture"
     if isinstance(model, LeviHassnerNet): return model.features[-3], _as_map
-    body = model[0]
+    body = getattr(model[0], 'body', model[0])                               # within a probe's `StageStatistics`
     if getattr(body, 'maps', True): return body, _as_map                     # those that fastai has cut, too
     net, found = body.model, []
     blocks = getattr(net, 'blocks', getattr(getattr(net, 'encoder', None), 'layers', None)) or [None]
