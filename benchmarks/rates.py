@@ -60,6 +60,9 @@ TRIALS = {
     'size=96': ('plain', dict(size=96)),
     'size=96, growing': ('size=96', dict(start_size=64)),
     'size=128': ('plain', dict(size=128)),
+    'probe': ('plain', dict(schedule='probe', epochs=None, frozen=True, train_bn=False, augment='none', size=128)),
+    'probe, stages': ('probe', dict(features='stages')),
+    'probe, stages, size=192': ('probe, stages', dict(size=192)),
     'lite1': ('plain', dict(arch='tf_efficientnet_lite1')),
     'lite1, lr_mult=10': ('lite1', dict(lr_mult=10)),
     'lite1, base_lr=0.002': ('lite1', dict(base_lr=2e-3)),
@@ -70,7 +73,10 @@ TRIALS = {
 def recipe_of(name):
     "The whole recipe of a trial"
     after, changes = TRIALS[name]
-    return SMALL if after is None else change_recipe(recipe_of(after), changes | dict(name=name))
+    if after is None: return SMALL
+    plain = Recipe.defaults() if changes.get('schedule') == 'probe' else {}
+    return change_recipe(recipe_of(after), {k: plain[k] for k in ('base_lr', 'lr_mult', 'freeze_epochs') if k in plain}
+                         | changes | dict(name=name))
 
 
 def inner_items(items):
@@ -94,7 +100,9 @@ def trial(call, name):
     recipe, items, start = recipe_of(name), call['items'], time.monotonic()
     set_seed(0, reproducible=True)
     pack = call['keep'] / f'pack_{resize_for(recipe.size, recipe.resize)}'
-    dls = recipe.dls(items, call['path'], 0, protocol='fixed', pack=pack, num_workers=0)
+    # a probe chooses its decay by some of the pictures that train
+    protocol = 'strict' if recipe.schedule == 'probe' else 'fixed'
+    dls = recipe.dls(items, call['path'], 0, protocol=protocol, pack=pack, num_workers=0)
     learn = recipe.learner(dls)
     with learn.no_bar(), learn.no_logging(): recipe.fit(learn)
     seconds, train, score = time.monotonic() - start, items[items['fold'] == 1], items[items['fold'] == 0]
