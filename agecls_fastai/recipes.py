@@ -50,7 +50,7 @@ class Recipe:
     frozen: bool = False  # 'one_cycle', 'probe': the body stays frozen
     train_bn: bool = True  # in a frozen body, batch-norm's weights and statistics go on moving, as fastai has it
     base_lr: float = 2e-3  # the highest rate; for 'fine_tune' that of the head while the body is frozen
-    lr_mult: float = 100  # 'fine_tune': the first layers' rate is the head's divided by this; between, by depth
+    lr_mult: float = 2  # 'fine_tune': the first layers' rate is the head's divided by this; between, by depth
     wd: float | None = None  # weight decay; the optimizer's default if None
     opt: str = 'adam'  # 'adam', or 'sgd' with L2 regularisation in the gradient, as Caffe's
     views: str = 'center'  # what is predicted from: 'center', 'flip' (and mirrored), 'ten' (five crops, mirrored)
@@ -327,9 +327,9 @@ RECIPES = {recipe.name: recipe for recipe in [
     Recipe('linear_probe_lite0', arch='tf_efficientnet_lite0', augment='none', schedule='probe', epochs=None,
            frozen=True, train_bn=False, views='flip', features='stages',
            about='a linear head on the stages of an EfficientNet-Lite0, whose weights come with a package'),
-    Recipe('finetune_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, lr_mult=2, base_lr=4e-3, views='flip',
+    Recipe('finetune_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, base_lr=4e-3, views='flip',
            about='all layers of an EfficientNet-Lite0, whose weights come with a package'),
-    Recipe('ordinal_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, lr_mult=2, base_lr=4e-3, views='flip',
+    Recipe('ordinal_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, base_lr=4e-3, views='flip',
            loss='dldl', average=0.998, about='finetune_lite0 with an ordinal loss and averaged weights'),
 ]}
 DEFAULT_RECIPE = 'finetune_resnet34'
