@@ -301,6 +301,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'agecls_fastai.crossval._enter_run': ('crossval.html#_enter_run', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._fold_lock': ('crossval.html#_fold_lock', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._in_jobs': ('crossval.html#_in_jobs', 'agecls_fastai/crossval.py'),
+                                        'agecls_fastai.crossval._measuring': ('crossval.html#_measuring', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._note_batch': ('crossval.html#_note_batch', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._on_cluster': ('crossval.html#_on_cluster', 'agecls_fastai/crossval.py'),
                                         'agecls_fastai.crossval._on_node': ('crossval.html#_on_node', 'agecls_fastai/crossval.py'),

@@ -440,6 +440,17 @@ def _settle(out, recipe, precision, minutes, device_type, call, jobs, asked_devi
 
 
 @contextmanager
+def _measuring(out):
+    "Of several processes that begin a run at once one measures, and the others read what it has written"
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with _run_lock(out): yield
+    except BaseException:
+        with suppress(OSError): out.rmdir()                              # if it is empty
+        raise
+
+
+@contextmanager
 def _threads_of_a_job(jobs):
     "As many threads as one of several processes has"
     before = torch.get_num_threads()
@@ -520,10 +531,10 @@ def _one_fold(call, show, k):
     cross_validate(folds=[k], progress=progress, **call)
 
 
-def _in_jobs(call, jobs, info, folds, told):
+def _in_jobs(call, jobs, info, folds, told, began):
     "Do folds in processes of this machine"
     out, gpus = call['out'], None if call['device'] is None else ()
-    with ExitStack() as locks: new = _enter_run(locks, out, info, [], call['wait'], None)
+    with ExitStack() as locks: new = _enter_run(locks, out, info, [], call['wait'], None) or began
     try: side_by_side(partial(_one_fold, call, told), folds, jobs, gpus=gpus)
     except BaseException:
         if new: _close_unused(out)
@@ -640,7 +651,8 @@ def cross_validate(
         device, num_workers = team.device, team.workers(num_workers)
         if not team.first: progress, log = False, None
     asked, device = device, run_device(device)
-    trains_on = 'cuda' if engine and engine.gpus else device.type        # a cluster's nodes may have what is not here
+    # a cluster's tasks have what they ask for, whatever is here
+    trains_on = ('cuda' if engine.gpus else 'cpu') if engine else device.type
     check_precision(precision, trains_on)
     show = progress
     if progress is None: show = None if IN_NOTEBOOK else Progress()
@@ -659,23 +671,29 @@ def cross_validate(
     if skipped: say(f'{len(skipped):,} images that cannot be read are left out: {some(skipped)}')
     loading = dict(num_workers=num_workers, device=device, pack=pack)
     _check_place(out)
-    if team and not team.first: number, settled = team.hear(), {}
+    def described(recipe, number, measured):
+        environment = run_environment(device, number) | dict(compiled=compile, deterministic=deterministic,
+                                                             processes=team.size if team else 1)
+        return environment, dict(
+            recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
+            images_digest=images_digest(items, path),
+            labels=[str(x) for x in items['label'].cat.categories], seed=seed,
+            weights_sha256=file_digest(weights) if weights is not None else None, data=data,
+            benchmark=benchmark, n_images=len(items),
+            n_subjects=items['subject'].nunique(), composition={str(k): row.tolist() for k, row in counts.iterrows()},
+            skipped=skipped, pack=pack and {key: pack.info[key] for key in ('size', 'method', 'version')},
+            **environment, **measured)
+    began = False
+    if team and not team.first: environment, info = described(recipe, number := team.hear(), {})
     else:
-        call = dict(items=items, path=path, fold=folds[0], weights=weights, compile=compile, protocol=protocol,
-                    seed=seed, **loading)
-        recipe, number, settled = _settle(out, recipe, precision, minutes, trains_on, call, jobs, asked, say)
+        measures = (minutes is not None or precision == 'measure') and not _begun(out)
+        with _measuring(out) if measures else nullcontext():
+            call = dict(items=items, path=path, fold=folds[0], weights=weights, compile=compile, protocol=protocol,
+                        seed=seed, **loading)
+            recipe, number, measured = _settle(out, recipe, precision, minutes, trains_on, call, jobs, asked, say)
+            environment, info = described(recipe, number, measured)
+            if measures: began = open_run(out, info)
         if team: team.tell(number)
-    environment = run_environment(device, number) | dict(compiled=compile, deterministic=deterministic,
-                                               processes=team.size if team else 1)
-    info = dict(
-        recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
-        images_digest=images_digest(items, path),
-        labels=[str(x) for x in items['label'].cat.categories], seed=seed,
-        weights_sha256=file_digest(weights) if weights is not None else None, data=data,
-        benchmark=benchmark, n_images=len(items),
-        n_subjects=items['subject'].nunique(), composition={str(k): row.tolist() for k, row in counts.iterrows()},
-        skipped=skipped, pack=pack and {key: pack.info[key] for key in ('size', 'method', 'version')},
-        **environment, **settled)
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
     features = None
@@ -695,7 +713,7 @@ def cross_validate(
         else:
             if num_workers is None and device.type == 'cuda':
                 call['num_workers'] = max(1, min(16, os.cpu_count() or 1) // jobs)
-            _in_jobs(call | dict(out=out, wait=wait), jobs, info, todo, told)
+            _in_jobs(call | dict(out=out, wait=wait), jobs, info, todo, told, began)
         folds = [k for k in folds if k not in todo]
     def see(fits):
         dls = fits.dls(items, path, every[0], protocol=protocol, seed=seed, **loading)
@@ -718,7 +736,7 @@ def cross_validate(
         return load_run(out)
     if team: train = team.lead(train)
     with deterministic_algorithms(deterministic), ExitStack() as locks:
-        new = _enter_run(locks, out, info, folds, wait, say)
+        new = _enter_run(locks, out, info, folds, wait, say) or began
         tell, doing = _teller(folds, show), None
         try:
             for k in folds:

@@ -1,5 +1,6 @@
 "A run of so many minutes: its length is chosen once, is written into it, and stays"
 import json
+import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -13,6 +14,7 @@ from agecls_fastai.folds import limit_items
 from agecls_fastai.minutes import MARGIN, Speed, fold_seconds
 from agecls_fastai.pack import build_pack
 from agecls_fastai.recipes import RECIPES, Recipe
+from agecls_fastai.results import load_run
 from agecls_fastai.study import study
 
 RECIPE = replace(RECIPES['levi_hassner_onecycle'], size=64, resize=64, bs=16, epochs=2)
@@ -65,6 +67,24 @@ def test_is_written_and_stays(drawn, items, speed, tmp_path):
         fixed(drawn, items, plain.path, 99)
     with pytest.raises(AgeclsError, match=r'holds another run: recipe epochs \(4 there, 2 now\)'):
         fixed(drawn, items, run.path, None)
+
+
+def test_two_begin_at_once(drawn, items, speed, tmp_path, monkeypatch):
+    "As the tasks of an array job do: the one that measures is not overtaken, the other takes what it has chosen"
+    from threading import Event, Thread
+    out, minutes, measure, measuring = tmp_path / 'run', seconds(items, 3.5) / 60, crossval.measure_speed, Event()
+    def slow(*args, **kwargs):
+        measuring.set()
+        time.sleep(3)
+        return measure(*args, **kwargs)
+    monkeypatch.setattr(crossval, 'measure_speed', slow)
+    def train(fold): cross_validate(items, drawn, RECIPE, out, [fold], 'fixed', progress=False, minutes=minutes)
+    other = Thread(target=train, args=(1,))
+    other.start()
+    assert measuring.wait(60)
+    train(0)
+    other.join()
+    assert load_run(out).folds == [0, 1] and len(speed) == 1
 
 
 def test_smaller_pictures(drawn, items, speed, tmp_path):
