@@ -155,7 +155,7 @@ def tables(folder, out):
              f'validation; fold 0 is not looked at); EfficientNet-Lite0 from ImageNet weights, {SMALL.size} pixels, '
              f'batches of {SMALL.bs}, 1 + {SMALL.epochs} epochs but where a trial says otherwise; one training each; '
              f'[95 % intervals of paired differences by resampling groups of like pictures]; {rows[-1]["machine"]}')
-    left = f'\nNot done yet: {", ".join(missing)}.\n' if missing else ''
+    left = f'\nNot done yet: {"; ".join(missing)}.\n' if missing else ''
     text = f'`python benchmarks/rates.py`\n\n{about}\n\n' + '\n'.join(lines) + f'\n{left}'
     write_atomic(out.with_suffix('.md'), text)
     write_atomic(out.with_suffix('.json'), json.dumps(dict(command='python benchmarks/rates.py', about=about, rows=rows,
