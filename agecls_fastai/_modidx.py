@@ -211,7 +211,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'agecls_fastai.cli._data_options': ('cli.html#_data_options', 'agecls_fastai/cli.py'),
                                    'agecls_fastai.cli._engine': ('cli.html#_engine', 'agecls_fastai/cli.py'),
                                    'agecls_fastai.cli._place': ('cli.html#_place', 'agecls_fastai/cli.py'),
-                                   'agecls_fastai.cli._precision': ('cli.html#_precision', 'agecls_fastai/cli.py'),
                                    'agecls_fastai.cli._print': ('cli.html#_print', 'agecls_fastai/cli.py'),
                                    'agecls_fastai.cli._read_limited': ('cli.html#_read_limited', 'agecls_fastai/cli.py'),
                                    'agecls_fastai.cli._speaks': ('cli.html#_speaks', 'agecls_fastai/cli.py'),

@@ -68,13 +68,6 @@ def _above(low):
     return parse
 
 
-def _precision(text):
-    "A type for argparse; the words are those of `PRECISIONS`, which comes with PyTorch"
-    known = 'auto', 'measure', 'float32', 'bfloat16', 'float16'
-    if text in known: return text
-    raise argparse.ArgumentTypeError(f'must be one of {", ".join(known)}, not {text!r}')
-
-
 def _print(result, as_json):
     "Print a result as text, or as JSON"
     print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if as_json else result)
@@ -220,12 +213,14 @@ def _engine(args):
 
 def _changed(name, args):
     "The recipe of that name, with the changes that the options ask for"
-    from agecls_fastai.recipes import change_recipe, get_recipe, parse_setting
+    from agecls_fastai.errors import AgeclsError, some
+    from agecls_fastai.recipes import PRECISIONS, change_recipe, get_recipe, parse_setting
     given = {name: getattr(args, name) for name in ('size', 'epochs', 'bs') if getattr(args, name)}
     changes = given | (dict(pretrained=False) if args.no_pretrained else {})
     changes |= dict(parse_setting(text) for text in args.set or [])
+    if args.precision not in PRECISIONS:
+        raise AgeclsError(f'precision must be one of {some(PRECISIONS, 9)}, not {args.precision!r}')
     if args.minutes and (length := changes.keys() & {'epochs', 'iters'}):
-        from agecls_fastai.errors import AgeclsError
         raise AgeclsError(f'--minutes chooses the epochs; leave {min(length)} out, or --minutes')
     return change_recipe(get_recipe(name), changes)
 
@@ -581,7 +576,7 @@ def _add_training_options(parser):
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
     p.add_argument('--minutes', type=_above(0), metavar='M', help='for each fold: as many epochs as fit on this '
                    'machine, and smaller pictures where not even 3 do; measured once')
-    p.add_argument('--precision', type=_precision, default='auto', metavar='WHAT', help='to train in: float32, '
+    p.add_argument('--precision', default='auto', metavar='WHAT', help='to train in: float32, '
                    'bfloat16, float16; auto: by network, size and device; measure: the fastest of some batches (auto)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
     p.add_argument('--deterministic', action='store_true', help='the same bits again, also on a GPU: slower')
