@@ -50,6 +50,7 @@ export: $(INSTALLED)
 # half an hour on two cores, on a machine that does nothing else; writes the tables of the docs
 bench: $(INSTALLED)
 	for name in loader precision training probe predict jobs scale costs; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/python benchmarks/training.py --arch tf_efficientnet_lite0 --out benchmarks/training_bare
 
 faults: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/disturb.py --out benchmarks/faults

@@ -46,6 +46,7 @@ from .status import Status, status
 from .study import Study, explained, grid, study
 from .synthetic import *
 from .verify import verify_run
+from .weights import *
 
 # nbdev lists only what a notebook defines; here it is what it imports
 __all__ = [name for name in globals() if not name.startswith('_')]

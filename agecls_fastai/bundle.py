@@ -206,7 +206,7 @@ class Bundle:
 
     def _filled(self, learn):
         recipe = self.recipe
-        if recipe.schedule == 'probe': add_probe_head(learn)
+        if recipe.schedule == 'probe': add_probe_head(learn, recipe.features)
         learn.model.to(memory_format=torch.channels_last)
         try: learn.model.load_state_dict(self.state)
         except RuntimeError as e:

@@ -59,6 +59,22 @@ def _at_least(low, kind=int):
     return parse
 
 
+def _above(low):
+    "A type for argparse: a number that is above `low`"
+    def parse(text):
+        x = _at_least(low, float)(text)
+        if not low < x < float('inf'): raise argparse.ArgumentTypeError(f'must be more than {low}, not {text}')
+        return x
+    return parse
+
+
+def _precision(text):
+    "A type for argparse; the words are those of `PRECISIONS`, which comes with PyTorch"
+    known = 'auto', 'measure', 'float32', 'bfloat16', 'float16'
+    if text in known: return text
+    raise argparse.ArgumentTypeError(f'must be one of {", ".join(known)}, not {text!r}')
+
+
 def _print(result, as_json):
     "Print a result as text, or as JSON"
     print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if as_json else result)
@@ -173,7 +189,7 @@ def cv(args):
                              args.weights, args.skip_bad_images, data.words, data.benchmark, Progress(),
                              args.keep_models, args.pack, args.workers, args.device, args.compile, args.deterministic,
                              not args.no_checkpoints, args.wait, args.log, args.jobs, engine, args.final,
-                             args.distributed or None)
+                             args.distributed or None, args.precision, args.minutes)
     if _place()[0]: return                                               # of several processes, the first one prints
     _print(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
@@ -207,7 +223,11 @@ def _changed(name, args):
     from agecls_fastai.recipes import change_recipe, get_recipe, parse_setting
     given = {name: getattr(args, name) for name in ('size', 'epochs', 'bs') if getattr(args, name)}
     changes = given | (dict(pretrained=False) if args.no_pretrained else {})
-    return change_recipe(get_recipe(name), changes | dict(parse_setting(text) for text in args.set or []))
+    changes |= dict(parse_setting(text) for text in args.set or [])
+    if args.minutes and (length := changes.keys() & {'epochs', 'iters'}):
+        from agecls_fastai.errors import AgeclsError
+        raise AgeclsError(f'--minutes chooses the epochs; leave {min(length)} out, or --minutes')
+    return change_recipe(get_recipe(name), changes)
 
 
 def _read_limited(args):
@@ -242,7 +262,7 @@ def study(args):
                       weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
                       device=args.device, compile=args.compile, deterministic=args.deterministic,
                       checkpoints=not args.no_checkpoints, wait=args.wait, log=args.log, jobs=args.jobs,
-                      engine=engine)
+                      engine=engine, precision=args.precision, minutes=args.minutes)
     _print(found, args.json)
     if not args.json: print(f'\nThe runs lie in {args.out}')
 
@@ -559,6 +579,10 @@ def _add_training_options(parser):
     p.add_argument('--cpus-per-fold', type=_at_least(0.1, float), metavar='N', help='on the cluster (1)')
     p.add_argument('--ship', action='store_true', help='send the data to a cluster that does not see DATA')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
+    p.add_argument('--minutes', type=_above(0), metavar='M', help='for each fold: as many epochs as fit on this '
+                   'machine, and smaller pictures where not even 3 do; measured once')
+    p.add_argument('--precision', type=_precision, default='auto', metavar='WHAT', help='to train in: float32, '
+                   'bfloat16, float16; auto: by network, size and device; measure: the fastest of some batches (auto)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
     p.add_argument('--deterministic', action='store_true', help='the same bits again, also on a GPU: slower')
     p.add_argument('--no-checkpoints', action='store_true', help='a fold that is interrupted begins anew')

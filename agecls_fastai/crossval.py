@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -48,12 +48,13 @@ from .images import check_images, images_digest
 from .jobs import side_by_side
 from .locks import locked
 from .logs import check_log, fold_log
-from .loop import deterministic_algorithms, precision
+from .loop import best_precision, check_precision, deterministic_algorithms
 from .memory import in_memory
+from .minutes import check_minutes, measure_speed, measure_together, recipe_for_minutes
 from .pack import Pack, open_pack
 from .probe import dataset_features, fill_head, probe_fold
 from .progress import FoldTable, Progress, duration
-from .recipes import Recipe, get_recipe
+from .recipes import Recipe, change_recipe, get_recipe
 from .results import Run, finished_fold, image_sums, load_run, metric_words, metrics_for, scores_from_sums
 
 # %% ../nbs/09_crossval.ipynb #f4f776e3
@@ -179,6 +180,7 @@ def train_fold(
     folder: Path | None = None,  # RUN/fold_k, where the history grows
     scored: pd.DataFrame | None = None,  # predictions for the model card, where no fold is tested
     team: Processes | None = None,  # the processes that train this fold, where there are several
+    precision: str = 'auto',  # to train in: see `best_precision`
     **kwargs,  # for `age_dls`: num_workers, device, pack
 ) -> FoldResult:
     "Train on the other folds, then predict this one, and the inner validation set"
@@ -195,7 +197,7 @@ def train_fold(
         if keep is None: return result
     dls = fits.dls(items, path, fold, protocol=protocol, seed=seed, **kwargs)
     if not len(dls.train): raise AgeclsError(f'{fold_name(fold)}: there is nothing to train on')
-    learn = recipe.learner(dls, weights, compile)
+    learn = recipe.learner(dls, weights, compile, precision)
     if team: learn.add_cb(Together(team))
     if progress: learn.remove_cb(ProgressCallback)
     if features is not None: fill_head(learn, head)
@@ -223,8 +225,8 @@ def train_fold(
     return result
 
 # %% ../nbs/09_crossval.ipynb #244ebf9c
-ENVIRONMENT = ('device', 'device_name', 'precision', 'commit', 'versions', 'compiled', 'deterministic',
-               'smaller_batches', 'processes')
+ENVIRONMENT = ('device', 'device_name', 'precision', 'precision_seconds', 'commit', 'versions', 'compiled',
+               'deterministic', 'smaller_batches', 'processes')
 
 
 def write_fold(
@@ -277,8 +279,8 @@ DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels'
                  'model_sha256', 'pack']
 
 
-def run_environment(device, trains=True):
-    "What the run was made with; predictions alone are float32's"
+def run_environment(device, number='float32'):
+    "What the run was made with, and in which precision; predictions alone are float32's"
     try:
         here = Path(__file__).parent
         describe = ['git', 'describe', '--always', '--dirty', '--exclude', '*']
@@ -286,7 +288,6 @@ def run_environment(device, trains=True):
                   if (here.parent / '.git').exists() else '')
     except (OSError, subprocess.SubprocessError, NameError): commit = ''
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor() or platform.machine()
-    number = precision(device) if trains else 'float32'
     number = number if number == 'float32' else f'mixed ({number})'
     packages = ('agecls_fastai', 'fastai', 'torch', 'torchvision', 'numpy', 'pandas', 'pillow')
     versions = {p: version(p) for p in packages} | dict(python=platform.python_version())
@@ -399,6 +400,91 @@ def _close_unused(out):
                 for name in ('run.json', '.run.json.part'): (out / name).unlink(missing_ok=True)
         out.rmdir()
 
+# %% ../nbs/09_crossval.ipynb #2f3e1caa
+def _begun(out):
+    "What run.json says, as far as it is there and can be read"
+    with suppress(AgeclsError, OSError): return read_json(out / 'run.json')
+    return {}
+
+
+def _begun_in(out, device_type):
+    "The precision of a run that was begun on such a device; None where there is none"
+    there = _begun(out)
+    found = re.fullmatch(r'mixed \((b?float16)\)|(float32)', str(there.get('precision')))
+    return found and there.get('device') == device_type and (found[1] or found[2]) or None
+
+
+def _settle(out, recipe, precision, minutes, device_type, call, jobs, asked_device, say):
+    """What is to be known before a run begins: its recipe and precision, and what was measured for them
+
+    It is read from run.json where the run has begun: a run is one thing, however often it is gone on with."""
+    device, kept, facts = call['device'], _begun_in(out, device_type), {}
+    if kept and precision not in ('auto', 'measure', kept):
+        raise AgeclsError(f'{out} holds another run: precision ({kept!r} there, {precision!r} now)')
+    number = kept or (precision if precision not in ('auto', 'measure') else None)
+    if number is None and precision == 'measure':
+        def learner(fits):
+            loading = {name: x for name, x in call.items() if name not in ('fold', 'weights', 'compile')}
+            dls = fits.dls(test_fold=call['fold'], **loading)
+            return fits.learner(dls, call['weights'], call['compile'], precision)
+        with _threads_of_a_job(jobs): learn = in_memory(learner, recipe, 'the measurement', lambda fits: None)
+        number, facts = learn.computes_in, dict(precision_seconds=learn.precision_seconds)
+        times = [f'{name} {x:.3g} s' for name, x in learn.precision_seconds.items() if x]
+        say(f'measured, a batch in {", ".join(times)}' if times else 'there is but one precision here, float32')
+        del learn
+        gc.collect()
+    def number_for(recipe): return number or best_precision(device, recipe.arch, recipe.size)
+    if minutes is not None: recipe, facts['minutes'] = _choose(out, recipe, minutes, number_for, call, jobs,
+                                                               asked_device, say)
+    return recipe, number_for(recipe), facts
+
+
+@contextmanager
+def _measuring(out):
+    "Of several processes that begin a run at once one measures, and the others read what it has written"
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with _run_lock(out): yield
+    except BaseException:
+        with suppress(OSError): out.rmdir()                              # if it is empty
+        raise
+
+
+@contextmanager
+def _threads_of_a_job(jobs):
+    "As many threads as one of several processes has"
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // jobs))
+    try: yield
+    finally: torch.set_num_threads(before)
+
+
+def _choose(out, recipe, minutes, number_for, call, jobs, asked_device, say):
+    "The recipe that fits into the minutes, and what is to be written of them; read where the run has begun"
+    if there := _begun(out):
+        found = there.get('minutes') or {}
+        if found.get('asked') != minutes:
+            raise AgeclsError(f'{out} holds another run: minutes ({found.get("asked")!r} there, {minutes!r} now)')
+        return change_recipe(recipe, dict(epochs=found.get('epochs'), size=found.get('size'))), found
+    items, pack, jobs = call['items'], call['pack'], 1 if recipe.schedule == 'probe' else jobs
+    parts = [split_items(items, k, call['protocol'], call['seed']).value_counts() for k in sorted(set(items['fold']))]
+    parts = [tuple(int(n.get(name, 0)) for name in ('train', 'valid', 'test')) for n in parts]
+    def measure(tried):
+        def fitting(fits):
+            one = partial(measure_speed, fits, precision=number_for(fits), limit=3 * minutes, **call)   # a twentieth
+            if jobs < 2: return one()
+            # a job looks for its device, and opens the pack, for itself
+            one = partial(one, device=asked_device, pack=pack and pack.folder)
+            return measure_together(one, jobs, gpus=None if asked_device is None else ())
+        return in_memory(fitting, tried, 'the measurement', lambda fits: None)
+    batches = min(train for train, _, _ in parts) // recipe.bs
+    own = recipe.epochs or max(1, math.ceil(recipe.iters / max(1, batches)))
+    made, speed, seconds = recipe_for_minutes(recipe, minutes, parts, measure, own, keep_size=pack is not None)
+    gc.collect()                                                         # a Learner and its callbacks hold each other
+    say(f'for {minutes:g} minutes a fold: {made.epochs} epochs at {made.size} pixels, about {duration(seconds)}')
+    return made, dict(asked=minutes, epochs=made.epochs, size=made.size, seconds=round(seconds, 1),
+                      measured={name: float(f'{x:.4g}') for name, x in asdict(speed).items()})
+
 # %% ../nbs/09_crossval.ipynb #f9d16414
 def _smaller_batches(info):
     "What `run.json` says of them, as far as it makes sense"
@@ -445,10 +531,10 @@ def _one_fold(call, show, k):
     cross_validate(folds=[k], progress=progress, **call)
 
 
-def _in_jobs(call, jobs, info, folds, told):
+def _in_jobs(call, jobs, info, folds, told, began):
     "Do folds in processes of this machine"
     out, gpus = call['out'], None if call['device'] is None else ()
-    with ExitStack() as locks: new = _enter_run(locks, out, info, [], call['wait'], None)
+    with ExitStack() as locks: new = _enter_run(locks, out, info, [], call['wait'], None) or began
     try: side_by_side(partial(_one_fold, call, told), folds, jobs, gpus=gpus)
     except BaseException:
         if new: _close_unused(out)
@@ -536,6 +622,8 @@ def cross_validate(
     engine: RayEngine | None = None,  # the folds on the machines of a Ray cluster, as many at once as have room
     final: bool = False,  # then train a network on all folds, to answer new pictures: RUN/final/model
     distributed: bool | None = None,  # by several processes: see `processes`
+    precision: str = 'auto',  # to train in: 'auto', 'measure', 'float32', 'bfloat16' or 'float16'; kept from then on
+    minutes: float | None = None,  # for a fold: as many epochs as fit on this machine, see `recipe_for_minutes`
 ) -> Run:
     "Cross-validate a recipe; goes on where an earlier call with the same arguments stopped"
     recipe, out = get_recipe(recipe), Path(out)
@@ -549,12 +637,23 @@ def cross_validate(
     if engine and jobs > 1: raise AgeclsError('jobs is for this machine; on a cluster it is cpus and gpus that count')
     check_log(log)
     if log and recipe.schedule == 'probe': raise AgeclsError(f'log must be None for a probe, not {log!r}: no epochs')
+    if minutes is not None:
+        check_minutes(minutes, recipe)
+        if engine: raise AgeclsError('minutes must be None on a cluster: it is measured here, and the folds are there')
+    if engine and precision == 'measure':
+        raise AgeclsError("precision must not be 'measure' on a cluster: it is measured here, and the folds are there")
     team = processes(distributed, device)
     if team:
+        if minutes is not None:
+            raise AgeclsError(f'minutes must be None where {team.size} processes train one network: one alone is '
+                              'measured')
         team.check(recipe, jobs, compile, engine)
         device, num_workers = team.device, team.workers(num_workers)
         if not team.first: progress, log = False, None
     asked, device = device, run_device(device)
+    # a cluster's tasks have what they ask for, whatever is here
+    trains_on = ('cuda' if engine.gpus else 'cpu') if engine else device.type
+    check_precision(precision, trains_on)
     show = progress
     if progress is None: show = None if IN_NOTEBOOK else Progress()
     elif progress is True: show = Progress()
@@ -568,42 +667,57 @@ def cross_validate(
         if skip_bad_images: items, skipped = pack.only(items)
         pack.check(items, path)
     if skipped: data, benchmark = f'{data}, {len(skipped):,} unreadable images left out', False
-    counts = composition(items).drop(index='all', columns='all')
-    environment = run_environment(device) | dict(compiled=compile, deterministic=deterministic,
-                                               processes=team.size if team else 1)
-    info = dict(
-        recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
-        images_digest=images_digest(items, path),
-        labels=[str(x) for x in items['label'].cat.categories], seed=seed,
-        weights_sha256=file_digest(weights) if weights is not None else None, data=data,
-        benchmark=benchmark, n_images=len(items),
-        n_subjects=items['subject'].nunique(), composition={str(k): row.tolist() for k, row in counts.iterrows()},
-        skipped=skipped, pack=pack and {key: pack.info[key] for key in ('size', 'method', 'version')}, **environment)
-    say = show.line if show else print
+    counts, say = composition(items).drop(index='all', columns='all'), show.line if show else print
     if skipped: say(f'{len(skipped):,} images that cannot be read are left out: {some(skipped)}')
+    loading = dict(num_workers=num_workers, device=device, pack=pack)
+    _check_place(out)
+    def described(recipe, number, measured):
+        environment = run_environment(device, number) | dict(compiled=compile, deterministic=deterministic,
+                                                             processes=team.size if team else 1)
+        return environment, dict(
+            recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
+            images_digest=images_digest(items, path),
+            labels=[str(x) for x in items['label'].cat.categories], seed=seed,
+            weights_sha256=file_digest(weights) if weights is not None else None, data=data,
+            benchmark=benchmark, n_images=len(items),
+            n_subjects=items['subject'].nunique(), composition={str(k): row.tolist() for k, row in counts.iterrows()},
+            skipped=skipped, pack=pack and {key: pack.info[key] for key in ('size', 'method', 'version')},
+            **environment, **measured)
+    began = False
+    if team and not team.first: environment, info = described(recipe, number := team.hear(), {})
+    else:
+        measures = (minutes is not None or precision == 'measure') and not _begun(out)
+        with _measuring(out) if measures else nullcontext():
+            call = dict(items=items, path=path, fold=folds[0], weights=weights, compile=compile, protocol=protocol,
+                        seed=seed, **loading)
+            recipe, number, measured = _settle(out, recipe, precision, minutes, trains_on, call, jobs, asked, say)
+            environment, info = described(recipe, number, measured)
+            if measures: began = open_run(out, info)
+        if team: team.tell(number)
     say(f'{recipe.name}: {len(items):,} images of {items["subject"].nunique():,} subjects, protocol {protocol}, on '
         f'{environment["device"]} ({environment["device_name"]}), {environment["precision"]}')
     features = None
     key = {name: info.get(name) for name in (*DEFINES_A_RUN, 'device', 'precision', 'versions', 'deterministic',
                                              'processes')}
-    loading = dict(num_workers=num_workers, device=device, pack=pack)
     at_once = engine or jobs > 1 and recipe.schedule != 'probe'          # a probe has its features to share
     todo = [k for k in folds if not finished_fold(out / f'fold_{k}')] if at_once else []
     if engine and todo or len(todo) > 1:
         call = dict(items=items, path=path, recipe=recipe, protocol=protocol, seed=seed, weights=weights, data=data,
                     benchmark=benchmark, keep_models=keep_models, pack=pack and pack.folder, num_workers=num_workers,
-                    device=asked, compile=compile, deterministic=deterministic, checkpoints=checkpoints, log=log)
+                    device=asked, compile=compile, deterministic=deterministic, checkpoints=checkpoints, log=log,
+                    # where the GPUs are elsewhere, it is for them to say
+                    precision=precision if trains_on != device.type and not _begun_in(out, trains_on) else number)
         if engine:
             if num_workers is None and engine.gpus: call['num_workers'] = max(1, int(engine.cpus))
             _on_cluster(engine, call, out, info, todo, items, show, told, wait, say)
         else:
             if num_workers is None and device.type == 'cuda':
                 call['num_workers'] = max(1, min(16, os.cpu_count() or 1) // jobs)
-            _in_jobs(call | dict(out=out, wait=wait), jobs, info, todo, told)
+            _in_jobs(call | dict(out=out, wait=wait), jobs, info, todo, told, began)
         folds = [k for k in folds if k not in todo]
     def see(fits):
         dls = fits.dls(items, path, every[0], protocol=protocol, seed=seed, **loading)
-        return dataset_features(recipe.learner(dls, weights), items, recipe.views, pack,
+        return dataset_features(recipe.learner(dls, weights, precision=number), items, recipe.views, pack,
                                 show.counter('images seen') if show else None)
     def train(fits, k, folder, keep, scored=None):
         nonlocal features
@@ -614,7 +728,7 @@ def cross_validate(
         with fold_log(log, out / 'logs', out.name, 'final' if k is None else k, about) as cbs:
             return train_fold(items, path, recipe, k, protocol, seed, weights, show, folder / 'model' if keep else None,
                               compile, features, data, checkpoint, fits, cbs,
-                              None if team and not team.first else folder, scored, team, **loading)
+                              None if team and not team.first else folder, scored, team, number, **loading)
     if team and not team.first:
         with deterministic_algorithms(deterministic): team.follow(
             lambda fits, k: train(fits, k, out / ('final' if k is None else f'fold_{k}'), False),
@@ -622,7 +736,7 @@ def cross_validate(
         return load_run(out)
     if team: train = team.lead(train)
     with deterministic_algorithms(deterministic), ExitStack() as locks:
-        new = _enter_run(locks, out, info, folds, wait, say)
+        new = _enter_run(locks, out, info, folds, wait, say) or began
         tell, doing = _teller(folds, show), None
         try:
             for k in folds:

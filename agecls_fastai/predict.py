@@ -95,7 +95,7 @@ def evaluate(
         model_sha256=[b.info['weights_sha256'] for b in bundles],  # checked when they were read
         n_images=len(items), n_subjects=items['subject'].nunique(),
         composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped,
-        **run_environment(device, trains=False))
+        **run_environment(device))
     def predict(): return prediction_table(items, predict_items(bundles, items, path, num_workers=num_workers,
                                                                 device=device), bundles[0].recipe.loss_func(labels))
     return write_evaluation(out, info, predict)

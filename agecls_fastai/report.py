@@ -39,7 +39,7 @@ from .datasets import DRAWN
 from .folds import AgeclsError, some, write_atomic
 from .images import check_inside
 from .losses import OrdinalLoss
-from .models import LeviHassnerNet
+from .models import last_map
 from .progress import duration
 from .recipes import RECIPES
 from .results import N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
@@ -407,28 +407,28 @@ def _check_folder(path, files=()):
 
 # %% ../nbs/11_report.ipynb #944ea425
 def class_maps(
-    model: torch.nn.Module,  # whose body gives maps
+    model: torch.nn.Module,  # a body and a head, or `LeviHassnerNet`
     loss,  # that it was trained with
     x: torch.Tensor,  # (n, 3, size, size): a batch as the network takes it
     y: torch.Tensor,  # (n,) class indices to explain
 ) -> torch.Tensor:  # (n, size, size), from 0 to 1
     "Grad-CAM of one batch"
-    layer = model.features[-3] if isinstance(model, LeviHassnerNet) else model[0]  # the last one before pooling
+    layer, as_map = last_map(model, x)
     with hook_output(layer, detach=False) as hook, torch.enable_grad():
         out = model(x.requires_grad_())
         found = hook.stored
-    if found.ndim != 4 or found.shape[2] != found.shape[3]:
-        raise AgeclsError('activation maps need a network whose body gives maps (n, channels, h, w), not '
-                          f'{tuple(found.shape)}')
+    if as_map(found) is None:
+        raise AgeclsError(f'activation maps need a layer that gives maps (n, channels, h, w), not {tuple(found.shape)}')
     scores = loss.activation(out).clamp_min(1e-12).log() if isinstance(loss, OrdinalLoss) else out
     slope, = torch.autograd.grad(scores.gather(1, y[:, None]).sum(), found)
+    slope, found = as_map(slope), as_map(found)
     cam = (slope.mean((2, 3), keepdim=True) * found).sum(1, keepdim=True).relu()
     cam = F.interpolate(cam.float(), x.shape[-2:], mode='bilinear', align_corners=False)[:, 0].detach()
     return cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-12)
 
 
 def activation_maps(
-    learn: Learner,  # with a network whose body gives maps
+    learn: Learner,
     items,  # what `learn.dls.test_dl` takes
     answers: Sequence[int],  # (n,) class indices to explain
 ) -> tuple[np.ndarray, np.ndarray]:  # pictures (n, size, size, 3) and maps (n, size, size), from 0 to 1

@@ -74,7 +74,7 @@ _DONE = {'predictions_sha256': str, 'valid_sha256?': str, 'history_sha256?': str
          'metrics?': {str: _score}, 'seconds?': is_number, 'epochs?': is_number, 'n_images?': is_number,
          'n_subjects?': is_number, 'model?': {str: str}}
 _RUN = {'labels': [str], 'recipe': {'name': str, 'about?': str}, 'protocol?': str, 'data?': str, 'items_digest?': str,
-        'images_digest?': str, 'device?': str, 'device_name?': str, 'precision?': str, 'commit?': str,
+        'images_digest?': str, 'device?': str, 'device_name?': str, 'precision?': str, 'minutes?': dict, 'commit?': str,
         'composition?': {str: [is_number]}, 'n_images?': is_number, 'n_subjects?': is_number, 'versions?': {str: str},
         'skipped?': {str: str}, 'smaller_batches?': {str: is_number}, 'members?': [dict], 'model?': [str]}
 

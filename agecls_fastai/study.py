@@ -20,6 +20,7 @@ import pandas as pd
 from .crossval import cross_validate
 from .errors import AgeclsError, is_number, read_json, some
 from .folds import check_items, items_digest, write_atomic
+from .minutes import check_minutes
 from .pack import build_pack
 from .progress import Progress
 from .recipes import Recipe, change_recipe, get_recipe, resize_for
@@ -77,6 +78,17 @@ class Study:
     @property
     def labels(self) -> list[str]: return self.runs[0].labels
 
+    @property
+    def minutes(self) -> float | None:
+        "For a fold, where the recipes were compared at equal time"
+        asked = {(run.info.get('minutes') or {}).get('asked') for run in self.runs}
+        return asked.pop() if len(asked) == 1 else None
+
+    def _lengths(self):
+        "For each run the minutes that its slowest fold took, and the epochs that were chosen"
+        def took(run): return round(max(done.get('seconds', 0) for done in run.done.values()) / 60, 1)
+        return [(took(run), run.info['minutes']['epochs']) for run in self.runs]
+
     def table(self) -> pd.DataFrame:
         "A row a run: each score's mean over folds, its interval, the difference from the baseline with interval and p"
         rows = {}
@@ -100,8 +112,9 @@ class Study:
 
     def to_dict(self) -> dict:
         "All of it for JSON"
-        return dict(baseline=self.baseline, factors=json_records(self.factors), table=json_records(self.table()),
-                    explained=json_records(self.explained().rename_axis('factor')), best_reachable=self.best_reachable)
+        return dict(baseline=self.baseline, minutes=self.minutes, factors=json_records(self.factors),
+                    table=json_records(self.table()), explained=json_records(self.explained().rename_axis('factor')),
+                    best_reachable=self.best_reachable)
 
     def __str__(self):
         table, metrics = self.table(), metrics_for(self.labels)[:2]
@@ -121,9 +134,14 @@ class Study:
         parts.append(f'Measured on: {info.get("data") or "unnamed data"}\n{info["n_images"]:,} images of '
                      f'{info["n_subjects"]:,} subjects in {len(self.runs[0].folds)} folds; protocol '
                      f'{info["protocol"]}; seed {info["seed"]}')
+        if self.minutes is not None: shown['minutes, epochs'] = [f'{m:g}, {n}' for m, n in self._lengths()]
         parts.append(shown.to_string())
         parts.append('Mean over folds ± standard deviation over folds (n in the denominator) [95 % interval by '
                      f'resampling subjects]; differences from {self.baseline} in percentage points, p by Holm')
+        if self.minutes is not None:
+            parts.append(f'At equal time: each recipe had the epochs that {self.minutes:g} minutes a fold leave it on '
+                         'the machine that it was measured on; without minutes a study compares at the epochs that '
+                         'the recipes name. The table shows what a fold took, and its epochs')
         if best := self.best_reachable:
             parts.append('The best that anybody could reach on these drawn faces: accuracy '
                          f'{100 * best["accuracy"]:.1f} %, one-off accuracy {100 * best["one_off_accuracy"]:.1f} %')
@@ -172,6 +190,10 @@ def study(
     names = [recipe.name for recipe, _ in cells]
     baseline = baseline or names[0]
     if baseline not in names: raise AgeclsError(f'the baseline must be one of {some(names, 40)}, not {baseline!r}')
+    if (minutes := kwargs.get('minutes')) is not None:
+        if length := vary.keys() & {'epochs', 'iters'}:
+            raise AgeclsError(f'minutes chooses the epochs; {min(length)} cannot vary as well')
+        for recipe, _ in cells: check_minutes(minutes, recipe)           # before anything is made
     sources = {name: check_items(table) for name, table in sources.items()}
     out.mkdir(parents=True, exist_ok=True)
     runs = []

@@ -14,7 +14,7 @@ from agecls_fastai.results import load_run, summarize
 LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --bs 8 --size 80 --sees 32',
           'probe': '--subjects 12 --size 40 --epochs 1 --crossval', 'costs': '--images 200 --predictions 400',
           'jobs': '--subjects 12 --size 36 --epochs 1 --jobs 2',
-          'scale': '--rows 240 480', 'precision': '--bs 4 --size 32',
+          'scale': '--rows 240 480', 'precision': '--bs 4 --sizes 36 --large 40 --archs resnet34 tf_efficientnet_lite0',
           'predict': '--images 4 --bs 2 --size 80 --sees 32 --subjects 40 --epochs 1'}
 
 
@@ -42,6 +42,14 @@ def test_runs(name, bench, tmp_path):
     text = (tmp_path / 'table.md').read_text()
     assert all(f'| {row["contender"]} |' in text for row in found['rows'])
     assert sorted(p.name for p in tmp_path.iterdir()) == ['table.json', 'table.md']
+
+
+def test_training_beside_bare_pytorch(bench, tmp_path):
+    bench('training', *'--arch tf_efficientnet_lite0 --batches 2 --bs 8 --sees 32 --runs 1 --out'.split(),
+          tmp_path / 'table')
+    found = json.loads((tmp_path / 'table.json').read_text())
+    assert {row['what'] for row in found['rows']} == {'training, tf_efficientnet_lite0', 'validation'}
+    assert len(found['rows']) == 7 and all(row['figures'][0] > 0 for row in found['rows'])
 
 
 def test_losses(bench, tmp_path):

@@ -426,6 +426,24 @@ def _(d): return [*pictures(d, lambda file: None), '--set', 'colour=1']
 def _(d): return [*pictures(d, lambda file: None), '--folds', 7]
 
 
+@case(OPTIONS, '`--precision float8`', 'argument --precision: must be one of auto, measure, float32, bfloat16, '
+      "float16, not 'float8' (agecls cv --help tells more)")
+def _(d): return [*pictures(d, lambda file: None), '--precision', 'float8']
+
+
+@case(OPTIONS, '`--precision float16`, on a processor',
+      "precision must be auto, measure, float32, bfloat16 on cpu, not 'float16'")
+def _(d): return [*pictures(d, lambda file: None), '--device', 'cpu', '--precision', 'float16']
+
+
+@case(OPTIONS, '`--minutes 0`', 'argument --minutes: must be more than 0, not 0 (agecls cv --help tells more)')
+def _(d): return [*pictures(d, lambda file: None), '--minutes', 0]
+
+
+@case(OPTIONS, '`--minutes 5 --epochs 3`', '--minutes chooses the epochs; leave epochs out, or --minutes')
+def _(d): return [*pictures(d, lambda file: None), '--minutes', 5, '--epochs', 3]
+
+
 @case(OPTIONS, '`--weights` with a pickle',
       'w.pth is no file of weights that can be opened safely: it holds more than tensors')
 def _(d):
