@@ -12,6 +12,7 @@ import pandas as pd
 from agecls_fastai.calibrate import expected_calibration_error, negative_log_likelihood, reliability, with_temperature
 from agecls_fastai.errors import AgeclsError
 from agecls_fastai.folds import write_atomic
+from agecls_fastai.recipes import Recipe
 from agecls_fastai.results import N_RESAMPLES, holm, interval, p_value, times_drawn
 
 SEXES = ['m', 'f']
@@ -77,9 +78,10 @@ class Kept:
 
     def check(self, recipe):
         "An `AgeclsError` where it was made with another recipe: its folds would be of two kinds"
-        there, now = (json.loads(json.dumps(x)) for x in (self.facts['recipe'], recipe))
-        if not self.folds or there == now: return
-        differ = sorted(k for k in (there or {}).keys() | (now or {}) if (there or {}).get(k) != (now or {}).get(k))
+        if not self.folds: return
+        # what was written before a field was there has its default
+        there, now = (Recipe.defaults() | json.loads(json.dumps(x or {})) for x in (self.facts['recipe'], recipe))
+        differ = sorted(k for k in there.keys() | now if there.get(k) != now.get(k))
         if differ and differ != ['about']:
             raise AgeclsError(f'{self.file.name} was made with another recipe ({", ".join(differ)}); remove it to '
                               'begin anew')
@@ -182,7 +184,6 @@ def contender_row(items, name, kept, draws):
     speeds = [s for k in folds if (s := facts[k].get('images_per_second'))]
     row['images_per_second'] = float(np.mean(speeds)) if speeds else None
     if kept.logp is not None: row['calibration'] = calibration(items, kept)
-    row['by'] = {by: slices(items, x, folds, by) for by in SLICES}
     return row
 
 
@@ -199,17 +200,26 @@ def calibration(items, kept):
     return values | dict(curve=json.loads(reliability(p[done], y[done], BINS).to_json(orient='records')))
 
 
-def slices(items, x, folds, by, n_resamples=2000, seed=0):
-    "value → figures of the pictures of that value, over all folds together, with intervals by subject"
-    found, rng, done = {}, np.random.default_rng(seed), items['fold'].isin(folds).to_numpy()
-    for value in sorted(set(items.loc[done, by].tolist())):
-        here = done & (items[by] == value).to_numpy()
-        each = by_subject(x[here], items['subject'][here])
-        draws = np.concatenate([means(times @ each) for _, times in times_drawn(len(each), n_resamples, rng)])
-        mean = means(each.sum(0))
-        low, high = interval(draws[:, 5])
-        found[str(value)] = dict(pictures=int(here.sum()), bias=float(mean[5]), bias_low=float(low),
-                                 bias_high=float(high)) | scored(_five(mean), _five(draws))
+def slices(items, kept, n_resamples=2000, seed=0):
+    "name → column → value → figures of those pictures, over all folds together, with intervals by subject"
+    x, found = {name: per_picture(items, k) for name, k in kept.items()}, {name: {} for name in kept}
+    for folds in {tuple(k.folds) for k in kept.values()}:
+        names, done = [n for n, k in kept.items() if tuple(k.folds) == folds], items['fold'].isin(folds).to_numpy()
+        for by in SLICES:
+            rng = np.random.default_rng(seed)
+            for name in names: found[name][by] = {}
+            for value in sorted(set(items.loc[done, by].tolist())):
+                here = done & (items[by] == value).to_numpy()
+                # all contenders beside each other: the same subjects are drawn for them
+                each = by_subject(np.concatenate([x[name][here] for name in names], 1), items['subject'][here])
+                drawn = np.concatenate([times @ each for _, times in times_drawn(len(each), n_resamples, rng)])
+                for i, name in enumerate(names):
+                    mine = slice(7 * i, 7 * i + 7)
+                    mean, draws = means(each[:, mine].sum(0)), means(drawn[:, mine])
+                    low, high = interval(draws[:, 5])
+                    found[name][by][str(value)] = dict(
+                        pictures=int(here.sum()), bias=float(mean[5]), bias_low=float(low), bias_high=float(high),
+                        **scored(_five(mean), _five(draws)))
     return found
 
 

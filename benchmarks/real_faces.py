@@ -174,7 +174,7 @@ def other_views(run, fold, items, path, keep):
         open_run(keep / name, run.info | dict(recipe=recipe))
         tables = [prediction_table(items[part == p], view_preds(learn, items[part == p], views).numpy(), loss)
                   for p in ('test', 'valid')]
-        done = {key: run.done[fold][key] for key in (*ENVIRONMENT, 'seconds') if key in run.done[fold]}
+        done = {key: run.done[fold][key] for key in ENVIRONMENT if key in run.done[fold]}   # no seconds: no training
         write_fold(keep / name / f'fold_{fold}', tables[0], pd.DataFrame(columns=['epoch']), bundle.labels, tables[1],
                    fold=fold, **done)
 

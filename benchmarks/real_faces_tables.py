@@ -65,13 +65,13 @@ def five_folds(folder, names):
         one = figures.Kept(folder / f'{name}.npz', len(items))
         if one.folds: kept[name] = one
     folds = sorted(set(items['fold'].tolist()))
-    draws = figures.fold_draws(items, kept)
+    draws, parts = figures.fold_draws(items, kept), figures.slices(items, kept)
     counts = np.array([np.bincount(items['label'][items['fold'] == k], minlength=len(labels)) for k in folds])
     pairs = figures_of_guessing(counts)
     return dict(
         pictures=len(items), subjects=int(items['subject'].nunique()), folds=folds, labels=labels,
         composition=counts.tolist(), balanced_guessing=pairs,
-        rows=[figures.contender_row(items, name, one, draws[name]) | dict(about=about(name))
+        rows=[figures.contender_row(items, name, one, draws[name]) | dict(about=about(name), by=parts[name])
               for name, one in kept.items()],
         differences=figures.differences(items, kept, draws, BASELINE, [n for n in kept if n != 'guessing']),
         missing={n: m for n in names if (m := [k for k in folds if n not in kept or k not in kept[n].folds])})
@@ -165,8 +165,8 @@ def part_one_text(found):
             [[r['name'], f'{r["seconds"]:,.0f}', f'{r["images_per_second"]:.0f}' if r['images_per_second'] else '',
               '; '.join(each(r, 'precision')), '; '.join(each(r, 'jobs')),
               ', '.join(str(machines.index(m) + 1) for m in each(r, 'machine'))] for r in timed])
-            + '\n\nPictures a second in training, in each process; other views of the same networks cost no training.'
-            '\n\n' + '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1)))
+            + '\n\nPictures a second in training, in each process.\n\n'
+            + '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1)))
     gone = [f'{name}: fold {", ".join(map(str, folds))}' for name, folds in found['missing'].items()]
     parts.append('## Missing\n\n' + ('\n'.join(f'- {x}' for x in gone) if gone else 'Nothing: all folds are done.'))
     return parts

@@ -1,11 +1,15 @@
 "Every benchmark runs, on little data, and writes its table; nothing here says how fast anything is"
 import json
 import runpy
+import shutil
 import sys
 import warnings
 
+import numpy as np
 import pytest
 from conftest import ROOT
+
+from agecls_fastai.results import load_run, summarize
 
 LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --bs 8 --size 80 --sees 32',
           'probe': '--subjects 12 --size 40 --epochs 1 --crossval', 'costs': '--images 200 --predictions 400',
@@ -15,7 +19,8 @@ LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --b
 
 
 def test_all_are_here():
-    assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - {'measure', 'losses'} == set(LITTLE)
+    others = {'measure', 'losses', 'figures', 'real_faces', 'real_faces_tables', 'gpu'}
+    assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - others == set(LITTLE)
 
 
 @pytest.fixture
@@ -59,3 +64,55 @@ def test_losses(bench, tmp_path):
     found = json.loads((tmp_path / 'table.json').read_text())['study']
     assert [row['run'] for row in found['table']] == ['finetune_resnet34', 'coral_resnet34']
     assert found['table'][1]['accuracy_p_holm'] <= 1 and found['best_reachable']['accuracy'] > 0.5
+
+
+def test_real_faces(bench, tmp_path, monkeypatch):
+    """The benchmark on real faces, on drawn ones under such names: goes on from its figures alone, whose scores are the
+    library's, and keeps no name of a picture"""
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    from measure import drawn_as_utkface
+    faces = drawn_as_utkface(tmp_path / 'faces', 40)
+    out, name = tmp_path / 'out/real_faces', 'levi_hassner_onecycle'
+    def run(*argv):
+        try: bench('real_faces', *argv, '--out', out)
+        except SystemExit as e: assert not e.code, e
+        return json.loads((tmp_path / 'out/real_faces.json').read_text())['part_1']
+    words = ['--data', faces, '--only', f'guessing,{name}', '--size', 64, '--epochs', 1]
+    found = run(*words, '--keep', tmp_path / 'first', '--folds', '0,2')
+    assert [row['folds'] for row in found['rows']] == [[0, 1, 2, 3, 4], [0, 2]] and found['missing'][name] == [1, 3, 4]
+    before = (out / f'{name}.npz').read_bytes()
+    assert run('--table') == found                                       # of the figures alone
+    folder = tmp_path / 'second'                                         # a fresh machine
+    found = run(*words, '--keep', folder)
+    assert name not in found['missing'] and sorted(p.name for p in (folder / name).glob('fold_*')) == [
+        'fold_1', 'fold_3', 'fold_4']                                    # the others were not done again
+    with np.load(out / f'{name}.npz') as f: assert (f['answers'] < 8).all() and np.isfinite(f['logp']).all()
+    # the scores of all folds are those of the library, the same subjects drawn
+    for k in (0, 2): shutil.copytree(tmp_path / 'first' / name / f'fold_{k}', folder / name / f'fold_{k}')
+    library, row = summarize(load_run(folder / name)), found['rows'][1]
+    for metric in ('accuracy', 'one_off_accuracy'):
+        assert np.allclose([row[metric], row[f'{metric}_low'], row[f'{metric}_high']],
+                           library.loc[metric, ['mean', 'low', 'high']].astype(float))
+    names = [p.name for p in faces.iterdir()]
+    for file in [*out.iterdir(), tmp_path / 'out/real_faces.md', tmp_path / 'out/real_faces.json']:
+        content = file.read_bytes() if file.suffix != '.npz' else b''.join(
+            str(x).encode() for x in np.load(file).values())
+        assert not any(x.encode() in content for x in names) and str(tmp_path).encode() not in content, file
+    # another recipe in the same figures is refused, and they stay
+    with pytest.raises(Exception, match='made with another recipe'): run(*words[:-1], 2, '--keep', tmp_path / 'third')
+    assert (out / f'{name}.npz').read_bytes() != before
+
+
+def test_gpu(bench, tmp_path, monkeypatch):
+    "The prepared command: what runs over is ended, what is not on a GPU is told, and all is written"
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    import gpu
+    assert set(gpu.PARTS) - {'check', 'compile'} <= {*LITTLE, 'real_faces'}
+    with open(tmp_path / 'log', 'w') as log: part = gpu.run_part('check', 'check', [], [], 0.3, tmp_path, log)
+    assert part['status'].startswith('not done in') and part['seconds'] < 30 and part['result'] is None
+    with pytest.raises(SystemExit) as e: bench('gpu', '--try', '--only', 'check', '--out', tmp_path / 'gpu')
+    found = json.loads((tmp_path / 'gpu/gpu.json').read_text())['check']
+    assert not e.value.code and found['status'] == 0 and found['result']['finite'], found
+    assert 'check' in (tmp_path / 'gpu/gpu.md').read_text()
+    with pytest.raises(SystemExit) as e: bench('gpu', '--out', tmp_path / 'gpu')
+    assert '--faces is needed' in e.value.code
