@@ -35,6 +35,9 @@ RUNS = dict(
     resnet=replace(get_recipe('finetune_resnet34'), arch='resnet18', pretrained=False, size=40, bs=16, epochs=1,
                    opt='sgd', base_lr=1e-6, views='flip', average=0.9, accumulate=32, loss='corn', balance='class',
                    class_weights=0.999))
+# a transformer, without batch-norm; a network with layers that its features do not need; dropped paths
+RUNS |= {name: replace(RUNS['resnet'], arch=arch, loss='cross_entropy', class_weights=None) for name, arch in
+         dict(vit='test_vit', mobile='mobilenetv3_small_050', paths='torchvision.efficientnet_b0').items()}
 
 
 def runs(data, out):

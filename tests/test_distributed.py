@@ -46,7 +46,8 @@ def both(drawn, tmp_path_factory):
     return folder / 'one', folder / 'two'
 
 
-@pytest.mark.parametrize('name, tolerance', [('levi', 1e-5), ('resnet', 1e-3)])
+@pytest.mark.parametrize('name, tolerance', [('levi', 1e-5), ('resnet', 1e-3), ('vit', 1e-3), ('mobile', 1e-3),
+                                             ('paths', 1e-3)])
 def test_the_same_training(both, name, tolerance):
     "Losses, metrics, predictions; `resnet` has batch-norm, and a loss that is no mean over images"
     for file in ('history.csv', 'predictions.csv', 'valid.csv'):
