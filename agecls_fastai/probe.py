@@ -70,9 +70,9 @@ class StageStatistics(nn.Module):
 
     def forward(self, x):
         found = []
-        for x in self.stages(x):
-            mean = x.mean((2, 3), keepdim=True)
-            found += [mean, (x - mean).square().mean((2, 3), keepdim=True).sqrt()]
+        for maps in self.stages(x):
+            mean = maps.mean((2, 3), keepdim=True)
+            found += [mean, (maps - mean).square().mean((2, 3), keepdim=True).sqrt()]
         return torch.cat(found, 1).flatten(1)
 
 
