@@ -266,7 +266,8 @@ def measure_precision(
             for number in numbers:
                 start = clock()
                 step(number)
-                if run: found[number].append(clock() - start)
+                took = clock() - start
+                if run: found[number].append(took)
     return {number: statistics.median(times) for number, times in found.items()}
 
 # %% ../nbs/07a_loop.ipynb #1eda89cc
