@@ -448,7 +448,7 @@ def _three_answers(run, items, data):
 
 DEMO_DATA = dict(n_subjects=230, size=64)
 DEMO_CHANGES = {'levi_hassner_onecycle': dict(size=48, resize=54, bs=32, epochs=10),
-                'finetune_resnet34': dict(size=48, resize=48, augment='none', bs=32, epochs=2, base_lr=1e-3)}
+                'finetune_lite0': dict(size=64, resize=64, epochs=4)}
 
 
 def demo(args):

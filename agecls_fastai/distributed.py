@@ -204,7 +204,7 @@ def _batch_norm(x, mean, var, weight=None, bias=None, training=True, momentum=0.
 
 
 class _WholeBatch(TorchFunctionMode):
-    "Batch-norm and dropout as one process would do them that has the whole batch"
+    "Batch-norm, dropout and dropped paths as one process would do them that has the whole batch"
     dropouts = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d)
     def __init__(self, rows, n):
         super().__init__()
@@ -215,6 +215,9 @@ class _WholeBatch(TorchFunctionMode):
         if func is F.batch_norm and kwargs.get('training'): return _batch_norm(*args, **kwargs)
         if func in self.dropouts and kwargs.get('training') and len(x := args[0]) == len(self.rows):
             return x * func(x.new_ones(self.n, *x.shape[1:]), kwargs['p'])[self.rows]
+        # timm and torchvision drop paths (stochastic depth) by a number drawn for each picture
+        if func is torch.Tensor.bernoulli_ and len(args[0]) == len(self.rows):
+            return args[0].copy_(func(args[0].new_empty(self.n, *args[0].shape[1:]), *args[1:], **kwargs)[self.rows])
         return func(*args, **kwargs)
 
 # %% ../nbs/09d_distributed.ipynb #c658721c
@@ -226,7 +229,19 @@ class Together(Callback):
     @property
     def share(self): return self.processes.rank, self.processes.size
 
-    def before_fit(self): self.wrapped = self.processes.accelerator.prepare_model(self.model)
+    def before_fit(self):
+        from accelerate import DistributedDataParallelKwargs
+        accelerator = self.processes.accelerator
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=self._spare())
+        self.wrapped = accelerator.prepare_model(self.model)
+
+    def _spare(self):
+        "Are there weights that nothing depends on, as timm's last layers behind a map? Else none are looked for"
+        weights, training = [p for p in self.model.parameters() if p.requires_grad], self.model.training
+        size = self.dls.image_size
+        with torch.enable_grad(): out = self.model.eval()(weights[0].new_zeros(1, 3, size, size))
+        self.model.train(training)
+        return any(x is None for x in torch.autograd.grad(out.sum(), weights, allow_unused=True))
 
     def after_fit(self):
         self.wrapped = None
