@@ -399,6 +399,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'agecls_fastai/distributed.py'),
                                            'agecls_fastai.distributed.Together._call': ( 'distributed.html#together._call',
                                                                                          'agecls_fastai/distributed.py'),
+                                           'agecls_fastai.distributed.Together._spare': ( 'distributed.html#together._spare',
+                                                                                          'agecls_fastai/distributed.py'),
                                            'agecls_fastai.distributed.Together._whole': ( 'distributed.html#together._whole',
                                                                                           'agecls_fastai/distributed.py'),
                                            'agecls_fastai.distributed.Together.after_fit': ( 'distributed.html#together.after_fit',

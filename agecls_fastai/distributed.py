@@ -229,7 +229,19 @@ class Together(Callback):
     @property
     def share(self): return self.processes.rank, self.processes.size
 
-    def before_fit(self): self.wrapped = self.processes.accelerator.prepare_model(self.model)
+    def before_fit(self):
+        from accelerate import DistributedDataParallelKwargs
+        accelerator = self.processes.accelerator
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=self._spare())
+        self.wrapped = accelerator.prepare_model(self.model)
+
+    def _spare(self):
+        "Are there weights that nothing depends on, as timm's last layers behind a map? Else none are looked for"
+        weights, training = [p for p in self.model.parameters() if p.requires_grad], self.model.training
+        size = self.dls.image_size
+        with torch.enable_grad(): out = self.model.eval()(weights[0].new_zeros(1, 3, size, size))
+        self.model.train(training)
+        return any(x is None for x in torch.autograd.grad(out.sum(), weights, allow_unused=True))
 
     def after_fit(self):
         self.wrapped = None

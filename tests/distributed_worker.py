@@ -36,7 +36,7 @@ RUNS = dict(
                    opt='sgd', base_lr=1e-6, views='flip', average=0.9, accumulate=32, loss='corn', balance='class',
                    class_weights=0.999))
 # a transformer, without batch-norm; a network with layers that its features do not need; dropped paths
-RUNS |= {name: replace(RUNS['resnet'], arch=arch, loss='cross_entropy', class_weights=None) for name, arch in
+RUNS |= {name: replace(RUNS['resnet'], arch=arch, size=48, loss='cross_entropy', class_weights=None) for name, arch in
          dict(vit='test_vit', mobile='mobilenetv3_small_050', paths='torchvision.efficientnet_b0').items()}
 
 
