@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 PARTS = {
     'check': ('check', 40, '', ''),
     'real_faces': ('real_faces', 200, '--only guessing,linear_probe_lite0,finetune_lite0',
-                   '--only guessing,linear_probe_lite0,finetune_lite0 --size 32 --epochs 1 --limit 24 --folds 0'),
+                   '--only guessing,linear_probe_lite0,finetune_lite0 --size 32 --epochs 1 --limit 16 --folds 0'),
     'training': ('training', 70, '--batches 20 --bs 64 --runs 3', '--batches 2 --bs 8 --size 80 --sees 32 --runs 1'),
     'loader': ('loader', 60, '--images 400 --runs 3', '--images 40 --size 96 --bs 8 --runs 1'),
     'compile': ('training', 110, '--batches 20 --bs 64 --runs 3 --compile',
@@ -134,6 +134,7 @@ def main():
     if unknown := [n for n in names if n not in PARTS]: sys.exit(f'there is no part {unknown}; there are {list(PARTS)}')
     if 'real_faces' in names and not args.try_ and not args.faces: sys.exit('--faces is needed, or --try')
     args.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('ended from outside'))   # and so its part, by `finally`
     found, end = {}, time.monotonic() + (args.seconds or (3600 if args.try_ else ALL))
     with tempfile.TemporaryDirectory() as tmp, open(args.out / 'gpu.log', 'w') as log:
         tmp = Path(tmp)

@@ -59,7 +59,8 @@ def recipes(size):
     def old(called, epochs):
         small = dict(size=round(size * 0.75), resize=round(size * 110 / 128))
         return change_recipe(RECIPES['levi_hassner_onecycle'], dict(name=called, epochs=epochs) | small)
-    found = [lite('linear_probe_lite0'), lite('finetune_lite0'), lite('ordinal_lite0'),
+    found = [lite('linear_probe_lite0'), lite('linear_probe_lite0', 'linear_probe_lite0_last', features='last'),
+             lite('finetune_lite0'), lite('ordinal_lite0'),
              old('levi_hassner_onecycle', 18), old('levi_hassner_as_long', LONG)]
     found += [lite('finetune_lite0', f'{loss}_lite0', loss=loss) for loss in ('dldl', *LOSS_NAMES)
               if loss != 'cross_entropy']

