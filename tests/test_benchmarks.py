@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -19,7 +20,7 @@ LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --b
 
 
 def test_all_are_here():
-    others = {'measure', 'losses', 'figures', 'real_faces', 'real_faces_tables', 'gpu'}
+    others = {'measure', 'losses', 'figures', 'real_faces', 'real_faces_tables', 'rates', 'gpu'}
     assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - others == set(LITTLE)
 
 
@@ -101,6 +102,23 @@ def test_real_faces(bench, tmp_path, monkeypatch):
     # another recipe in the same figures is refused, and they stay
     with pytest.raises(Exception, match='made with another recipe'): run(*words[:-1], 2, '--keep', tmp_path / 'third')
     assert (out / f'{name}.npz').read_bytes() != before
+
+
+def test_rates(bench, tmp_path, monkeypatch):
+    "The table of rates is what its figures give, and its trials part no like pictures; an unknown trial is told"
+    shutil.copytree(ROOT / 'benchmarks/rates', tmp_path / 'rates')
+    bench('rates', '--table', '--out', tmp_path / 'rates')
+    assert (tmp_path / 'rates.md').read_text() == (ROOT / 'benchmarks/rates.md').read_text()
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    import rates
+    items = pd.DataFrame(dict(fold=np.arange(9000) % 5, subject=[f's{i // 2}' for i in range(9000)]))
+    items['fold'] = items.groupby('subject')['fold'].transform('first')
+    inner = rates.inner_items(items)
+    sides = [set(inner.loc[inner['fold'] == k, 'subject']) for k in (0, 1)]
+    assert not sides[0] & sides[1] and (inner['fold'] == 1).sum() == rates.TRAIN
+    assert not (sides[0] | sides[1]) & set(items.loc[items['fold'] == 0, 'subject'])
+    with pytest.raises(SystemExit) as e: bench('rates', '--only', 'lr_mult=3', '--table')
+    assert e.value.code.startswith('there is no trial lr_mult=3')
 
 
 def test_gpu(bench, tmp_path, monkeypatch):
