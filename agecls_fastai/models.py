@@ -13,6 +13,7 @@ import pickle
 import re
 import socket
 import sys
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
@@ -181,10 +182,13 @@ def _load_body(body, state, arch, file):
     "Put a state dict of timm or torchvision into a `Body`"
     net = body.model
     if body.fixed_size is not None:                                      # what is known about positions is resampled
+        convert = getattr(sys.modules[type(net).__module__], 'checkpoint_filter_fn', lambda state, net: state)
+        if callable(arch) and arch.__name__.startswith('vit_'):
+            def convert(state, net): return interpolate_embeddings(body.fixed_size, net.patch_size, OrderedDict(state))
         try:
-            if callable(arch) and arch.__name__.startswith('vit_'):
-                state = interpolate_embeddings(body.fixed_size, net.patch_size, OrderedDict(state))
-            else: state = getattr(sys.modules[type(net).__module__], 'checkpoint_filter_fn', lambda x, _: x)(state, net)
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')                          # about how timm resamples
+                state = convert(state, net)
         except Exception as e:  # made for the network's own files, it may stumble over any other
             raise AgeclsError(f'{file} does not fit {_arch_name(arch)}: {first_line(e)}') from None
     known = net.state_dict()
