@@ -19,7 +19,7 @@ LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --b
 
 
 def test_all_are_here():
-    others = {'measure', 'losses', 'figures', 'real_faces', 'real_faces_tables', 'gpu'}
+    others = {'measure', 'losses', 'figures', 'rates', 'real_faces', 'real_faces_tables', 'gpu'}
     assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - others == set(LITTLE)
 
 
