@@ -25,7 +25,7 @@ from agecls_fastai.pack import build_pack
 from agecls_fastai.recipes import RECIPES, change_recipe, resize_for
 
 UTKFACE = Path(os.environ.get('UTKFACE', ROOT.parent / 'shared' / 'utkface'))
-SIZE, N_TRAIN, N_TEST = 64, 1200, 600  # what two minutes are enough for
+SIZE, N_TRAIN, N_TEST = 64, 1200, 600
 
 
 @pytest.fixture(scope='session')
