@@ -213,13 +213,12 @@ def _engine(args):
 
 def _changed(name, args):
     "The recipe of that name, with the changes that the options ask for"
-    from agecls_fastai.errors import AgeclsError, some
-    from agecls_fastai.recipes import PRECISIONS, change_recipe, get_recipe, parse_setting
+    from agecls_fastai.errors import AgeclsError
+    from agecls_fastai.recipes import change_recipe, check_precision_word, get_recipe, parse_setting
     given = {name: getattr(args, name) for name in ('size', 'epochs', 'bs') if getattr(args, name)}
     changes = given | (dict(pretrained=False) if args.no_pretrained else {})
     changes |= dict(parse_setting(text) for text in args.set or [])
-    if args.precision not in PRECISIONS:
-        raise AgeclsError(f'precision must be one of {some(PRECISIONS, 9)}, not {args.precision!r}')
+    check_precision_word(args.precision)
     if args.minutes and (length := changes.keys() & {'epochs', 'iters'}):
         raise AgeclsError(f'--minutes chooses the epochs; leave {min(length)} out, or --minutes')
     return change_recipe(get_recipe(name), changes)

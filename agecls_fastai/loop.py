@@ -34,7 +34,7 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from .folds import AgeclsError, first_line, some
-from .recipes import PRECISIONS
+from .recipes import check_precision_word
 
 # %% ../nbs/07a_loop.ipynb #ea424cd7
 class _Fused(Optimizer):
@@ -188,7 +188,7 @@ def check_precision(
     device='cpu',  # a torch device or its name
 ):
     "An `AgeclsError` for another word, and for what the device cannot compute in"
-    if asked not in PRECISIONS: raise AgeclsError(f'precision must be one of {some(PRECISIONS, 9)}, not {asked!r}')
+    check_precision_word(asked)
     kind = torch.device(device).type
     able = dict(cuda=('float16', 'bfloat16'), cpu=('bfloat16',)).get(kind, ())   # a processor's may be emulated
     able = 'auto', 'measure', 'float32', *able

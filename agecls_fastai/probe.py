@@ -30,11 +30,14 @@ from .augment import byte_batches, looking
 from .errors import AgeclsError, DataWarning, first_line, read_json
 from .folds import file_digest, split_items, write_atomic
 from .metrics import cumulative_score, one_off_accuracy
-from .models import n_features
+from .models import n_features, picture_size
 from .pack import Pack
 from .recipes import VIEWS
 
 # %% ../nbs/08c_probe.ipynb #9949852e
+MOST_STAGES = 5
+
+
 class StageStatistics(nn.Module):
     """A body, and what it gives on its way: means and standard deviations over the map of each stage.
 
@@ -44,7 +47,7 @@ class StageStatistics(nn.Module):
 
     def __init__(
         self,
-        body: nn.Module,  # a `Body` of a network of timm, or one that fastai has cut
+        body: nn.Module,  # a `NetBody` of a network of timm, or one that fastai has cut
         size: int,  # pixels of the pictures
     ):
         super().__init__()
@@ -76,9 +79,6 @@ class StageStatistics(nn.Module):
         return torch.cat(found, 1).flatten(1)
 
 
-MOST_STAGES = 5
-
-
 # %% ../nbs/08c_probe.ipynb #849d12e3
 def add_probe_head(
     learn: Learner,  # from `age_learner`
@@ -86,8 +86,7 @@ def add_probe_head(
 ) -> Learner:  # the same, with another head
     "Replace the head by one linear layer on what the body gives"
     if features == 'stages':
-        size = getattr(learn.dls, 'image_size', None) or learn.dls.one_batch()[0].shape[-1]
-        learn.model[0] = StageStatistics(learn.model[0], size)
+        learn.model[0] = StageStatistics(learn.model[0], picture_size(learn.dls))
     body = learn.model[0]
     head = nn.Sequential(_pool(body), nn.Flatten(), nn.Linear(n_features(body), len(learn.dls.vocab)))
     learn.model[1] = head.to(next(learn.model.parameters()).device)

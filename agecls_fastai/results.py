@@ -6,8 +6,8 @@
 __all__ = ['METRICS', 'N_RESAMPLES', 'POWER', 'LEVI_HASSNER', 'MIVOLO', 'LAPUSCHKIN', 'PUBLISHED', 'MUST_SHARE', 'metrics_for',
            'image_sums', 'scores_from_sums', 'finished_fold', 'Run', 'read_history', 'run_info', 'fold_folders',
            'load_run', 'subject_sums', 'times_drawn', 'resample', 'interval', 'p_value', 'holm', 'summarize',
-           'baseline_scores', 'published', 'metric_words', 'p_words', 'json_records', 'Comparison', 'open_runs',
-           'compare', 'by_subject', 'scores_by']
+           'baseline_scores', 'guessing_scores', 'published', 'metric_words', 'p_words', 'json_records', 'Comparison',
+           'open_runs', 'compare', 'by_subject', 'scores_by']
 
 # %% ../nbs/10_results.ipynb #f28fd4b3
 import json
@@ -318,18 +318,26 @@ def baseline_scores(
     run: Run,
 ) -> pd.DataFrame:  # a row a baseline, the mean over the run's folds of each metric
     "The expected scores of guessing without looking"
-    counts = {int(k): np.asarray(n, float) for k, n in run.info['composition'].items()}
-    g = len(run.labels)
+    means = guessing_scores({int(k): n for k, n in run.info['composition'].items()}, run.folds)
+    return means[metrics_for(run.labels)]
+
+
+def guessing_scores(
+    counts: dict[int, Sequence[int]],  # fold → images of each class
+    folds: Sequence[int],  # to test on
+) -> pd.DataFrame:  # a row a baseline, the mean over the folds of each metric
+    "The same, from the numbers of images alone"
+    counts = {k: np.asarray(n, float) for k, n in counts.items()}
+    g = len(next(iter(counts.values())))
     pairs = image_sums(*np.meshgrid(np.arange(g), np.arange(g)))         # (truth, answer, 8)
     rows = {'balanced guessing': [], 'majority class': []}
-    for k in run.folds:
+    for k in folds:
         rest = sum(n for j, n in counts.items() if j != k)
         answer = np.eye(g)[rest.argmax()]
         for name, p in (('balanced guessing', np.full(g, 1 / g)), ('majority class', answer)):
             rows[name].append(scores_from_sums(np.einsum('t,a,tas->s', counts[k], p, pairs)))
     # + 0: no minus sign before a zero
-    means = pd.DataFrame({name: np.mean(scores, 0).round(12) + 0 for name, scores in rows.items()}, index=METRICS).T
-    return means[metrics_for(run.labels)]
+    return pd.DataFrame({name: np.mean(scores, 0).round(12) + 0 for name, scores in rows.items()}, index=METRICS).T
 
 # %% ../nbs/10_results.ipynb #f7c2fb87
 LEVI_HASSNER, MIVOLO = 'doi:10.1109/CVPRW.2015.7301352', 'arXiv:2307.04616'

@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from agecls_fastai.folds import write_atomic  # which loads no PyTorch
+
 HERE = Path(__file__).resolve().parent
 # in the order of importance; name → benchmark, most seconds, words, and the words of a try
 PARTS = {
@@ -113,9 +115,7 @@ def write(out, found):
              f'{"" if p["on_gpu"] else ", not on a GPU"}\n\n{p["text"]}' for name, p in found.items()]
     for suffix, content in dict(json=json.dumps(found, indent=1, ensure_ascii=False),
                                 md='\n\n'.join([head, *parts])).items():
-        part = out / f'.gpu.{suffix}.part'
-        part.write_text(content + '\n')
-        os.replace(part, out / f'gpu.{suffix}')
+        write_atomic(out / f'gpu.{suffix}', content + '\n')
 
 
 def main():

@@ -1,13 +1,13 @@
 """Which rates, epochs, size, loss, views, averaging and balance fine-tune best on real faces? By inner validation alone
 
-    python benchmarks/rates.py [--data FOLDER] [--keep KEEP] [--only NAME,NAME] [--jobs 2]
+    python benchmarks/rates.py [--data FOLDER] [--keep KEEP] [--only 'NAME;NAME'] [--jobs 2]
     python benchmarks/rates.py --table
 
 UTKFace's part 1 with the folds of real_faces.py. Fold 0 is left out altogether: of the other pictures 4,000 train and
-3,000 others score, no like pictures on both sides. Each trial changes little of one that stands before it. It goes on
-where they stopped: what is done lies in benchmarks/rates/, in figures alone (no name, no picture), and `--table` makes
-the table of it without pictures. The choice is then made for all folds, whose pictures, but for those of fold 0, it has
-seen in part; the scores of real_faces.py are those of networks trained anew.
+3,000 others score, no like pictures on both sides. Each trial changes little of one that stands before it. The study
+goes on where it stopped: what is done lies in benchmarks/rates/, in figures alone (no name, no picture), and `--table`
+makes the table of it without pictures. The choice is then made for all folds, whose pictures, but for those of fold 0,
+it has seen in part; the scores of real_faces.py are those of networks trained anew.
 """
 import argparse
 import json
@@ -23,10 +23,11 @@ import figures
 import numpy as np
 import pandas as pd
 from measure import machine
-from real_faces import ROOT, grouped, pictures
+from real_faces import ROOT, grouped, in_drawn_order, pictures
+from real_faces_tables import lines
 
 from agecls_fastai.augment import view_preds
-from agecls_fastai.folds import hash_order, write_atomic
+from agecls_fastai.folds import write_atomic
 from agecls_fastai.jobs import side_by_side
 from agecls_fastai.metrics import cumulative_score
 from agecls_fastai.pack import build_pack
@@ -81,10 +82,7 @@ def recipe_of(name):
 
 def inner_items(items):
     "The table of pictures that train (fold 1) and that score (fold 0)"
-    items = items[items['fold'] != 0]
-    subjects = items['subject'].drop_duplicates()
-    rank = dict(zip(subjects.iloc[hash_order(subjects)], range(len(subjects))))
-    items = items.iloc[np.argsort(items['subject'].map(rank).to_numpy(), kind='stable')]
+    items = in_drawn_order(items[items['fold'] != 0])
     train, score = items.iloc[:TRAIN], items.iloc[-SCORE:]
     return pd.concat([train.assign(fold=1), score[~score['subject'].isin(train['subject'])].assign(fold=0)],
                      ignore_index=True)
@@ -116,7 +114,7 @@ def trial(call, name):
 
 
 def scores(file):
-    "(n, 4): of each picture right, one-off, years off, within 5; its subject; and the facts"
+    "(n, 5): of each picture right, one-off, years off, within 5, log-loss; its subject; and the facts"
     with np.load(file) as f: kept = dict(f)
     p = np.exp(kept['logp'].astype(float))
     off = np.abs(p.argmax(1) - kept['true'].astype(int))
@@ -141,22 +139,23 @@ def tables(folder, out):
             row['difference'] = {name: dict(mean=float(d[:, i].mean()), low=float(low[i]), high=float(high[i]))
                                  for i, name in enumerate(SCORES)}
         rows.append(row)
-    lines = ['| trial | what it changes, of | accuracy % | difference | one-off % | MAE years | difference | '
-             'CS@5 % | log-loss |', '| --- | --- | --- | --- | --- | --- | --- | --- | --- |']
+    cells = []
     for r in rows:
         after, changes = TRIALS[r['trial']]
         what = ', '.join(f'`{k}={v}`' for k, v in changes.items()) + (f', of *{after}*' if after else
                                                                        'a rate of 0.004, `lr_mult=2`')
-        lines.append(f'| {r["trial"]} | {what} | {100 * r["accuracy"]:.1f} | {_told(r, "accuracy", 100, 1)} | '
-                     f'{100 * r["one_off_accuracy"]:.1f} | {r["mae"]:.2f} | {_told(r, "mae", 1, 2)} | '
-                     f'{100 * r["cs5"]:.1f} | {r["nll"]:.3f} |')
+        cells.append([r['trial'], what, f'{100 * r["accuracy"]:.1f}', _told(r, 'accuracy', 100, 1),
+                      f'{100 * r["one_off_accuracy"]:.1f}', f'{r["mae"]:.2f}', _told(r, 'mae', 1, 2),
+                      f'{100 * r["cs5"]:.1f}', f'{r["nll"]:.3f}'])
+    table = lines(['trial', 'what it changes, of', 'accuracy %', 'difference', 'one-off %', 'MAE years', 'difference',
+                   'CS@5 %', 'log-loss'], cells)
     missing = [name for name in TRIALS if name not in done]
     about = (f'UTKFace, part 1, without fold 0: {TRAIN:,} pictures train, {len(subject):,} others score (inner '
              f'validation; fold 0 is not looked at); EfficientNet-Lite0 from ImageNet weights, {SMALL.size} pixels, '
              f'batches of {SMALL.bs}, 1 + {SMALL.epochs} epochs but where a trial says otherwise; one training each; '
              f'[95 % intervals of paired differences by resampling groups of like pictures]; {rows[-1]["machine"]}')
     left = f'\nNot done yet: {"; ".join(missing)}.\n' if missing else ''
-    text = f'`python benchmarks/rates.py`\n\n{about}\n\n' + '\n'.join(lines) + f'\n{left}'
+    text = f'`python benchmarks/rates.py`\n\n{about}\n\n{table}\n{left}'
     write_atomic(out.with_suffix('.md'), text)
     write_atomic(out.with_suffix('.json'), json.dumps(dict(command='python benchmarks/rates.py', about=about, rows=rows,
                                                            missing=missing), indent=1) + '\n')
@@ -172,10 +171,9 @@ def _told(row, score, scale, digits):
 
 def mean_interval(x, subject):
     "The 95 % intervals of the means over pictures, by resampling subjects"
-    sums = pd.DataFrame(np.column_stack([x, np.ones(len(x))])).groupby(subject).sum().to_numpy()
-    draws = [times @ sums for _, times in times_drawn(len(sums), N_RESAMPLES, np.random.default_rng(0))]
-    draws = np.concatenate(draws)
-    return interval(draws[:, :-1] / draws[:, -1:])
+    sums = figures.by_subject(np.column_stack([np.ones(len(x)), x]), subject)
+    drawn = times_drawn(len(sums), N_RESAMPLES, np.random.default_rng(0))
+    return interval(np.concatenate([figures.means(times @ sums) for _, times in drawn]))
 
 
 def main():

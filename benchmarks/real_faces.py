@@ -180,6 +180,13 @@ def other_views(run, fold, items, path, keep):
                    fold=fold, **done)
 
 
+def in_drawn_order(items):
+    "The rows subject by subject, in an order that depends on the names of the subjects alone"
+    subjects = items['subject'].drop_duplicates()
+    rank = dict(zip(subjects.iloc[hash_order(subjects, SEED)], range(len(subjects))))
+    return items.iloc[np.argsort(items['subject'].map(rank).to_numpy(), kind='stable')]
+
+
 def items_of_split(whole, folds, recipes, name, split):
     "Of the whole set: its test fold is fold 0, and what trains is fold 1; the rest, the validation set, is left out"
     _, classes, n, _ = recipes[name]
@@ -190,10 +197,7 @@ def items_of_split(whole, folds, recipes, name, split):
         items['label'] = pd.Categorical(items['label'], classes, ordered=True)
     if n is None: return check_items(items[part < 2]), split, 'fixed'
     train = items[part > 0].assign(fold=1)                               # validation pictures, too: the most there are
-    subjects = train['subject'].drop_duplicates()
-    rank = dict(zip(subjects.iloc[hash_order(subjects, SEED)], range(len(subjects))))
-    train = train.iloc[np.argsort(train['subject'].map(rank).to_numpy(), kind='stable')[:n]].sort_index()
-    return check_items(pd.concat([items[part == 0], train])), split, 'fixed'
+    return check_items(pd.concat([items[part == 0], in_drawn_order(train).iloc[:n].sort_index()])), split, 'fixed'
 
 
 # --- from a run folder to figures

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from agecls_fastai.folds import write_atomic
-from agecls_fastai.results import N_RESAMPLES, image_sums, p_words, scores_from_sums
+from agecls_fastai.results import N_RESAMPLES, guessing_scores, p_words
 
 BASELINE = 'finetune_lite0'
 ABOUT = {
@@ -68,22 +68,14 @@ def five_folds(folder, names):
     folds = sorted(set(items['fold'].tolist()))
     draws, parts = figures.fold_draws(items, kept), figures.slices(items, kept)
     counts = np.array([np.bincount(items['label'][items['fold'] == k], minlength=len(labels)) for k in folds])
-    pairs = figures_of_guessing(counts)
+    guess = guessing_scores(dict(zip(folds, counts)), folds).loc['balanced guessing']
     return dict(
         pictures=len(items), subjects=int(items['subject'].nunique()), folds=folds, labels=labels,
-        composition=counts.tolist(), balanced_guessing=pairs,
+        composition=counts.tolist(), balanced_guessing=guess[['accuracy', 'one_off_accuracy']].to_dict(),
         rows=[figures.contender_row(items, name, one, draws[name]) | dict(about=about(name), by=parts[name])
               for name, one in kept.items()],
         differences=figures.differences(items, kept, draws, BASELINE, [n for n in kept if n != 'guessing']),
         missing={n: m for n in names if (m := [k for k in folds if n not in kept or k not in kept[n].folds])})
-
-
-def figures_of_guessing(counts):
-    "Accuracy and one-off accuracy expected of an answer by a fair die, in the mean over the folds"
-    g = counts.shape[1]
-    sums = image_sums(*np.meshgrid(np.arange(g), np.arange(g)))
-    scores = [scores_from_sums(np.einsum('t,a,tas->s', n, np.full(g, 1 / g), sums)) for n in counts.astype(float)]
-    return dict(zip(['accuracy', 'one_off_accuracy'], np.mean(scores, 0)[:2].tolist()))
 
 
 def whole_set(folder, names):

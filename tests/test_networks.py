@@ -16,7 +16,7 @@ from agecls_fastai.crossval import cross_validate
 from agecls_fastai.errors import AgeclsError
 from agecls_fastai.export import export_model, quantise
 from agecls_fastai.folds import limit_items
-from agecls_fastai.models import Body, age_learner, depth_groups, resolve_arch
+from agecls_fastai.models import NetBody, age_learner, depth_groups, resolve_arch
 from agecls_fastai.predict import evaluate
 from agecls_fastai.predictor import Predictor
 from agecls_fastai.recipes import RECIPES, Recipe
@@ -166,7 +166,7 @@ def test_others_of_torchvision(arch, items, drawn, tmp_path):
     recipe = replace(FINE, arch=arch)
     dls = recipe.dls(items, drawn, 0, num_workers=0)
     learn = recipe.learner(dls, file)
-    assert isinstance(learn.model[0], Body) and len(depth_groups(learn.model)) > 4
+    assert isinstance(learn.model[0], NetBody) and len(depth_groups(learn.model)) > 4
     state = torch.load(file, weights_only=True)
     first = next(k for k in state if state[k].ndim == 4)
     assert learn.model[0].model.state_dict()[first].equal(state[first])
@@ -182,11 +182,11 @@ def test_transformers_are_read_as_they_were_trained():
     picture = torch.rand(2, 3, SIZE, SIZE)
     for arch in (VIT, SWIN):
         net = timm.create_model(arch, num_classes=0, img_size=SIZE).eval()
-        with torch.no_grad(): assert Body(net, SIZE, True)(picture).equal(net(picture)), arch
+        with torch.no_grad(): assert NetBody(net, SIZE, True)(picture).equal(net(picture)), arch
     net = torchvision.models.swin_t(weights=None).eval()
     whole = net.head
     net.head = torch.nn.Identity()
-    body = Body(net, SIZE)
+    body = NetBody(net, SIZE)
     with torch.no_grad(): pooled = body(picture)
     net.head = whole
     with torch.no_grad(): assert torch.allclose(whole(pooled), net(picture), atol=1e-5)
