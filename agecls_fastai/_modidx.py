@@ -1159,4 +1159,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'agecls_fastai.weights.find_packaged': ('weights.html#find_packaged', 'agecls_fastai/weights.py'),
                                        'agecls_fastai.weights.load_weights': ('weights.html#load_weights', 'agecls_fastai/weights.py'),
                                        'agecls_fastai.weights.packaged_weights': ( 'weights.html#packaged_weights',
-                                                                                   'agecls_fastai/weights.py')}}}
+                                                                                   'agecls_fastai/weights.py'),
+                                       'agecls_fastai.weights.start_digest': ('weights.html#start_digest', 'agecls_fastai/weights.py')}}}

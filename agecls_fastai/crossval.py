@@ -56,6 +56,7 @@ from .probe import dataset_features, fill_head, probe_fold
 from .progress import FoldTable, Progress, duration
 from .recipes import Recipe, change_recipe, get_recipe
 from .results import Run, finished_fold, image_sums, load_run, metric_words, metrics_for, scores_from_sums
+from .weights import start_digest
 
 # %% ../nbs/09_crossval.ipynb #f4f776e3
 def fold_seed(
@@ -678,7 +679,7 @@ def cross_validate(
             recipe=asdict(recipe), protocol=protocol, items_digest=items_digest(items),
             images_digest=images_digest(items, path),
             labels=[str(x) for x in items['label'].cat.categories], seed=seed,
-            weights_sha256=file_digest(weights) if weights is not None else None, data=data,
+            weights_sha256=start_digest(recipe.arch, recipe.pretrained, weights), data=data,
             benchmark=benchmark, n_images=len(items),
             n_subjects=items['subject'].nunique(), composition={str(k): row.tolist() for k, row in counts.iterrows()},
             skipped=skipped, pack=pack and {key: pack.info[key] for key in ('size', 'method', 'version')},

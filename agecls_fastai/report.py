@@ -44,6 +44,7 @@ from .progress import duration
 from .recipes import RECIPES
 from .results import N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
 from .results import METRICS, metrics_for, published, resample, scores_by
+from .weights import PACKAGED
 
 # %% ../nbs/11_report.ipynb #96db2569
 INK, FAINT, LINE, PAPER = '#1b1b1f', '#6b6b73', '#d3d3d9', '#fdfdfe'
@@ -858,7 +859,8 @@ def _command(run):
     words = ['agecls', 'cv', 'DATA', '--recipe', name, '--out', run.path.name, '--protocol', info['protocol'],
              '--seed', info['seed']]
     if len(run.folds) < len(info['composition']): words += ['--folds', *run.folds]
-    if info.get('weights_sha256'): words += ['--weights', 'FILE']
+    if info.get('weights_sha256') not in (None, *(known.sha256 for known in PACKAGED.values())):
+        words += ['--weights', 'FILE']
     if info.get('pack'): words += ['--pack', 'PACK']
     if info.get('skipped'): words.append('--skip-bad-images')
     if info.get('compiled'): words.append('--compile')

@@ -60,6 +60,15 @@ def read_items_figures(
     return items, found
 
 
+def check_recipe(file, there, now):
+    "An `AgeclsError` where the figures in `file` were made with another recipe than now; recipes are dicts or None"
+    # what was written before a field was there has its default
+    there, now = (Recipe.defaults() | json.loads(json.dumps(x or {})) for x in (there, now))
+    differ = sorted(k for k in there.keys() | now if there.get(k) != now.get(k))
+    if differ and differ != ['about']:
+        raise AgeclsError(f'{file.name} was made with another recipe ({", ".join(differ)}); remove it to begin anew')
+
+
 class Kept:
     "The answers of a contender, fold by fold: a class, and probabilities, or years alone, for each picture"
     def __init__(self, file, n):
@@ -79,12 +88,7 @@ class Kept:
     def check(self, recipe):
         "An `AgeclsError` where it was made with another recipe: its folds would be of two kinds"
         if not self.folds: return
-        # what was written before a field was there has its default
-        there, now = (Recipe.defaults() | json.loads(json.dumps(x or {})) for x in (self.facts['recipe'], recipe))
-        differ = sorted(k for k in there.keys() | now if there.get(k) != now.get(k))
-        if differ and differ != ['about']:
-            raise AgeclsError(f'{self.file.name} was made with another recipe ({", ".join(differ)}); remove it to '
-                              'begin anew')
+        check_recipe(self.file, self.facts['recipe'], recipe)
 
     def add(
         self,

@@ -127,6 +127,8 @@ def scores(file):
 def tables(folder, out):
     "Write OUT.md and OUT.json"
     done = {name: scores(file_of(folder, name)) for name in TRIALS if file_of(folder, name).is_file()}
+    for name, (_, _, facts) in done.items():
+        figures.check_recipe(file_of(folder, name), facts['recipe'], asdict(recipe_of(name)))
     if not done: sys.exit(f'there is no trial in {folder.name} yet')
     subject, rows = next(iter(done.values()))[1], []
     for name, (found, _, facts) in done.items():

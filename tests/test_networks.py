@@ -1,5 +1,6 @@
 "Every path with every kind of network: maps and features, convolutions and transformers, of timm and of torchvision"
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from agecls_fastai.crossval import cross_validate
 from agecls_fastai.errors import AgeclsError
 from agecls_fastai.export import export_model, quantise
 from agecls_fastai.folds import limit_items
+from agecls_fastai.hub import push_bundle
 from agecls_fastai.models import NetBody, age_learner, depth_groups, resolve_arch
 from agecls_fastai.predict import evaluate
 from agecls_fastai.predictor import Predictor
@@ -100,6 +102,23 @@ def test_exported(trained, items, drawn, tmp_path):
     small = quantise(onnx, tmp_path / 'int8.onnx', items.groupby('fold').head(3), drawn, n=8)
     assert small.bytes[1] < 0.6 * small.bytes[0]
     assert np.isfinite(Predictor(tmp_path / 'int8.onnx').predict(photos)[columns]).all(axis=None)
+
+
+def test_hub(trained, items, drawn, tmp_path, monkeypatch):
+    "Pushed to a hub, which is a folder here, and fetched from it: the same answers"
+    hub = pytest.importorskip('huggingface_hub')
+    class Api:
+        def create_repo(self, repo, **kwargs): pass
+        def create_commit(self, repo, changes, **kwargs):
+            for change in changes: (tmp_path / change.path_in_repo).write_bytes(change.path_or_fileobj)
+            return SimpleNamespace(commit_url=f'https://hub/{repo}')
+    monkeypatch.setattr(hub, 'HfApi', Api)
+    monkeypatch.setattr(hub, 'hf_hub_download', lambda repo, file, **kwargs: tmp_path / file)
+    kept, photos = trained[3].path / 'fold_0/model', [drawn / f for f in items['file'][:4]]
+    push_bundle(kept, 'somebody/age')
+    one, other = (Predictor(str(model), device='cpu').predict(photos) for model in (kept, 'hf:somebody/age'))
+    columns = [c for c in one if c.startswith('p_')]
+    assert len(columns) == 8 and one[columns].equals(other[columns])
 
 
 def test_class_maps(trained, items, drawn):

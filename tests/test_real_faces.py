@@ -25,7 +25,7 @@ from agecls_fastai.pack import build_pack
 from agecls_fastai.recipes import RECIPES, change_recipe, resize_for
 
 UTKFACE = Path(os.environ.get('UTKFACE', ROOT.parent / 'shared' / 'utkface'))
-SIZE, N_TRAIN, N_TEST = 64, 1200, 600
+SIZE, N_TRAIN, N_TEST = 48, 1000, 600
 
 
 @pytest.fixture(scope='session')
@@ -111,7 +111,7 @@ def years_off(recipe, items, faces, folder):
 
 
 def test_fine_tuning_is_worth_it(faces, items, kept, tmp_path):
-    """With as few as 1,200 pictures, all layers of an ImageNet network trained at rates that grow with depth are better
+    """With as few as 1,000 pictures, all layers of an ImageNet network trained at rates that grow with depth are better
     at ages than the features that they start from, and than the 2015 network from random weights
 
     (A probe that reads all stages is better still with so few pictures, and so short a training.)"""
