@@ -32,7 +32,7 @@ from .losses import *
 from .metrics import *
 from .models import *
 from .pack import Pack, build_pack, open_pack
-from .photos import open_photo
+from .pictures import open_photo
 from .predict import *
 from .predictor import *
 from .probe import body_features, dataset_features, fit_probe

@@ -16,7 +16,8 @@ from itertools import islice
 import numpy as np
 
 from .errors import AgeclsError, first_line, is_number, parse_json, some
-from .photos import find_photos, open_photo, square
+from .photos import find_photos, square
+from .pictures import open_photo
 from .sets import contiguous_sets, set_names
 
 # %% ../nbs/12b_answers.ipynb #d0ca971a

@@ -26,7 +26,8 @@ from PIL import Image
 
 from .bundle import USE
 from .errors import AgeclsError, first_line
-from .photos import SUFFIXES, open_photo, square
+from .photos import square
+from .pictures import find_pictures, open_photo
 from .report import class_maps
 
 # %% ../nbs/13_app.ipynb #e1b7c262
@@ -190,7 +191,7 @@ def make_app(
 
 def _examples(folder):
     if folder is None: return []
-    found = [str(f) for f in sorted(Path(folder).glob('*')) if f.suffix.lower() in SUFFIXES and f.is_file()]
+    found = [str(Path(folder, file)) for file in find_pictures(folder)[0] if '/' not in file]
     if not found: raise AgeclsError(f'there are no pictures in the folder {folder}')
     return found
 

@@ -324,7 +324,7 @@ def predict(args):
 
     from agecls_fastai.answers import answer, load_onnx
     from agecls_fastai.errors import AgeclsError, printable
-    from agecls_fastai.photos import SUFFIXES
+    from agecls_fastai.pictures import SUFFIXES
     models = [args.model, *(args.also or [])]
     for model in models:                                                 # before PyTorch is loaded
         if not model.startswith('hf:') and not os.path.exists(model): raise AgeclsError(f'there is no model {model!r}')

@@ -52,6 +52,7 @@ from .loop import best_precision, check_precision, deterministic_algorithms
 from .memory import in_memory
 from .minutes import check_minutes, measure_speed, measure_together, recipe_for_minutes
 from .pack import Pack, open_pack
+from .pictures import READER
 from .probe import dataset_features, fill_head, probe_fold
 from .progress import FoldTable, Progress, duration
 from .recipes import Recipe, change_recipe, get_recipe
@@ -277,7 +278,7 @@ def tidy_fold(folder):
 
 # %% ../nbs/09_crossval.ipynb #fde7165e
 DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels', 'seed', 'weights_sha256',
-                 'model_sha256', 'pack']
+                 'model_sha256', 'pack', 'reader']
 
 
 def run_environment(device, number='float32'):
@@ -683,6 +684,7 @@ def cross_validate(
             benchmark=benchmark, n_images=len(items),
             n_subjects=items['subject'].nunique(), composition={str(k): row.tolist() for k, row in counts.iterrows()},
             skipped=skipped, pack=pack and {key: pack.info[key] for key in ('size', 'method', 'version')},
+            reader=READER,
             **environment, **measured)
     began = False
     if team and not team.first: environment, info = described(recipe, number := team.hear(), {})

@@ -20,13 +20,13 @@ from fastai.torch_core import default_device
 from fastai.vision.augment import Resize
 from fastai.vision.core import PILImage, imagenet_stats
 from fastcore.basics import patch
-from PIL import Image
 
 from .augment import batch_transforms
 from .folds import AgeclsError, check_items, hash_order, some, split_items, valid_subjects
 from .images import check_inside
 from .loader import AgeDL, PackedDL, PackedImage
 from .pack import Pack, open_pack
+from .pictures import open_photo
 from .recipes import BALANCES, resize_for
 
 # %% ../nbs/03_data.ipynb #1d1d6fc5
@@ -37,11 +37,8 @@ class CenterResize(Resize):
 
 
 def open_image(image):
-    "`PILImage.create`, with a clear error for a file that cannot be read"
-    try: return PILImage.create(image)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as e:
-        raise AgeclsError(f'{image} cannot be read: {e}' if isinstance(image, (str, Path)) else
-                          f'the image cannot be read: {e}') from None
+    "`PILImage.create`, by the library's own reader: what `open_photo` takes, and tensors"
+    return PILImage(open_photo(image.numpy() if isinstance(image, torch.Tensor) else image))
 
 
 def part_splitter(

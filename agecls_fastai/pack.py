@@ -17,15 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import simplejpeg
 import torch
 import torch.nn.functional as F
 from filelock import FileLock, Timeout
-from PIL import Image
 
 from .errors import AgeclsError, first_line, parse_json, read_json, some
 from .folds import file_digest, write_atomic
-from .images import UNREADABLE, check_inside, need_plain_file
+from .images import check_inside
+from .pictures import READER, decode, need_plain_file
 
 # %% ../nbs/04_pack.ipynb #a8b4ef90
 def decode_square(
@@ -33,16 +32,7 @@ def decode_square(
     size: int,  # pixels, height and width
 ) -> np.ndarray:  # (size, size, 3) uint8
     "Decode a picture and bring it to a square: the middle, resized with antialiasing"
-    image = None
-    if data[:2] == b'\xff\xd8':
-        try:
-            sides = simplejpeg.decode_jpeg_header(data)[:2]
-            part = next((n for n in (8, 4, 2) if -(-min(sides) // n) >= size), 1)
-            height, width = (-(-side // part) for side in sides)
-            image = simplejpeg.decode_jpeg(data, 'RGB', min_height=height, min_width=width)
-        except ValueError: pass  # four colours, or damaged: Pillow decodes it or says what is wrong
-    if image is None:
-        with Image.open(BytesIO(data)) as opened: image = np.array(opened.convert('RGB'))
+    image = decode(data, size)
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     square = torch.from_numpy(image[top:top + side, left:left + side]).permute(2, 0, 1)[None]
@@ -81,7 +71,9 @@ def _read_row(path, file, size):
         need_plain_file(path / file)
         stamp, data = _stamp(path / file), (path / file).read_bytes()
         return decode_square(data, size), [file, *stamp, hashlib.sha256(data).hexdigest()]
-    except UNREADABLE as e: raise AgeclsError(f'{path / file} cannot be packed: {first_line(e)}') from None
+    except (OSError, AgeclsError) as e:
+        why = first_line(e).removeprefix('the picture ')
+        raise AgeclsError(f'{path / file} cannot be packed: {why}') from None
 
 
 def _checked_rows(rows):
@@ -142,6 +134,14 @@ def _build_shard(folder, i, files, path, size, pool, done):
     lines.unlink()
 
 
+def _check_begun(out):
+    "An `AgeclsError` where another version began, which saw some pictures otherwise"
+    file, there = out / '.reader', [p for p in out.iterdir() if 'shard_' in p.name]
+    if there and not (file.is_file() and file.read_text() == str(READER)):
+        raise AgeclsError(f'{out} was begun by another version, which saw some pictures otherwise; remove it')
+    write_atomic(file, str(READER))
+
+
 def build_pack(
     items: pd.DataFrame,  # a table with a column `file`
     path,  # the data folder
@@ -172,14 +172,16 @@ def build_pack(
         count += n
         if progress and n: progress(count, total)
     with _locked(out), ThreadPoolExecutor(os.cpu_count()) as pool:
+        _check_begun(out)
         shards = [files[i:i + shard] for i in range(0, total, shard)]
         for i, part in enumerate(shards):
             index = _shard(out, i, '.json')
             if _written(index) == part: done(len(part))
             else: _build_shard(out, i, part, path, size, pool, done)
         write_atomic(out / 'pack.json', json.dumps(dict(
-            version=VERSION, size=size, images=total, shards=[len(part) for part in shards],
+            version=VERSION, reader=READER, size=size, images=total, shards=[len(part) for part in shards],
             method='scaled JPEG decoding (simplejpeg), middle square, bilinear with antialiasing (torch)')))
+        (out / '.reader').unlink()
     return open_pack(out)
 
 # %% ../nbs/04_pack.ipynb #b3f2a428
@@ -268,6 +270,9 @@ def open_pack(
         info = read_json(path / 'pack.json')
         if info['version'] != VERSION:
             raise AgeclsError(f'{path} has version {info["version"]!r}; this library reads {VERSION}; pack again')
+        if info.get('reader') != READER:
+            raise AgeclsError(f'{path} was packed by another version, which saw some pictures otherwise (sideways, '
+                              'deep or transparent ones); remove it and pack again')
         arrays, rows = [], []
         for i, n in enumerate(info['shards']):
             with np.errstate(over='ignore'):                     # a header may claim whatever it likes
@@ -279,5 +284,5 @@ def open_pack(
         if not info['images'] == len(rows) == len({row[0] for row in rows}): raise ValueError('rows are missing')
         return Pack(path, info, arrays, rows)
     except Exception as e:  # NumPy's reader of headers has many
-        if isinstance(e, AgeclsError) and 'has version' in str(e): raise
+        if isinstance(e, AgeclsError) and 'pack again' in str(e): raise
         raise AgeclsError(f'{path} is damaged ({first_line(e)}); remove it and pack again') from None

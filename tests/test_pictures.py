@@ -1,0 +1,286 @@
+"Every kind of picture, through everything that reads pictures: what each sees is what everybody sees"
+import json
+import struct
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageCms
+
+from agecls_fastai import app, images, report
+from agecls_fastai.answers import Answerer, answer, read_squares
+from agecls_fastai.data import age_dls, open_image
+from agecls_fastai.errors import AgeclsError
+from agecls_fastai.folds import check_items
+from agecls_fastai.images import audit_images, check_images
+from agecls_fastai.pack import build_pack, open_pack
+from agecls_fastai.photos import square
+from agecls_fastai.pictures import decode, find_pictures, open_photo, photo_size, reads_heif
+
+COLOURS = np.uint8([[180, 60, 50], [60, 140, 70], [60, 80, 170], [200, 190, 90]])
+SIDE = 64
+EXACT = {'lab tiff': 4}  # eight bits of Lab tell colours no finer
+WHITE = [255] * 3
+
+
+def quarters(colours=COLOURS, width=96, height=96):
+    "Four colours: left above, right above, left below, right below"
+    x = np.zeros((height, width, 3), np.uint8)
+    for i, colour in enumerate(colours):
+        x[i // 2 * height // 2:(i // 2 + 1) * height // 2, i % 2 * width // 2:(i % 2 + 1) * width // 2] = colour
+    return Image.fromarray(x)
+
+
+PICTURE = quarters()
+GREYS = np.uint8([40, 90, 160, 220])
+GREY = quarters(np.repeat(GREYS[:, None], 3, 1)).convert('L')
+
+
+def saved(image, kind, **kwargs):
+    file = BytesIO()
+    if kind in ('JPEG', 'WEBP'): kwargs = dict(quality=98) | kwargs
+    if kind == 'JPEG': kwargs = dict(subsampling=0) | kwargs
+    image.save(file, kind, **kwargs)
+    return file.getvalue()
+
+
+def exif_of(orientation, wrong=False):
+    "An EXIF block; with a fraction of 0/0 in it, on request"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if not wrong: return exif.tobytes()
+    exif[0x011A] = 72.0
+    raw = exif.tobytes()
+    for order in ('>II', '<II'): raw = raw.replace(struct.pack(order, 72, 1), bytes(8))
+    return raw
+
+
+def lying(orientation):
+    "The picture as a camera stores it that says how to turn it"
+    back = {2: 'FLIP_LEFT_RIGHT', 3: 'ROTATE_180', 4: 'FLIP_TOP_BOTTOM', 5: 'TRANSPOSE', 6: 'ROTATE_90',
+            7: 'TRANSVERSE', 8: 'ROTATE_270'}
+    return PICTURE.transpose(Image.Transpose[back[orientation]])
+
+
+def wide(kind, **kwargs):
+    "The picture in the numbers of a wider gamut, with its profile"
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
+    for name, xyz in dict(r=(.60974, .31111, .01947), g=(.20528, .62567, .06087), b=(.14919, .06322, .74457)).items():
+        row = profile.index(name.encode() + b'XYZ')
+        at = int.from_bytes(profile[row + 4:row + 8]) + 8
+        profile[at:at + 12] = b''.join(round(x * 65536).to_bytes(4) for x in xyz)
+    profile = bytes(profile)
+    there = ImageCms.ImageCmsProfile(BytesIO(profile))
+    image = ImageCms.profileToProfile(PICTURE, ImageCms.createProfile('sRGB'), there)
+    assert np.abs(np.asarray(image, int) - np.asarray(PICTURE, int)).max() > 8
+    return saved(image, kind, icc_profile=profile, **kwargs)
+
+
+def clear(image, last=0):
+    "With an alpha channel: the last quarter is not there, whatever colour lies below"
+    alpha = np.full((96, 96), 255, np.uint8)
+    alpha[48:, 48:] = last
+    image = image.copy()
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def palette(transparent=False):
+    image = PICTURE.quantize(4)
+    if not transparent: return saved(image, 'PNG')
+    return saved(image, 'PNG', transparency=image.getpixel((90, 90)))
+
+
+def deep(dtype=np.uint16, scale=257): return Image.fromarray((np.asarray(GREY).astype(float) * scale).astype(dtype))
+
+
+def tiff16(photometric, bits=16):
+    "An uncompressed TIFF of 16 bits a pixel, by hand"
+    x = np.asarray(GREY).astype(np.uint32) * ((1 << bits) - 1) // 255
+    if photometric == 0: x = (1 << bits) - 1 - x
+    if bits == 12:
+        a, b = x.reshape(-1, 2).T
+        body = np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], 1).astype(np.uint8).tobytes()
+    else: body = x.astype('<u2').tobytes()
+    tags = [(256, 4, 96), (257, 4, 96), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 0), (277, 3, 1),
+            (278, 4, 96), (279, 4, len(body))]
+    start = 8 + 2 + 12 * len(tags) + 4
+    tags = [(tag, kind, start if tag == 273 else value) for tag, kind, value in tags]
+    entries = b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in tags)
+    return b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries + bytes(4) + body
+
+
+def frames(kind): return saved(PICTURE, kind, save_all=True, append_images=[Image.new('RGB', (96, 96), 'black')] * 2)
+
+
+IN_COLOUR = {
+    'jpeg': lambda: saved(PICTURE, 'JPEG'), 'progressive': lambda: saved(PICTURE, 'JPEG', progressive=True),
+    **{f'orientation {n}': lambda n=n: saved(lying(n), 'JPEG', exif=exif_of(n)) for n in range(2, 9)},
+    'upright by its EXIF': lambda: saved(PICTURE, 'JPEG', exif=exif_of(1)),
+    'orientation of no meaning': lambda: saved(PICTURE, 'JPEG', exif=exif_of(99)),
+    'impossible fraction': lambda: saved(lying(6), 'JPEG', exif=exif_of(6, True)),
+    'nonsense for EXIF': lambda: saved(PICTURE, 'JPEG', exif=b'Exif\0\0nonsense of some length'),
+    'png': lambda: saved(PICTURE, 'PNG'), 'png, orientation 6': lambda: saved(lying(6), 'PNG', exif=exif_of(6)),
+    'webp, orientation 8': lambda: saved(lying(8), 'WEBP', exif=exif_of(8), lossless=True),
+    'tiff, orientation 6': lambda: saved(lying(6), 'TIFF', tiffinfo={274: 6}),
+    'tiff, impossible fraction': lambda: saved(lying(6), 'TIFF', exif=exif_of(6, True)),
+    'palette': palette, 'bmp': lambda: saved(PICTURE, 'BMP'), 'tiff': lambda: saved(PICTURE, 'TIFF'),
+    'tiff, packed': lambda: saved(PICTURE, 'TIFF', compression='tiff_lzw'),
+    'cmyk jpeg': lambda: saved(PICTURE.convert('CMYK'), 'JPEG'),
+    'cmyk tiff': lambda: saved(PICTURE.convert('CMYK'), 'TIFF'),
+    'lab tiff': lambda: saved(ImageCms.profileToProfile(PICTURE, ImageCms.createProfile('sRGB'),
+                                                        ImageCms.createProfile('LAB'), outputMode='LAB'), 'TIFF'),
+    'rgb jpeg': lambda: saved(PICTURE, 'JPEG', keep_rgb=True),
+    'wide gamut jpeg': lambda: wide('JPEG'), 'wide gamut png': lambda: wide('PNG'),
+    'wide gamut webp': lambda: wide('WEBP', lossless=True), 'wide gamut tiff': lambda: wide('TIFF'),
+    'sRGB profile': lambda: saved(PICTURE, 'JPEG', icc_profile=ImageCms.ImageCmsProfile(
+        ImageCms.createProfile('sRGB')).tobytes()),
+    'nonsense for a profile': lambda: saved(PICTURE, 'PNG', icc_profile=b'nonsense'),
+    'animated gif': lambda: frames('GIF'), 'animated webp': lambda: frames('WEBP'),
+    'animated png': lambda: frames('PNG'), 'pages': lambda: frames('TIFF'),
+    'several in one jpeg': lambda: frames('MPO'), 'avif': lambda: saved(PICTURE, 'AVIF', quality=95),
+    'jpeg 2000': lambda: saved(PICTURE, 'JPEG2000')}
+ON_WHITE = {
+    'alpha': lambda: saved(clear(PICTURE), 'PNG'), 'alpha, webp': lambda: saved(clear(PICTURE), 'WEBP', lossless=True),
+    'alpha, tiff': lambda: saved(clear(PICTURE), 'TIFF'), 'palette with a clear colour': lambda: palette(True),
+    'clear colour': lambda: saved(PICTURE, 'PNG', transparency=tuple(COLOURS[3].tolist())),
+    'clear gif': lambda: saved(clear(PICTURE), 'GIF')}
+IN_GREY = {
+    'grey jpeg': lambda: saved(GREY, 'JPEG'), 'grey png': lambda: saved(GREY, 'PNG'),
+    'png, 16 bits': lambda: saved(deep(), 'PNG'), 'tiff, 16 bits': lambda: saved(deep(), 'TIFF'),
+    'tiff, 16 bits, 0 is white': lambda: tiff16(0), 'tiff, 16 bits by hand': lambda: tiff16(1),
+    'tiff, 12 bits': lambda: tiff16(1, 12), 'tiff of fractions': lambda: saved(deep(np.float32, 1 / 255), 'TIFF'),
+    'pgm, 16 bits': lambda: b'P5 96 96 65535\n' + np.asarray(deep()).astype('>u2').tobytes(),
+    'pgm, 10 bits': lambda: b'P5 96 96 1023\n' + (np.asarray(GREY).astype(np.uint32) * 1023 // 255).astype(
+        '>u2').tobytes()}
+GREY_ON_WHITE = {
+    'grey with alpha': lambda: saved(clear(GREY), 'PNG'),
+    'grey with a clear value': lambda: saved(GREY, 'PNG', transparency=220)}
+FILES = {name: (make, truth) for table, truth in (
+    (IN_COLOUR, COLOURS), (ON_WHITE, np.uint8([*COLOURS[:3], WHITE])), (IN_GREY, np.repeat(GREYS[:, None], 3, 1)),
+    (GREY_ON_WHITE, np.uint8([*np.repeat(GREYS[:3, None], 3, 1), WHITE]))) for name, make in table.items()}
+
+
+def corners(picture):
+    "(4, 3): the middle of each quarter"
+    x = np.asarray(picture, float)
+    half = len(x) // 2
+    return np.stack([x[i * half + half // 2 - 4:i * half + half // 2 + 4,
+                       j * half + half // 2 - 4:j * half + half // 2 + 4].mean((0, 1)) for i in (0, 1) for j in (0, 1)])
+
+
+def by_loader(file, tmp_path, pack=None):
+    "What a network gets in validation, with a pack and without"
+    items = check_items(pd.DataFrame(dict(file=[file.name] * 1, subject='a', fold=0, label='x')).reindex([0, 0]).assign(
+        file=[file.name, 'other.png'], fold=[0, 1], label=pd.Categorical(['x', 'y'], ['x', 'y'], ordered=True),
+        subject=['a', 'b']).reset_index(drop=True))
+    PICTURE.save(tmp_path / 'other.png')
+    if pack: pack = build_pack(items, tmp_path, tmp_path / 'pack', SIDE)
+    dls = age_dls(items, tmp_path, 0, SIDE, SIDE, bs=2, augment='none', normalize=None, protocol='fixed', pack=pack,
+                  num_workers=0, device='cpu')
+    return (dls.test.one_batch()[0][0].permute(1, 2, 0).numpy() * 255).round()
+
+
+READERS = {
+    'training': by_loader, 'training, packed': lambda file, tmp: by_loader(file, tmp, True),
+    'prediction': lambda file, tmp: read_squares(file, [SIDE])[SIDE],
+    'prediction of bytes': lambda file, tmp: read_squares(file.read_bytes(), [SIDE])[SIDE],
+    'report': lambda file, tmp: report._picture(tmp, file.name, SIDE)}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_all_see_the_same(name, tmp_path):
+    "Within two grey levels of the truth, whoever reads it"
+    make, truth = FILES[name]
+    file = tmp_path / 'picture'
+    file.write_bytes(make())
+    off = {reader: float(np.abs(corners(read(file, tmp_path)) - truth).max()) for reader, read in READERS.items()}
+    assert max(off.values()) <= EXACT.get(name, 2), off
+    alike = images.correlation(images.grey_pixels(file), images.grey_pixels(quarters(truth)))
+    assert alike > 0.999 and photo_size(file) == (96, 96), 'the audit'
+
+
+def test_heic(tmp_path):
+    "A telephone's format, by the plug-in"
+    pytest.importorskip('pillow_heif')
+    assert reads_heif()
+    for suffix in ('heic', 'jpg'): PICTURE.save(tmp_path / f'a.{suffix}', 'HEIF', quality=95)
+    for file in tmp_path.iterdir(): assert np.abs(corners(square(open_photo(file), SIDE)) - COLOURS).max() <= 2
+    assert find_pictures(tmp_path) == (['a.heic', 'a.jpg'], {})
+
+
+def test_the_page_sees_it_too(tmp_path):
+    "The app answers from the same pixels as a prediction"
+    file = tmp_path / 'lying.jpg'
+    file.write_bytes(IN_COLOUR['orientation 6']())
+    assert app.open_photo is open_photo and app.square is square
+    assert np.abs(corners(square(app.open_photo(str(file)), SIDE)) - COLOURS).max() <= 2
+
+
+@pytest.mark.parametrize('name', [name for name in IN_COLOUR if 'orientation' in name or 'jpeg' in name])
+def test_fast_and_slow_decoding_agree(name):
+    data = IN_COLOUR[name]()
+    assert np.abs(decode(data).astype(int) - np.asarray(open_photo(data), int)).mean() <= 1
+    assert np.abs(corners(decode(data, 40)) - COLOURS).max() <= 4            # decoded smaller
+
+
+# --- one bad picture among good ones
+
+class Surprise(Exception): "What no decoder should raise, and some plug-in does"
+
+
+@pytest.fixture
+def some_bad(tmp_path, monkeypatch):
+    "Three pictures of two people; the decoder of one raises what nobody expects"
+    for name in 'abc': PICTURE.save(tmp_path / f'{name}.png')
+    (tmp_path / 'b.png').write_bytes((tmp_path / 'b.png').read_bytes()[:-60])
+    PICTURE.save(tmp_path / 'd.bmp')
+    def surprise(*args): raise Surprise('an odd number of corners')
+    Image.init()
+    monkeypatch.setitem(Image.OPEN, 'BMP', (surprise, Image.OPEN['BMP'][1]))
+    return check_items(pd.DataFrame(dict(
+        file=['a.png', 'b.png', 'c.png', 'd.bmp'], subject=list('abcd'), fold=[0, 1, 0, 1],
+        label=pd.Categorical(list('xyyx'), ['x', 'y'], ordered=True))))
+
+
+def test_a_bad_picture_is_named(some_bad, tmp_path):
+    with pytest.raises(AgeclsError) as e: check_images(some_bad, tmp_path)
+    told = str(e.value)
+    assert told.startswith('2 of 4 images cannot be read') and 'd.bmp (row 3: cannot be read: an odd number' in told
+    assert 'b.png (row 1: ' in told and '--skip-bad-images' in told and '\n' not in told
+    with pytest.raises(AgeclsError, match='b.png cannot be packed|d.bmp cannot be packed: cannot be read: an odd'):
+        build_pack(some_bad, tmp_path, tmp_path / 'pack', SIDE)
+    audit = audit_images(some_bad, tmp_path)
+    assert set(audit.unreadable) == {'b.png', 'd.bmp'} and audit.images == 4
+    with pytest.raises(AgeclsError, match='d.bmp cannot be read: an odd number of corners'):
+        open_image(tmp_path / 'd.bmp')
+
+
+def test_it_is_left_out_when_asked(some_bad, tmp_path):
+    good, bad = check_images(some_bad.assign(fold=[0, 0, 1, 1]), tmp_path, skip_bad=True)
+    assert good['file'].tolist() == ['a.png', 'c.png'] and set(bad) == {'b.png', 'd.bmp'}
+
+
+def test_the_others_are_answered(some_bad, tmp_path):
+    "Each answer is a picture's or its error"
+    def network(x): return np.tile([0.25, 0.75], (len(x), 1))
+    photos = [tmp_path / f for f in some_bad['file']]
+    found = list(answer(photos, [Answerer(['x', 'y'], SIDE, network)]))
+    assert [a.get('group') for a in found] == ['y', None, 'y', None]
+    assert found[3]['error'].endswith('d.bmp cannot be read: an odd number of corners') and found[1]['error']
+
+
+# --- what was kept by a version that saw pictures otherwise
+
+def test_an_old_pack_is_not_used(tmp_path):
+    for name in 'ab': PICTURE.save(tmp_path / f'{name}.png')
+    items = pd.DataFrame(dict(file=['a.png', 'b.png']))
+    build_pack(items, tmp_path, tmp_path / 'pack', SIDE)
+    info = json.loads((tmp_path / 'pack/pack.json').read_text())
+    (tmp_path / 'pack/pack.json').write_text(json.dumps({k: v for k, v in info.items() if k != 'reader'}))
+    for use in (lambda: open_pack(tmp_path / 'pack'), lambda: build_pack(items, tmp_path, tmp_path / 'pack', SIDE)):
+        with pytest.raises(AgeclsError, match='another version, which saw some pictures otherwise.*pack again'): use()
+    (tmp_path / 'pack/pack.json').unlink()                                   # one that was begun by it
+    with pytest.raises(AgeclsError, match='was begun by another version'): build_pack(items, tmp_path,
+                                                                                      tmp_path / 'pack', SIDE)
