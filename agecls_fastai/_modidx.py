@@ -496,6 +496,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'agecls_fastai.errors.printable': ('errors.html#printable', 'agecls_fastai/errors.py'),
                                       'agecls_fastai.errors.read_json': ('errors.html#read_json', 'agecls_fastai/errors.py'),
                                       'agecls_fastai.errors.some': ('errors.html#some', 'agecls_fastai/errors.py'),
+                                      'agecls_fastai.errors.what_file_is': ('errors.html#what_file_is', 'agecls_fastai/errors.py'),
                                       'agecls_fastai.errors.what_it_is': ('errors.html#what_it_is', 'agecls_fastai/errors.py')},
             'agecls_fastai.export': { 'agecls_fastai.export.Quantised': ('export.html#quantised', 'agecls_fastai/export.py'),
                                       'agecls_fastai.export.Quantised.__str__': ( 'export.html#quantised.__str__',

@@ -15,7 +15,7 @@ from itertools import islice
 
 import numpy as np
 
-from .errors import AgeclsError, first_line, is_number, parse_json, some
+from .errors import AgeclsError, first_line, is_number, parse_json, some, what_file_is
 from .photos import find_photos, square
 from .pictures import open_photo
 from .sets import contiguous_sets, set_names
@@ -171,7 +171,9 @@ def load_onnx(
     if threads: options.intra_op_num_threads = threads
     try: session = onnxruntime.InferenceSession(os.fspath(path), options, providers=['CPUExecutionProvider'])
     except Exception as e:  # ONNX Runtime's exceptions have no base of their own
-        raise AgeclsError(f'{path} is no ONNX model that can be opened: {first_line(e)}') from None
+        known = what_file_is(path)
+        raise AgeclsError(f'{path} is no ONNX model but {known}' if known else
+                          f'{path} is no ONNX model that can be opened: {first_line(e)}') from None
     text = session.get_modelmeta().custom_metadata_map.get('agecls')
     if text is None: raise AgeclsError(f'{path} was not written by agecls export')
     info = parse_json(text, f'the metadata of {path}')

@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 
 from .calibrate import conformal_scores, conformal_threshold, fit_temperature, with_temperature
 from .data import age_block
-from .errors import AgeclsError, first_line, parse_json, some
+from .errors import AgeclsError, first_line, parse_json, some, what_file_is, what_it_is
 from .folds import file_digest
 from .models import age_learner
 from .probe import add_probe_head
@@ -274,7 +274,9 @@ def load_bundle(
     _check_info(path / 'model.json', info)
     weights = read('model.safetensors')
     if hashlib.sha256(weights).hexdigest() != info['weights_sha256']:
-        raise AgeclsError(f'{path}: the weights are not those that were saved; the file is damaged or was changed')
+        known = what_it_is(weights[:4096], len(weights))
+        raise AgeclsError(f'{path}: the weights are {known}' if known else
+                          f'{path}: the weights are not those that were saved; the file is damaged or was changed')
     try: state = safetensors_load(weights)
     except Exception as e:  # safetensors raises an exception type of its own, straight from Exception
         raise AgeclsError(f'{path / "model.safetensors"} is no file of weights that can be opened safely: '
@@ -304,4 +306,4 @@ def read_bundle_file(
     except AgeclsError: raise
     except KeyError: raise AgeclsError(f'{path} is damaged: it has no {name}') from None
     except Exception as e:  # each compression has exceptions of its own
-        raise AgeclsError(f'{path} is damaged: {first_line(e)}') from None
+        raise AgeclsError(f'{path} is {what_file_is(path) or f"damaged: {first_line(e)}"}') from None

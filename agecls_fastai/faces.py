@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .errors import AgeclsError
+from .errors import AgeclsError, what_file_is
 
 # %% ../nbs/12e_faces.ipynb #0c297d7e
 _FRAME = 544 * 1.5                                                         # Adience's pictures: a model and its margin
@@ -138,7 +138,9 @@ class _YuNet:
             self.net = cv2.FaceDetectorYN.create(os.fspath(model), '', (64, 64), 0.7)
             self(Image.new('RGB', (64, 64)))
         except (cv2.error, UnicodeError):                                  # OpenCV's reasons name its own source files
-            raise AgeclsError(f'{model} is no YuNet model that OpenCV {cv2.__version__} can use') from None
+            known = what_file_is(model)
+            raise AgeclsError(f'{model} is no face model but {known}' if known else
+                              f'{model} is no YuNet model that OpenCV {cv2.__version__} can use') from None
 
     def __call__(self, image):
         self.net.setInputSize(image.size)

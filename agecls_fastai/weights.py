@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from .errors import AgeclsError, first_line, some
+from .errors import AgeclsError, first_line, some, what_file_is
 from .folds import file_digest
 
 # %% ../nbs/07c_weights.ipynb #fc6f18c7
@@ -38,6 +38,7 @@ def load_weights(
                 state = torch.load(file, map_location='cpu', weights_only=True)
     except Exception as e:  # safetensors has an exception of its own, and torch's reader has many
         why = 'it holds more than tensors' if isinstance(e, pickle.UnpicklingError) else first_line(e)
+        if known := what_file_is(file): why = f'it is {known}'
         raise AgeclsError(f'{file} is no file of weights that can be opened safely: {why}') from None
     state = state.get('state_dict', state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not state or not all(isinstance(x, torch.Tensor) for x in state.values()):
