@@ -36,17 +36,43 @@ def _speaks():
     return speaks()
 
 
+_LOGIN = ('user', 'password', 'base_url')  # options whose values are not told
+
+
+class _Given(argparse.Action):
+    "What is given to an option: several values add up where it is repeated, and one value stays what it is"
+    def __call__(self, parser, namespace, values, option_string=None):
+        given = vars(namespace).setdefault('_given', set())              # what is there may be the default
+        def twice(what, first, second):
+            told = '' if self.dest in _LOGIN else f': {first}, then {second}'
+            parser.error(f'{what} twice{told}')
+        if option_string and self.dest in given:
+            before = getattr(namespace, self.dest)
+            if isinstance(values, list): values = before + values
+            elif values != before: twice(f'{option_string} is given', before, values)
+        if '=' in (self.metavar or ''):                                  # as in NAME=COLUMN
+            pairs = {}
+            for name, _, value in (text.partition('=') for text in values):
+                if pairs.setdefault(name, value) != value:
+                    twice(f'{option_string}: {name} is set', pairs[name], value)
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are one line, and that does not guess what half of an option's name may mean"
-    def __init__(self, *args, **kwargs): super().__init__(*args, allow_abbrev=False, **kwargs)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+        for action in (None, 'store'): self.register('action', action, _Given)
 
     def error(self, message):
         if message.startswith(unknown := 'unrecognized arguments: '):       # what follows a misspelt --password is one
             names = [word.partition('=')[0] for word in message.removeprefix(unknown).split() if word.startswith('-')]
             message = unknown + ' '.join(names or ['too many words'])
+        from agecls_fastai.errors import one_line
         first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''
         if not _speaks(): self.exit(2)
-        self.exit(2, f'{self.prog}: {message}{first} ({self.prog} --help tells more)\n')
+        self.exit(2, f'{self.prog}: {one_line(message)}{first} ({self.prog} --help tells more)\n')
 
 
 def _at_least(low, kind=int):
@@ -211,13 +237,23 @@ def _engine(args):
     return RayEngine(**given)
 
 
+def _changes(args):
+    "What the options change in a recipe"
+    from agecls_fastai.errors import AgeclsError
+    from agecls_fastai.recipes import parse_setting
+    given = {name: getattr(args, name) for name in ('size', 'epochs', 'bs') if getattr(args, name)}
+    changes = given | (dict(pretrained=False) if args.no_pretrained else {})
+    for name, value in map(parse_setting, args.set or []):
+        if changes.setdefault(name, value) != value:
+            raise AgeclsError(f'{name} is set twice: {changes[name]}, then {value}')
+    return changes
+
+
 def _changed(name, args):
     "The recipe of that name, with the changes that the options ask for"
     from agecls_fastai.errors import AgeclsError
-    from agecls_fastai.recipes import change_recipe, check_precision_word, get_recipe, parse_setting
-    given = {name: getattr(args, name) for name in ('size', 'epochs', 'bs') if getattr(args, name)}
-    changes = given | (dict(pretrained=False) if args.no_pretrained else {})
-    changes |= dict(parse_setting(text) for text in args.set or [])
+    from agecls_fastai.recipes import change_recipe, check_precision_word, get_recipe
+    changes = _changes(args)
     check_precision_word(args.precision)
     if args.minutes and (length := changes.keys() & {'epochs', 'iters'}):
         raise AgeclsError(f'--minutes chooses the epochs; leave {min(length)} out, or --minutes')
@@ -238,10 +274,14 @@ def _read_limited(args):
 
 def study(args):
     "agecls study"
+    from agecls_fastai.errors import AgeclsError
     from agecls_fastai.recipes import parse_setting
     engine = _engine(args)
     recipes = [_changed(name, args) for text in args.recipes for name in text.split(',') if name]
     vary = dict(parse_setting(text, several=True) for text in args.vary or [])
+    fixed = _changes(args) | (dict(source=args.source) if args.source else {})
+    if both := [name for name in vary if name in fixed]:
+        raise AgeclsError(f'{both[0]} is set to {fixed[both[0]]}, and varied as well; leave one of them out')
     items = {}
     for source in vary.get('source', [args.source]):
         args.source = source
@@ -532,7 +572,8 @@ def _command(commands, function, name, about, **kwargs):
 
 def _add_data_options(parser):
     "The options that say which data"
-    p = parser.add_argument_group('which data', 'Without any: the benchmark, from the fold files of Adience in DATA.')
+    p = parser.add_argument_group('which data', 'Without any: the benchmark, from the fold files of Adience in DATA. '
+                                  'Options that take several values add up where they are repeated.')
     p.add_argument('--dataset', metavar='KIND', help='adience, table, utkface, fgnet, imdb-wiki, or folder: pictures '
                    'in a folder a class (adience; table where --items is given)')
     p.add_argument('--target', choices=['age', 'gender'], help='what to tell (age)')

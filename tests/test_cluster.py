@@ -76,8 +76,8 @@ def test_mistakes_about_a_cluster(drawn, tmp_path, capfd):
 def test_sigterm(drawn, tmp_path):
     "The driver is stopped as without a cluster, though Ray has a handler of its own"
     before = set(Path(tempfile.gettempdir()).glob('agecls-*'))
-    command = [sys.executable, '-m', 'agecls_fastai', 'cv', str(drawn), '--out', str(tmp_path / 'run'), *OPTIONS,
-               '--epochs', '200', '--engine', 'ray', '--cpus-per-fold', '1']
+    command = [sys.executable, '-m', 'agecls_fastai', 'cv', str(drawn), '--out', str(tmp_path / 'run'),
+               *OPTIONS[:-1], '200', '--engine', 'ray', '--cpus-per-fold', '1']
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env=os.environ | dict(OMP_NUM_THREADS='1'))
     lines = []

@@ -160,7 +160,7 @@ def test_mistakes(drawn, tmp_path, capsys):
     (tmp_path / 'closed').write_text('a file where a folder is wanted')
     for command, why in [
             ([*good, '--seed', 1], 'holds another run: seed (0 there, 1 now)'),
-            ([*good, '--bs', 8], 'recipe bs (16 there, 8 now)'),
+            ([8 if word == 16 else word for word in good], 'recipe bs (16 there, 8 now)'),
             ([*good, '--limit', 9], 'items_digest'),
             (['cv', drawn, '--out', tmp_path / 'x', '--folds', 7, *CV, '--no-pretrained'], 'the folds are 0, 1, 2'),
             (['cv', drawn, '--out', drawn, *CV, '--no-pretrained'], 'is no run folder'),

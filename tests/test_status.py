@@ -8,7 +8,7 @@ import time
 
 from conftest import agecls
 
-CV = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--epochs', 3, '--bs', 16]
+CV = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--bs', 16]
 
 
 def told(run):
@@ -26,7 +26,8 @@ def states(found): return [fold['state'] for fold in found['folds']]
 
 def test_under_way_killed_and_done(drawn, tmp_path):
     run = tmp_path / 'run'
-    command = [sys.executable, '-m', 'agecls_fastai', *map(str, CV), drawn, '--out', run, '--folds', '0', '1']
+    command = [sys.executable, '-m', 'agecls_fastai', *map(str, CV), drawn, '--epochs', '3', '--out', run,
+               '--folds', '0', '1']
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 300
@@ -46,7 +47,7 @@ def test_under_way_killed_and_done(drawn, tmp_path):
     shown = agecls('status', run, check=0).stdout
     assert f'{run}: stopped; 1 of 5 folds done' in shown and f'accuracy {done["metrics"]["accuracy"]:.3f}' in shown
     # the same command does the rest, and the history of the killed fold is that of the new training
-    agecls(*CV, drawn, '--out', run, check=0)
+    agecls(*CV, drawn, '--epochs', 3, '--out', run, check=0)
     found = told(run)
     assert found['state'] == 'done' and states(found) == ['done'] * 5
     assert len((run / 'fold_1/history.csv').read_text().splitlines()) == 1 + 3

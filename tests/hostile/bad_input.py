@@ -415,7 +415,11 @@ def _(d): return exported(d, lambda f: spoil(f, b'"side": 16', b'"side": -6'))
 # --- options ---
 
 @case(OPTIONS, '`--set size=1e9`', 'size must be 4096 or less, not 1000000000')
-def _(d): return [*pictures(d, lambda file: None), '--set', 'size=1000000000']
+def _(d): return [*(w for w in pictures(d, lambda file: None) if w not in ('--size', 40)), '--set', 'size=1000000000']
+
+
+@case(OPTIONS, '`--size 40 --set size=64`', 'size is set twice: 40, then 64')
+def _(d): return [*pictures(d, lambda file: None), '--set', 'size=64']
 
 
 @case(OPTIONS, '`--set colour=1`', 'a recipe has no colour; it has name, arch, …')
@@ -530,6 +534,8 @@ ELSEWHERE = [
      'tests/hostile/test_fuzz.py::test_weights_of_a_bundle', 'look_at_bundle'),
     (OPTIONS, 'a level, a device, a file to write that cannot be', 'one line, before anything is done',
      'tests/test_predict.py::test_mistakes', 'level must be one of 0.8, 0.9, 0.95, not 0.5'),
+    (OPTIONS, 'an option for one value that is given two', 'both are named, but for a login',
+     'tests/test_options.py::test_options_for_one_value_refuse_another', 'is given twice'),
     (OPTIONS, 'a misspelt `--password`', 'the word that follows it is not repeated',
      'tests/hostile/test_secrets.py::downloads', '--pasword'),
     (OPTIONS, 'a password, a token or a key', 'it is in nothing that is said or written',
