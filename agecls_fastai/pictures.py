@@ -10,6 +10,7 @@ __all__ = ['MOST_PIXELS', 'READER', 'HEIF', 'NEEDS_HEIF', 'SIGNATURES', 'SUFFIXE
 import os
 import re
 import stat
+import struct
 from contextlib import contextmanager, nullcontext
 from functools import cache, lru_cache
 from io import BytesIO
@@ -215,11 +216,14 @@ def photo_size(
 
 # %% ../nbs/00b_pictures.ipynb #572f61d3
 def _upright_in(exif):
-    "Whether an EXIF block leaves the picture as it lies"
-    found = Image.Exif()
-    try: found.load(exif)
-    except Exception: return False                                           # for Pillow to decide
-    return found.get(0x0112, 1) == 1
+    "Whether an EXIF block leaves the picture as it lies; Pillow takes ten times as long to say so"
+    try:
+        order = {b'II': '<', b'MM': '>'}[exif[:2]]
+        at, = struct.unpack_from(f'{order}I', exif, 4)
+        n, = struct.unpack_from(f'{order}H', exif, at)
+        tags = struct.iter_unpack(f'{order}HHIHxx', exif[at + 2:at + 2 + 12 * n])
+        return next((value == 1 for tag, _, _, value in tags if tag == 0x0112), len(exif) >= at + 2 + 12 * n)
+    except (KeyError, struct.error): return False                            # for Pillow to decide
 
 
 def _is_plain(data):
@@ -231,7 +235,7 @@ def _is_plain(data):
         part = data[at + 4:at + 2 + length]
         if marker == 0xE1 and part[:6] == b'Exif\0\0':
             exifs += 1
-            if exifs > 1 or not _upright_in(part): return False
+            if exifs > 1 or not _upright_in(part[6:]): return False
         elif marker == 0xE1 and b'tiff:Orientation' in part: return False
         elif marker == 0xE2 and part[:12] == b'ICC_PROFILE\0':
             if part[12:14] != b'\1\1' or _colours(part[14:], 'RGB'): return False
