@@ -290,7 +290,7 @@ def _left_out(path):
     start = _start(path)
     if start is None: return 'no plain file'
     kind = picture_kind(start)
-    if kind is None: return 'no picture' if start else 'empty'
+    if kind is None: return 'without a picture' if start else 'empty'
     if kind == 'HEIC' and not reads_heif(): return f'HEIC ({NEEDS_HEIF.split(": ")[1]} reads it)'
     return 'JPEG XL, which Pillow does not read' if kind == 'JPEG XL' else None
 
