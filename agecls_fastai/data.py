@@ -16,7 +16,7 @@ import torch
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import ColReader
-from fastai.torch_core import default_device
+from fastai.torch_core import TensorImage, default_device
 from fastai.vision.augment import Resize
 from fastai.vision.core import PILImage, imagenet_stats
 from fastcore.basics import patch
@@ -37,8 +37,9 @@ class CenterResize(Resize):
 
 
 def open_image(image):
-    "`PILImage.create`, by the library's own reader: what `open_photo` takes, and tensors"
-    return PILImage(open_photo(image.numpy() if isinstance(image, torch.Tensor) else image))
+    "`PILImage.create`, by the library's own reader: what `open_photo` takes, and tensors as fastai has them"
+    if isinstance(image, TensorImage): image = image.permute(1, 2, 0).byte()
+    return PILImage(open_photo(image.numpy(force=True) if isinstance(image, torch.Tensor) else image))
 
 
 def part_splitter(

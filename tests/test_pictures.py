@@ -6,6 +6,8 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from fastai.vision.core import PILImage, TensorImage
 from PIL import Image, ImageCms
 
 from agecls_fastai import app, images, report
@@ -223,6 +225,14 @@ def test_fast_and_slow_decoding_agree(name):
     data = IN_COLOUR[name]()
     assert np.abs(decode(data).astype(int) - np.asarray(open_photo(data), int)).mean() <= 1
     assert np.abs(corners(decode(data, 40)) - COLOURS).max() <= 4            # decoded smaller
+
+
+def test_what_fastai_hands_on(tmp_path):
+    "A picture, its array, its tensor, its bytes: opened as a file is"
+    x = np.asarray(PICTURE)
+    for given in (PICTURE, x, torch.from_numpy(x), TensorImage(x).permute(2, 0, 1), saved(PICTURE, 'PNG')):
+        found = open_image(given)
+        assert isinstance(found, PILImage) and (np.asarray(found) == x).all()
 
 
 # --- one bad picture among good ones
