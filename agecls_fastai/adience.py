@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .errors import AgeclsError, read_json, some
-from .folds import check_items, nearest_group
+from .errors import AgeclsError, read_json, some, what_it_is
+from .folds import check_items, nearest_group, spreadsheet_dates
 from .images import audit_images
 
 # %% ../nbs/01_adience.ipynb #bdaa5ce5
@@ -75,6 +75,8 @@ def find_folds(
 def _parse_fold_file(path):
     "Parse one fold file; return its good rows with their `line`, the number of all rows, and what is wrong in words"
     raw, problems = path.read_bytes(), []
+    if words := what_it_is(raw[:4096], len(raw)):
+        return pd.DataFrame(columns=[*FOLD_COLUMNS, 'line']), 0, [f'{path.name} is {words}']
     try: text = raw.decode('utf-8')
     except UnicodeDecodeError as e:
         text = raw.decode('utf-8', errors='replace')
@@ -99,8 +101,10 @@ def _parse_fold_file(path):
     for column, pattern in FOLD_COLUMNS.items():
         fits = table[column].str.fullmatch(pattern).astype(bool)
         if not fits.all():
-            shown = some(f'{line} ({value!r})' for line, value in table.loc[~fits, ['line', column]].values)
-            problems.append(f'{path.name}: {column} is no {column} (columns shifted?) in line {shown}')
+            wrong = table[~fits].set_index('line')[column]
+            shown = some(f'{line} ({value!r})' for line, value in wrong.items())
+            dates = spreadsheet_dates(wrong, where='line') if column == 'age' else None
+            problems.append(f'{path.name}: {dates or f"{column} is no {column} (columns shifted?) in line {shown}"}')
         ok &= fits
     return table[ok], len(rows), problems
 

@@ -11,6 +11,7 @@ __all__ = ['DATA_OPTIONS', 'DEMO_DATA', 'DEMO_CHANGES', 'synth', 'download', 'au
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -175,7 +176,7 @@ def items(args):
                                         labels=data.items['label'].cat.categories.tolist(),
                                         folds=json.loads(balance.to_json(orient='index'))), indent=1))
     else:
-        how = ' '.join(data.items['label'].cat.categories)
+        how = shlex.join(data.items['label'].cat.categories)
         print(f'{data.words}\n{len(data.items):,} images of {data.items["subject"].nunique():,} subjects\n\n'
               f'{balance.round(3).to_string()}')
         if args.out: print(f'\nThe table is in {args.out}; with other commands: --items {args.out} --classes {how}')
@@ -574,17 +575,19 @@ def _add_data_options(parser):
     "The options that say which data"
     p = parser.add_argument_group('which data', 'Without any: the benchmark, from the fold files of Adience in DATA. '
                                   'Options that take several values add up where they are repeated.')
-    p.add_argument('--dataset', metavar='KIND', help='adience, table, utkface, fgnet, imdb-wiki, or folder: pictures '
-                   'in a folder a class (adience; table where --items is given)')
+    p.add_argument('--dataset', metavar='KIND', help='adience, table, utkface, fairface, fgnet, imdb-wiki, or folder: '
+                   'pictures in a folder a class (adience; table where --items is given)')
     p.add_argument('--target', choices=['age', 'gender'], help='what to tell (age)')
     p.add_argument('--labels', choices=['benchmark', 'extended'], help="Adience's label rule (benchmark)")
     p.add_argument('--source', metavar='WHICH', help='aligned, faces or frontalized (aligned)')
     p.add_argument('--pattern', metavar='PATH', help='path of an image, with {user_id}, {face_id}, {original_image}')
     p.add_argument('--subset', choices=['all', 'frontal'], help='which faces (all)')
-    p.add_argument('--items', metavar='FILE', help='a table of your own: CSV, TSV or Parquet')
+    p.add_argument('--items', metavar='FILE', help='a table of your own: CSV, TSV or Parquet; '
+                   "FairFace's label file, of its two")
     p.add_argument('--columns', nargs='+', metavar='NAME=COLUMN', help='where the table has other names for file, '
                    'label, fold, subject; subject=FILE COLUMN: each picture is somebody else')
-    p.add_argument('--classes', nargs='+', metavar='C', help='the classes in their order, youngest first')
+    p.add_argument('--classes', nargs='+', metavar='C', help='the classes in their order, youngest first; '
+                   'age groups (4-6, 60+, under 3) are in order by themselves')
     p.add_argument('--ages', action='store_true', help="the table's label is an age in years, to be put into a group")
     p.add_argument('--subject', metavar='REGEX', help='folder: what in (…) in the path says who it is')
     p.add_argument('--n-folds', type=_at_least(2), metavar='N', help='make N folds where the data has none (5)')

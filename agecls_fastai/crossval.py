@@ -19,6 +19,7 @@ import re
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
@@ -43,11 +44,12 @@ from .cluster import RayEngine
 from .distributed import Processes, Together, processes
 from .errors import parse_json, read_json
 from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
-from .folds import file_digest, split_items, write_atomic
+from .folds import DataWarning, file_digest, split_items, write_atomic
 from .images import check_images, images_digest
 from .jobs import side_by_side
 from .locks import locked
 from .logs import check_log, fold_log
+from .losses import class_ages
 from .loop import best_precision, check_precision, deterministic_algorithms
 from .memory import in_memory
 from .minutes import check_minutes, measure_speed, measure_together, recipe_for_minutes
@@ -530,6 +532,7 @@ def _one_fold(call, show, k):
     "A fold in a process of its own"
     progress = Progress(every=30) if show else False
     if show: progress.live = False                                       # two cannot write over one line
+    warnings.filterwarnings('ignore', 'answers tell no age', DataWarning)   # said where the run was started
     cross_validate(folds=[k], progress=progress, **call)
 
 
@@ -553,6 +556,7 @@ def _on_node(call, run_json, show, folds, folder, stream, **places):
     out = folder / 'run'
     out.mkdir()
     (out / 'run.json').write_bytes(run_json)                             # what is otherwise here is refused
+    warnings.filterwarnings('ignore', 'answers tell no age', DataWarning)   # said where the run was started
     try: cross_validate(folds=folds, out=out, progress=show and Progress(stream, every=30), **call)
     except AgeclsError as e:
         raise type(e)(str(e).replace(f'{out} holds another run', f'{platform.node()} sees other data')) from None
@@ -630,6 +634,7 @@ def cross_validate(
     "Cross-validate a recipe; goes on where an earlier call with the same arguments stopped"
     recipe, out = get_recipe(recipe), Path(out)
     items = check_items(items)
+    class_ages(items['label'].cat.categories)                            # says which class has none
     if protocol not in PROTOCOLS: raise AgeclsError(f'protocol must be one of {some(PROTOCOLS)}, not {protocol!r}')
     every = sorted(items['fold'].unique().tolist())
     folds = every if folds is None else list(dict.fromkeys(folds))

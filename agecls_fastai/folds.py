@@ -4,25 +4,29 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'PROTOCOLS', 'RESERVED', 'UNEVEN_SIZE', 'UNEVEN_LABEL', 'NEEDS_PYARROW', 'check_items', 'hash_order',
-           'fold_balance', 'make_folds', 'group_years', 'nearest_group', 'read_table', 'label_order', 'leave_out',
-           'read_items', 'valid_subjects', 'split_items', 'limit_items', 'write_atomic', 'file_digest', 'write_items',
-           'items_digest', 'composition']
+           'fold_balance', 'make_folds', 'group_years', 'is_age_group', 'nearest_group', 'age_order', 'read_table',
+           'spreadsheet_dates', 'label_order', 'leave_out', 'as_numbers', 'read_items', 'valid_subjects', 'split_items',
+           'limit_items', 'write_atomic', 'file_digest', 'write_items', 'items_digest', 'composition']
 
 # %% ../nbs/00_folds.ipynb #eaee547d
+import codecs
 import hashlib
 import math
 import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
-from io import BytesIO
+from csv import reader as csv_rows
+from datetime import date, timedelta
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pandas.io.common import get_handle
 
-from .errors import AgeclsError, DataWarning, first_line, some
+from .errors import AgeclsError, DataWarning, first_line, some, what_it_is
 
 # %% ../nbs/00_folds.ipynb #eb06cb3f
 COLUMNS = ['file', 'label', 'fold', 'subject']
@@ -175,16 +179,52 @@ def make_folds(
     return items[[*COLUMNS, *items.columns.difference(COLUMNS, sort=False)]]
 
 # %% ../nbs/00_folds.ipynb #797114e1
+_YEAR = r'(\d{1,3}(?:\.\d{1,3})?)'
+_UNIT = r'(?<=[\d+])[\s_-]*(?:years?|yrs?|y[./]?o|y|age)(?![^\W\d_])\.?(?:[\s_-]*(?:old|of age))?'
+_OLDER = r'(?:\+|plus|-? ?(?:inf|∞)|(?:(?:and|or|&) )?(?:over|older|above|more|up|upwards?))'
+_YOUNGER = '(?:and|or|&) (?:under|younger|below|less)'
+_AGE_GROUPS = {  # how a group is written → its first and last year
+    _YEAR: lambda a: (a, a),
+    rf'(?:from )?{_YEAR} ?(?:-|to|through|\.\.\.?|_) ?{_YEAR}': lambda a, b: (a, b),
+    rf'(?:≥|≧|⩾|>=|\+|at least|from) ?{_YEAR}|{_YEAR} ?{_OLDER}': lambda a: (a, math.inf),
+    rf'(?:>|more than|greater than|over|above|older than) ?{_YEAR}': lambda a: (math.floor(a) + 1, math.inf),
+    rf'(?:≤|≦|⩽|<=|up to|at most) ?{_YEAR}|{_YEAR} ?{_YOUNGER}': lambda a: (0, a),
+    rf'(?:<|less than|under|below|younger than) ?{_YEAR}': lambda a: (0, math.ceil(a) - 1)}
+_INTERVAL = r'([(\[]) ?(-?\d{1,3}(?:\.\d{1,3})?) ?[,;] ?(\d{1,3}(?:\.\d{1,3})?|inf) ?([)\]])'  # as in '(8, 12)'
+
+
+def _years(name):
+    "The first and last year that a group's name says; None where it says none"
+    text = unicodedata.normalize('NFKC', str(name)[:100]).lower()  # full-width digits, no-break spaces
+    text = re.sub(_UNIT, ' ', re.sub('[‐‑‒–—―−~]', '-', text))
+    text = re.sub(r'(?<=[a-z])[_-]|[_-](?=[a-z])', ' ', text).strip(' .')  # folders are called more_than_70
+    text = ' '.join(re.sub(r'^age[sd]?(?![^\W\d_])[\s:]*', '', text).split())
+    if found := re.fullmatch(_INTERVAL, text):
+        opens, first, last, closes = found[1], float(found[2]), float(found[3]), found[4]
+        if opens + closes == '(]': first = math.floor(first) + 1
+        if opens + closes == '[)' and last < math.inf: last = math.ceil(last) - 1
+        return None if first < 0 else (first, last)
+    text = re.sub(r'^\((.*)\)$|^\[(.*)\]$', lambda m: (m[1] or m[2] or '').strip(), text)
+    for pattern, years in _AGE_GROUPS.items():
+        if found := re.fullmatch(pattern, text): return years(*(float(x) for x in found.groups() if x is not None))
+
+
 def group_years(
     group: str,  # a group's name
-) -> tuple[int, float]:  # the first and the last year of age; infinity where there is no last
+) -> tuple[float, float]:  # the first and the last year of age; infinity where there is no last
     "The years of an age group"
-    found = re.fullmatch(r'(\d+)(?:-(\d+)|(\+))?', str(group))
+    found = _years(group)
     if not found: raise AgeclsError(f"an age group is called by its years, as in '8-13', '60+' or '7'; not {group!r}")
-    first = int(found[1])
-    last = math.inf if found[3] else int(found[2] or first)
-    if last < first: raise AgeclsError(f'the age group {group!r} ends before it begins')
-    return first, last
+    if found[1] < found[0]: raise AgeclsError(f'the age group {group!r} ends before it begins')
+    return tuple(int(x) if float(x).is_integer() else x for x in found)
+
+
+def is_age_group(
+    name: str,  # of a class
+) -> bool:
+    "Does the name say years?"
+    try: return bool(group_years(name))
+    except AgeclsError: return False
 
 
 def nearest_group(
@@ -198,6 +238,22 @@ def nearest_group(
         overlap = max(0, min(high, last) - max(low, first) + 1)
         return -overlap, max(first - high, low - last, 0)
     return min(groups, key=rank)  # min keeps the first of equals: a tie goes to the younger group
+
+# %% ../nbs/00_folds.ipynb #84413b30
+def age_order(
+    names: Sequence[str],  # the classes, in any order
+) -> list[str] | None:  # youngest first; None where one of them is no age group
+    "The order that the names of age groups say"
+    if not len(names) or not all(map(is_age_group, names)): return None
+    years = {name: group_years(name) for name in names}
+    order = sorted(years, key=years.get)
+    for a, b in zip(order, order[1:]):
+        (begin, end), (next_begin, next_end) = years[a], years[b]
+        if years[a] == years[b]: raise AgeclsError(f'the classes {a!r} and {b!r} mean the same ages; call them alike')
+        if next_begin < end or next_begin == end and (begin == end or next_begin == next_end):
+            raise AgeclsError(f'the classes {a!r} and {b!r} share ages, so their order is not known; '
+                              'give labels (--classes), youngest first')
+    return order
 
 # %% ../nbs/00_folds.ipynb #548bda04
 NEEDS_PYARROW = "Parquet needs pyarrow: pip install 'agecls_fastai[parquet]'"
@@ -222,29 +278,166 @@ def _check_parquet(table):
     if rows > size + 100_000: raise AgeclsError(f'it claims {rows:,} rows in {size:,} bytes')
 
 
+_HEAD = 2**16  # bytes, to tell the encoding and the delimiter by
+
+
+def _encoding(head):
+    "UTF-16 or UTF-8, with a mark or without; nobody says which"
+    # without a mark, every other byte of a header in Latin letters is zero
+    for name, mark, letters in (('utf-16-le', codecs.BOM_UTF16_LE, rb'[^\0]\0[^\0]\0'),
+                                ('utf-16-be', codecs.BOM_UTF16_BE, rb'\0[^\0]\0[^\0]')):
+        if head.startswith(mark) or re.match(letters, head): return name
+    return 'utf-8'
+
+
+def _delimiter(
+    head: str,  # a text's first lines, the last of them whole or not
+    default: str,  # where there is one column only
+) -> tuple[str, bool]:  # the delimiter, and whether the first line does nothing but say it
+    "What stands between the columns, by the header line and those below"
+    if said := re.match(r'"?sep=([,;\t])"?[\r\n]', head, re.I): return said[1], True  # Excel understands it
+    head = head.lstrip('\r\n')
+    header = re.match(r'(?:[^"\r\n]+|"[^"]*"?)*', head)[0]
+    found = [sep for sep in ',;\t' if sep in re.sub(r'"[^"]*"?', '', header)]
+    if not found: return next((sep for sep in (default, ',', ';', '\t') if sep not in head), default), False
+    def fits(sep):
+        rows = list(csv_rows(StringIO(head, newline=''), delimiter=sep))[:200]
+        whole = rows if head.endswith(('\n', '\r')) or len(rows) < 3 else rows[:-1]
+        width, rest = len(rows[0]), [row for row in whole[1:] if row]
+        return sum(len(row) == width for row in rest) / max(len(rest), 1), width, sep == default
+    return (found[0] if len(found) == 1 else max(found, key=fits)), False
+
+
+def _check_end(f, encoding, sep, width):
+    "A file that was cut off ends in a row that is too short, and in no new line"
+    f.seek(max(0, f.seek(0, os.SEEK_END) - _HEAD) // 2 * 2)
+    last = re.split('[\r\n]', f.read().decode(encoding, 'ignore'))[-1]
+    if not last or last.count('"') % 2: return
+    fields = len(next(csv_rows([last], delimiter=sep)))
+    if fields < width: raise AgeclsError(f'it is cut off: its last row has {fields} of {width} fields')
+
+
+def _parse(f, name, default):
+    "The table in an open file of bytes"
+    head, size = f.read(_HEAD), f.seek(0, os.SEEK_END)
+    if size and head.startswith(b'PAR1'): raise AgeclsError('it is a Parquet file: call it .parquet')
+    if words := what_it_is(head, size): raise AgeclsError(f'it is {words}')
+    encoding = _encoding(head)
+    def parse(encoding):
+        text = head.decode(encoding, 'ignore').removeprefix('\ufeff')
+        sep, skip = _delimiter(text, default)
+        f.seek(0)
+        found = pd.read_csv(f, sep=sep, encoding=encoding, skiprows=int(skip), dtype=str, keep_default_na=False,
+                            index_col=False)
+        _check_end(f, encoding, sep, len(found.columns))
+        return found
+    try: return parse(encoding)
+    except UnicodeDecodeError:
+        f.seek(0)
+        content = f.read()
+        if encoding != 'utf-8': raise
+        if b'\0' in content: raise AgeclsError('it is no text') from None
+        try: codecs.getincrementaldecoder('utf-8')().decode(content)
+        except UnicodeDecodeError as e: at = e.start
+        else: raise AgeclsError('it is cut off: it ends within a letter') from None
+        try: found = parse('cp1252')
+        except UnicodeDecodeError:
+            raise AgeclsError('it is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8') from None
+        around = content[max(0, at - 40):at + 40].decode('cp1252', 'replace')
+        word = re.search(r'[\w .-]*$', around[:min(at, 40)])[0] + re.match(r'[\w .-]*', around[min(at, 40):])[0]
+        warnings.warn(f'{name} is no UTF-8; it is read as Windows-1252, where one finds {word.strip()!r}', DataWarning,
+                      stacklevel=4)
+        return found
+
+
 def read_table(
     table,  # path of a CSV, TSV or Parquet file, by its suffix (.csv.gz and the like too), an open CSV, or a DataFrame
 ) -> pd.DataFrame:  # text files: all strings, and '' where there is nothing
     "Read a table as it is"
     if isinstance(table, pd.DataFrame): return table.reset_index(drop=True)
-    if not isinstance(table, (str, os.PathLike)): suffixes = []
-    elif not os.path.isfile(table): raise AgeclsError(f'there is no file {table}')
-    else: suffixes = [suffix.lower() for suffix in Path(table).suffixes[-2:]]
+    is_path = isinstance(table, (str, os.PathLike))
+    if is_path and not os.path.isfile(table): raise AgeclsError(f'there is no file {table}')
+    name, suffixes = 'the table', []
+    if is_path: name, suffixes = table, [suffix.lower() for suffix in Path(table).suffixes[-2:]]
     kind = next((kind for kind in ('Parquet', 'TSV') if f'.{kind.lower()}' in suffixes), 'CSV')
     try:
         if kind == 'Parquet':
             _check_parquet(table)
             return pd.read_parquet(table, engine='pyarrow')
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', pd.errors.ParserWarning)  # rows longer than the header would be shifted
-            source = _unpacked(table) if suffixes[-1:] and suffixes[-1] in _PACKED else table
-            return pd.read_csv(source, sep='\t' if kind == 'TSV' else ',', dtype=str, keep_default_na=False,
-                               index_col=False)
+        if not is_path:
+            content = table.read()
+            f = BytesIO(content if isinstance(content, bytes) else content.encode())
+        else: f = _unpacked(table) if suffixes and suffixes[-1] in _PACKED else open(table, 'rb')
+        with f, warnings.catch_warnings():
+            warnings.filterwarnings('error', category=pd.errors.ParserWarning)  # rows longer than the header
+            return _parse(f, name, '\t' if kind == 'TSV' else ',')
     except ImportError as e:
-        if kind != 'Parquet': raise AgeclsError(f'{table} cannot be read: {first_line(e)}') from None
-        raise AgeclsError(f'{table}: {NEEDS_PYARROW}') from None
+        if kind != 'Parquet': raise AgeclsError(f'{name} cannot be read: {first_line(e)}') from None
+        raise AgeclsError(f'{name}: {NEEDS_PYARROW}') from None
     except Exception as e:  # each compression has exceptions of its own
-        raise AgeclsError(f'{table} cannot be read as a {kind}: {first_line(e)}') from None
+        words = None
+        if is_path and not isinstance(e, AgeclsError):
+            with open(table, 'rb') as f: words = what_it_is(f.read(_HEAD), os.path.getsize(table))
+        reason = f'it is {words}' if words else first_line(e)
+        raise AgeclsError(f'{name} cannot be read as a {kind}: {reason}') from None
+
+
+_MONTHS = [names.split() for names in (  # in English, German, French, Spanish, Italian, Portuguese, Dutch
+    'january januar janvier enero gennaio janeiro', 'february februar février fevrier febrero febbraio fevereiro',
+    'march märz mrz mars marzo março maart mrt', 'april avril abril aprile', 'may mai mayo maggio maio mei',
+    'june juni juin junio giugno junho', 'july juli juillet julio luglio julho', 'august août agosto augustus',
+    'september septembre septiembre settembre setembro', 'october oktober octobre octubre ottobre outubro',
+    'november novembre noviembre novembro', 'december dezember décembre diciembre dicembre dezembro')]
+
+
+def _date(text):
+    "Month, day (None where there is none) and year (0 where none is) of what a spreadsheet shows as a date"
+    text = re.sub(r'[ t]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[ap]m|z|[+-]00:00)?$', '', str(text)[:60].strip().lower())
+    if found := re.fullmatch(r'([2-6]\d{4})(?:[.,]0)?', text):  # a date as a number: the days since the end of 1899
+        day = date(1899, 12, 30) + timedelta(days=int(found[1]))
+        return day.month, day.day, day.year
+    if found := re.fullmatch(r'(\d{4})([-/.])(\d{1,2})\2(\d{1,2})', text):
+        return int(found[3]), int(found[4]), int(found[1])
+    if found := re.fullmatch(r'(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})\.?', text):
+        first, second = sorted([int(found[1]), int(found[3])])  # 4/6 in America is 6.4. elsewhere
+        return first, second, int(found[4])
+    if found := re.fullmatch(r'(?:(\d{4})年)?(\d{1,2})月(\d{1,2})日', text):
+        return int(found[2]), int(found[3]), int(found[1] or 0)
+    found = re.fullmatch(r"(?:(\d{1,2})[\s./-]*)?([^\W\d_]{3,})[\s.,/'-]*(\d{4}|\d{1,2})?(?:[\s,./-]+(\d{4}|\d{2}))?",
+                         text)
+    months = [i for i, names in enumerate(_MONTHS, 1) if found and any(name.startswith(found[2]) for name in names)]
+    if not months or not (found[1] or found[3]): return None
+    day, number, year = (int(x) if x else None for x in found.group(1, 3, 4))
+    if day is None and number <= 31: day, number = number, year  # 'Apr-06', 'April 6, 2024'
+    return months[0], day, number or 0
+
+
+def _was_group(text):
+    "The age groups that may have become this date, the most probable first; none where this is no date"
+    month, day, year = _date(text) or (0, 0, 0)
+    if not 1 <= month <= 12 or day is not None and not 1 <= day <= 31: return []
+    years = [] if day is None else [f'{min(month, day)}-{max(month, day)}']
+    # 8-13 may be August of the year 13, and then it is the first of it
+    if day in (None, 1) and year % 100 > month: years.append(f'{month}-{year % 100}')
+    return years
+
+
+def spreadsheet_dates(
+    values: pd.Series,  # names of classes
+    labels: Sequence[str] | None = None,  # the classes that there are
+    where: str = 'row',  # what the index counts
+) -> str | None:  # what has happened, in words; None where nothing has
+    "Has a spreadsheet taken age groups for dates?"
+    labels = list(labels or [])
+    # 'Apr 6' is a class where it is called so, but not beside '8-13'
+    known = [] if any(map(is_age_group, labels)) else labels
+    was = {value: found for value in values.unique() if value not in known and (found := _was_group(value))}
+    if not was: return None
+    was = {value: [x for x in found if x in labels] or found for value, found in was.items()}
+    rows = values[values.isin(was)]
+    shown = some(f'{i} ({v!r}, once {" or ".join(was[v])} most probably)' for i, v in rows.items())
+    return (f'a spreadsheet has turned age groups into dates, in {where} {shown}; take the table as it was before, or '
+            'format the column as text and write the groups again')
 
 
 def label_order(
@@ -278,13 +471,34 @@ def _text(column):
     return column.astype(object).where(column.notna(), '').astype(str)
 
 
+def as_numbers(
+    values,  # numbers, or strings of them: 23.5, or 23,5 as tables with semicolons have it
+) -> pd.Series:  # of floats; NaN where none is
+    "The numbers in a column"
+    values = pd.Series(values)
+    if not pd.api.types.is_numeric_dtype(values):
+        values = values.where(values.notna(), '').astype(str)
+        values = values.str.replace(r'^(\s*[+-]?\d+),(\d+\s*)$', r'\1.\2', regex=True)
+    return pd.to_numeric(values, errors='coerce')
+
+
 def _in_order(value, labels, name):
     "The column of the class as an ordered categorical of strings"
-    if labels is None and isinstance(value.dtype, pd.CategoricalDtype) and value.cat.ordered:
-        return value.cat.rename_categories(str)
-    value = _text(value)
-    if labels is None: raise AgeclsError(f'{name}: the classes have no order; give labels (--classes), youngest first; '
-                                         f'there are {some(sorted(set(value)), 20)}')
+    ordered = labels is None and isinstance(value.dtype, pd.CategoricalDtype) and value.cat.ordered
+    text = value.astype(str) if ordered else _text(value)
+    if dates := spreadsheet_dates(text, text.unique() if ordered else labels): raise AgeclsError(f'{name}: {dates}')
+    if ordered: return value.cat.rename_categories(str)
+    value = text
+    if labels is None:
+        names = sorted(set(value) - {''})
+        try: labels = age_order(names)
+        except AgeclsError as e: raise AgeclsError(f'{name}: {e}') from None
+        if labels is None: raise AgeclsError(f'{name}: the classes have no order; give labels (--classes), youngest '
+                                             f'first; there are {some(sorted(set(value)), 20)}')
+        if all(group_years(x)[0] == group_years(x)[1] for x in labels):
+            warnings.warn(f'{name}: the {len(labels):,} classes are single years, {labels[0]} to {labels[-1]}; ages '
+                          '(--ages) puts years into groups', DataWarning, stacklevel=3)
+        return pd.Categorical(value.where(value != ''), labels, ordered=True)
     outside = value[~value.isin(labels)]
     if len(outside): raise AgeclsError(f'{name}: label outside the order {labels}: row '
                                        f'{some(f"{i} ({v!r})" for i, v in outside.items())}')
@@ -293,7 +507,7 @@ def _in_order(value, labels, name):
 
 def read_items(
     table,  # path of a CSV, TSV or Parquet file, an open CSV, or a DataFrame
-    labels: Sequence[str] | None = None,  # the classes in their order, youngest first; None if the column has an order
+    labels: Sequence[str] | None = None,  # the classes, youngest first; None if the column has an order, or their years
     file: str = 'file',  # the column that says where the picture is, relative to the data folder
     label: str = 'label',  # the column of the class
     fold: str = 'fold',  # the column of the fold
@@ -325,7 +539,7 @@ def read_items(
         items, value = leave_out(items, {f'without a label by column {label}': value.isna()}), value[value.notna()]
     items = items.assign(label=_in_order(value, labels, name))
     if n_folds is not None: return make_folds(items, n_folds, seed)
-    number = _text(items[fold]).str.removesuffix('.0')            # where one was missing, pandas makes them floats
+    number = _text(items[fold]).str.replace(r'[.,]0$', '', regex=True)   # where one was missing, pandas has floats
     odd = number[~number.str.fullmatch(r'\d{1,9}')]
     if len(odd): raise AgeclsError(f'{name}: fold is not a whole number: row '
                                    f'{some(f"{i} ({v!r})" for i, v in odd.items())}')

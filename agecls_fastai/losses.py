@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'OrdinalLoss', 'CELoss', 'CORALHead', 'CORALLoss', 'CORNLoss', 'SORDLoss', 'EMDLoss', 'DLDLLoss',
-           'RegressionLoss', 'BinomialLoss', 'group_middles', 'get_loss', 'class_balanced_weights', 'set_head',
-           'ClassMetric']
+           'RegressionLoss', 'BinomialLoss', 'group_middles', 'class_ages', 'get_loss', 'class_balanced_weights',
+           'set_head', 'ClassMetric']
 
 # %% ../nbs/06_losses.ipynb #6c29f6f5
 import inspect
 import math
-import re
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from fastai.learner import Learner, Metric, mk_metric
 from torch import nn
 
-from .folds import AgeclsError, some
+from .folds import AgeclsError, DataWarning, group_years, is_age_group, some
 
 # %% ../nbs/06_losses.ipynb #78cb526e
 def _plain(x):
@@ -351,13 +351,24 @@ LOSSES = {'cross_entropy': CELoss, 'coral': CORALLoss, 'corn': CORNLoss, 'sord':
 
 
 def group_middles(
-    labels: Sequence[str],  # such as '25-32' or '70'
+    labels: Sequence[str],  # such as '25-32' or '70', as `group_years` understands them
 ) -> list[float]:  # years
-    "The middle of every age group"
-    found = [re.fullmatch(r'(\d+(?:\.\d+)?)(?:\s*[-–]\s*(\d+(?:\.\d+)?))?', str(label).strip()) for label in labels]
-    if bad := [repr(label) for label, m in zip(labels, found) if not m]:
+    "The middle of every age group; a group without an end goes to 100, as Adience's oldest does"
+    if bad := [repr(label) for label in labels if not is_age_group(label)]:
         raise AgeclsError(f'the label {some(bad)} is no age such as 70 or 25-32; give the groups\' ages: ages=[…]')
-    return [(float(m[1]) + float(m[2] or m[1])) / 2 for m in found]
+    years = map(group_years, labels)
+    return [(first + (max(first, 100) if last == math.inf else last)) / 2 for first, last in years]
+
+
+def class_ages(
+    labels: Sequence[str],  # the classes
+) -> list[float] | None:  # None where they are no ages
+    "The middles of age groups; a `DataWarning` where only some of the classes are"
+    odd = [label for label in labels if not is_age_group(label)]
+    if 0 < len(odd) < len(labels):
+        warnings.warn(f"answers tell no age in years: {some(map(repr, odd))} is no age group such as '8-13', '60+' or "
+                      "'under 3'", DataWarning, stacklevel=3)
+    return None if odd else group_middles(labels)
 
 
 def get_loss(

@@ -21,7 +21,7 @@ from .augment import ByteBatch
 from .bundle import Bundle
 from .crossval import run_device
 from .folds import AgeclsError, some
-from .losses import group_middles
+from .losses import class_ages
 from .predict import find_bundles
 from .recipes import VIEWS, resize_for
 
@@ -97,8 +97,7 @@ class NetAnswerer(Answerer):
         net = PhotoNet(bundle, views).eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         def network(x):
             with torch.inference_mode(): return net(torch.from_numpy(x).to(device)).double().cpu().numpy()
-        try: ages = group_middles(bundle.labels)
-        except AgeclsError: ages = None                                    # other classes than ages
+        ages = class_ages(bundle.labels)
         thresholds = (bundle.info.get('calibration') or {}).get('thresholds', {})
         super().__init__(bundle.labels, net.side, network, ages, thresholds, net.rule, str(bundle.path))
         self.net, self.bundle = net, bundle

@@ -22,7 +22,7 @@ import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS
 from .errors import AgeclsError, DataWarning, first_line, is_number, read_json, some
-from .folds import _no_path, file_digest
+from .folds import _no_path, file_digest, read_table, spreadsheet_dates
 
 # %% ../nbs/10_results.ipynb #0bf5c039
 METRICS = ['accuracy', 'one_off_accuracy', 'mean_group_error', 'quadratic_kappa']
@@ -128,7 +128,9 @@ class Run:
                 raise AgeclsError(f'fold {k} of {self.path} has no predictions of an inner validation set: it needs '
                                   'the strict protocol')
             if not file.is_file() or file_digest(file) != self.done[k]['valid_sha256']:
-                raise AgeclsError(f'{file} is gone or damaged; remove {file.parent} and make the run again')
+                why = _saved_dates(file, self.labels) if file.is_file() else None
+                raise AgeclsError(f'{file} is gone or damaged{f" ({why})" if why else ""}; remove {file.parent} and '
+                                  'make the run again')
             tables.append(_read_predictions(file, self.labels).assign(fold=k))
         return _categorical(pd.concat(tables, ignore_index=True), self.labels, self.path)
 
@@ -142,6 +144,14 @@ class Run:
     def confusion(self) -> pd.DataFrame:
         "Images by true group (rows) and answer (columns), all folds together"
         return pd.crosstab(self.predictions['label'], self.predictions['pred'], dropna=False)
+
+
+def _saved_dates(file, labels):
+    "`spreadsheet_dates` in predictions"
+    try: table = read_table(file)
+    except AgeclsError: return None
+    dates = (spreadsheet_dates(table[column], labels) for column in ('label', 'pred') if column in table)
+    return next(filter(None, dates), None)
 
 
 def _read_predictions(file, labels):
@@ -173,7 +183,8 @@ def read_history(
 
 def _categorical(predictions, labels, path):
     for column in ('label', 'pred'):
-        predictions[column] = pd.Categorical(predictions[column], labels, ordered=True)
+        known = predictions[column].where(predictions[column].isin(labels))
+        predictions[column] = pd.Categorical(known, labels, ordered=True)
     if predictions[['label', 'pred']].isna().any(axis=None):
         raise AgeclsError(f'{path}: a label in the predictions is not one of {some(labels, 20)}')
     return predictions
@@ -211,10 +222,12 @@ def load_run(
     labels = info['labels']
     folders = fold_folders(path)
     done = {k: d for k, p in folders.items() if (d := finished_fold(p))}
-    if bad := [k for k in sorted(folders) if k not in done and (folders[k] / 'done.json').is_file()]:
-        warnings.warn(f'{path}: fold {some(bad, 9)} is damaged and left out; the command that made the run does it '
-                      'again', DataWarning, stacklevel=2)
-    if not done: raise AgeclsError(f'no fold of {path} is finished')
+    bad = [k for k in sorted(folders) if k not in done and (folders[k] / 'done.json').is_file()]
+    files = [folders[k] / 'predictions.csv' for k in bad]
+    why = next((f' ({file}: {dates})' for file in files if (dates := _saved_dates(file, labels))), '')
+    if not done: raise AgeclsError(f'no fold of {path} is finished{why}')
+    if bad: warnings.warn(f'{path}: fold {some(bad, 9)} is damaged and left out; the command that made the run does it '
+                          f'again{why}', DataWarning, stacklevel=2)
     counts = info.get('composition') or {}
     whole = info.get('protocol') and 'seed' in info and len(counts) > 1 and {str(k) for k in done} <= set(counts)
     if not whole:

@@ -19,7 +19,7 @@ from .errors import AgeclsError, first_line, read_json, some
 from .folds import file_digest, items_digest
 from .images import images_digest
 from .recipes import Recipe
-from .results import _DONE, _fits, _read_predictions, fold_folders, image_sums, metrics_for
+from .results import _DONE, _fits, _read_predictions, _saved_dates, fold_folders, image_sums, metrics_for
 from .results import read_history, run_info, scores_from_sums
 
 # %% ../nbs/09a_verify.ipynb #1f6eb905
@@ -72,11 +72,12 @@ def _digests(folder, done, run):
 def _contents(folder, done, labels, counts, loss, epochs):
     "What the files of a fold say against `done.json` and `run.json`"
     name = folder.name
+    if dates := _saved_dates(folder / 'predictions.csv', labels): yield f'{name}/predictions.csv: {dates}'
     try: table = _read_predictions(folder / 'predictions.csv', labels)
     except (AgeclsError, OSError, ValueError) as e:
         yield f'{name}/predictions.csv cannot be read: {first_line(e)}'
         return
-    pred, true = (pd.Categorical(table[c], labels).codes for c in ('pred', 'label'))
+    pred, true = (pd.Index(labels).get_indexer(table[c]) for c in ('pred', 'label'))
     if (pred < 0).any() or (true < 0).any(): yield f'{name}: a label is not one of {some(labels, 20)}'
     else:
         scores = dict(zip(metrics_for(labels), scores_from_sums(image_sums(pred, true).sum(0))))
@@ -105,7 +106,7 @@ def _items(tables, info, labels, data):
     "All folds together against the items of the run"
     items = pd.concat(tables, ignore_index=True)
     if len(twice := items['file'][items['file'].duplicated()]): yield f'tested more than once: {some(twice)}'
-    items['label'] = pd.Categorical(items['label'], labels, ordered=True)
+    items['label'] = pd.Categorical(items['label'].where(items['label'].isin(labels)), labels, ordered=True)
     if items['label'].isna().any(): return                               # told above
     if items_digest(items) != info.get('items_digest'): yield 'the images, people, groups or folds are not the run\'s'
     if data is None: return

@@ -92,8 +92,7 @@ def _(d): return folds(d, b'\t200\t', b'\t100\t')
 
 
 @case(FOLDS, 'is a page that asks to log in',
-      'fold_2_data.txt: column user_id, original_image, face_id, age, gender, x, y, dx, dy, tilt_ang, '
-      'fiducial_yaw_angle, fiducial_score is missing; there are <html> (agecls audit data tells all)')
+      'fold_2_data.txt is a web page (HTML), as a download that needed a login leaves it (agecls audit data tells all)')
 def _(d):
     argv = folds(d, b'user_id', b'user_id')
     (d / 'data/fold_2_data.txt').write_text('<html>\n<form>Log in</form>\n')
@@ -161,8 +160,28 @@ def _(d): return items(d, lambda t: t.rename(columns=dict(file='\x1b[31mfile')))
 def _(d): return items(d, lambda t: t.to_csv(index=False).encode() + b'a,b,c,d,e,f,g\n')
 
 
-@case(TABLES, 'is empty', 't.csv cannot be read as a CSV: No columns to parse from file')
+@case(TABLES, 'is empty', 't.csv cannot be read as a CSV: it is an empty file')
 def _(d): return items(d, lambda t: b'')
+
+
+@case(TABLES, 'is a pointer that Git LFS left',
+      't.csv cannot be read as a CSV: it is a Git LFS pointer: git lfs pull fetches the file itself')
+def _(d): return items(d, lambda t: b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n')
+
+
+@case(TABLES, 'is a workbook of Excel under another name',
+      't.csv cannot be read as a CSV: it is an Excel workbook (.xlsx): open it there and save the table as CSV')
+def _(d): return items(d, lambda t: b'PK\3\4' + bytes(22) + b'[Content_Types].xml')
+
+
+@case(TABLES, 'is cut off', 't.csv cannot be read as a CSV: it is cut off: its last row has 2 of 6 fields')
+def _(d): return items(d, lambda t: t.to_csv(index=False).encode() + b'p/99.png,4-6')
+
+
+@case(TABLES, 'a spreadsheet made dates of age groups',
+      "t.csv: a spreadsheet has turned age groups into dates, in row 3 ('06-Apr', once 4-6 most probably); take the "
+      'table as it was before, or format the column as text and write the groups again')
+def _(d): return items(d, cell('label', '06-Apr'))
 
 
 @case(TABLES, 'a Parquet file that is none', 't.parquet cannot be read as a Parquet: …')
