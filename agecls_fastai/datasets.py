@@ -105,7 +105,7 @@ def read_utkface(
     seed: int = 0,  # for `make_folds`
 ) -> pd.DataFrame:  # the items table, with age, gender and race
     "Read UTKFace; each picture is a subject of its own"
-    items, reasons = _by_name(path, r'^(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+\D',
+    items, reasons = _by_name(path, r'^(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+(?:\D|$)',
                               '[age]_[gender]_[race]_[date&time]')
     race = items['race'].map(dict(zip('01234', UTKFACE_RACES)))
     items = items.assign(subject=items['file'], gender=items['gender'].map({'0': 'm', '1': 'f'}), race=race)
@@ -167,7 +167,7 @@ def read_fgnet(
     seed: int = 0,  # for `make_folds`
 ) -> pd.DataFrame:  # the items table, with age
     "Read FG-NET"
-    items, reasons = _by_name(path, r'(?i)^(?P<subject>\d{3})A(?P<age>\d{2})[a-z]?\.', '001A02.JPG')
+    items, reasons = _by_name(path, r'(?i)^(?P<subject>\d{3})A(?P<age>\d{2})[a-z]?(?:\.|$)', '001A02.JPG')
     return make_folds(_label(items, reasons, 'age', groups), n_folds, seed)
 
 # %% ../nbs/01c_datasets.ipynb #fbfcc641

@@ -1,6 +1,7 @@
 "Every kind of picture, through everything that reads pictures: what each sees is what everybody sees"
 import json
 import struct
+import warnings
 from io import BytesIO
 
 import numpy as np
@@ -13,7 +14,8 @@ from PIL import Image, ImageCms
 from agecls_fastai import app, images, report
 from agecls_fastai.answers import Answerer, answer, read_squares
 from agecls_fastai.data import age_dls, open_image
-from agecls_fastai.errors import AgeclsError
+from agecls_fastai.datasets import read_fgnet, read_folder, read_utkface
+from agecls_fastai.errors import AgeclsError, DataWarning
 from agecls_fastai.folds import check_items
 from agecls_fastai.images import audit_images, check_images
 from agecls_fastai.pack import build_pack, open_pack
@@ -229,7 +231,7 @@ def test_fast_and_slow_decoding_agree(name):
 
 def test_what_fastai_hands_on(tmp_path):
     "A picture, its array, its tensor, its bytes: opened as a file is"
-    x = np.asarray(PICTURE)
+    x = np.array(PICTURE)
     for given in (PICTURE, x, torch.from_numpy(x), TensorImage(x).permute(2, 0, 1), saved(PICTURE, 'PNG')):
         found = open_image(given)
         assert isinstance(found, PILImage) and (np.asarray(found) == x).all()
@@ -294,3 +296,27 @@ def test_an_old_pack_is_not_used(tmp_path):
     (tmp_path / 'pack/pack.json').unlink()                                   # one that was begun by it
     with pytest.raises(AgeclsError, match='was begun by another version'): build_pack(items, tmp_path,
                                                                                       tmp_path / 'pack', SIDE)
+
+
+# --- pictures under any name
+
+def test_found_by_content(tmp_path):
+    "In class folders, UTKFace and FG-NET, with other suffixes and without; what is none is counted by the reason"
+    kinds = {'.jfif': 'JPEG', '': 'JPEG', '.JPG_large': 'JPEG', '.png': 'PNG', '.webp': 'WEBP', '.bild': 'GIF'}
+    for group in ('4-6', '25-32'):
+        (tmp_path / 'album' / group).mkdir(parents=True)
+        for i, (suffix, kind) in enumerate(kinds.items()):
+            PICTURE.save(tmp_path / 'album' / group / f'p{i}{suffix}', kind)
+        (tmp_path / 'album' / group / 'list.txt').write_text('p0, p1')
+        (tmp_path / 'album' / group / 'Thumbs.db').write_text('of Windows')
+    for folder, names in dict(utkface=[f'{(5, 30)[i % 2]}_{i % 2}_0_2017{i}' for i in range(4)],
+                              fgnet=[f'00{i}A{9 + i:02}' for i in range(1, 5)]).items():
+        (tmp_path / folder).mkdir()
+        for name, (suffix, kind) in zip(names, kinds.items()): PICTURE.save(tmp_path / folder / f'{name}{suffix}', kind)
+    with pytest.warns(DataWarning, match='2 of 14 files left out: 2 without a picture: 25-32/list.txt, 4-6/list.txt'):
+        album = read_folder(tmp_path / 'album', n_folds=2)
+    assert len(album) == 12 and list(album['label'].cat.categories) == ['4-6', '25-32']
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DataWarning)
+        assert read_utkface(tmp_path / 'utkface', n_folds=2)['age'].tolist() == [30, 30, 5, 5]
+        assert sorted(read_fgnet(tmp_path / 'fgnet', n_folds=2)['age']) == [10, 11, 12, 13]
