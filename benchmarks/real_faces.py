@@ -53,19 +53,19 @@ CURVE = (2_000, 5_000, 10_000, 19_000)  # training pictures
 
 
 def recipes(size):
-    "name → recipe, in the order of work: cheap and important first"
+    "name → recipe, in the order of work: cheap and important first; ten losses are compared small and short"
     def lite(name, called=None, **changes):
-        return change_recipe(RECIPES[name], dict(size=size, name=called or name) | changes)
+        return change_recipe(RECIPES[name], dict(size=size) | changes | dict(name=called or name))
     def old(called, epochs):
         small = dict(size=round(size * 0.75), resize=round(size * 110 / 128))
         return change_recipe(RECIPES['levi_hassner_onecycle'], dict(name=called, epochs=epochs) | small)
     found = [lite('linear_probe_lite0'), lite('linear_probe_lite0', 'linear_probe_lite0_last', features='last'),
              lite('finetune_lite0'), lite('ordinal_lite0'),
              old('levi_hassner_onecycle', 18), old('levi_hassner_as_long', LONG)]
-    found += [lite('finetune_lite0', f'{loss}_lite0', loss=loss) for loss in ('dldl', *LOSS_NAMES)
-              if loss != 'cross_entropy']
-    found += [lite('finetune_lite0', 'smooth_lite0', label_smoothing=0.1),
-              lite('finetune_lite0', 'sord_years_lite0', loss='sord', loss_args=dict(ages=True))]
+    def short(called, **changes): return lite('finetune_lite0', called, **changes, size=size // 2, epochs=4)
+    found += [short(f'{loss}_short', loss=loss) for loss in LOSS_NAMES]
+    found += [short('smooth_short', label_smoothing=0.1),
+              short('sord_years_short', loss='sord', loss_args=dict(ages=True))]
     return {recipe.name: recipe for recipe in found}
 
 

