@@ -75,6 +75,7 @@ def what_it_is(
     if head.startswith(b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1'): return f'an old Excel workbook (.xls): {_AS_CSV}'
     kind = next((kind for start, kind in _ARCHIVES.items() if re.match(start, head)), None)
     if kind == 'zip':
+        if re.search(rb'/data\.pkl|model\.json|\.safetensors', head[:300]): return None  # torch's own, or a bundle
         if re.search(rb'\bxl/(workbook|worksheets|theme|styles|sharedStrings|_rels)|'
                      rb'\[Content_Types\]\.xml(?!.*\b(word|ppt)/)', head, re.S):
             return f'an Excel workbook (.xlsx): {_AS_CSV}'

@@ -1,11 +1,13 @@
 "Files that are not what they are called: weights, bundles, exports, face models say what they are"
 import gzip
+from zipfile import ZipFile
 
 import pytest
+import torch
 import whole
 
 from agecls_fastai.answers import load_onnx
-from agecls_fastai.bundle import load_bundle
+from agecls_fastai.bundle import FILES, load_bundle
 from agecls_fastai.errors import AgeclsError, read_json
 from agecls_fastai.faces import face_finder
 from agecls_fastai.weights import load_weights
@@ -38,3 +40,15 @@ def test_within_a_bundle(kind, file, tmp_path):
     assert load_bundle(tmp_path).labels == whole.LABELS
     (tmp_path / file).write_bytes(PRETENDERS[kind])
     with pytest.raises(AgeclsError, match=kind): load_bundle(tmp_path)
+
+
+def test_cut_off(tmp_path):
+    "Weights that torch has saved, and a bundle, are zips themselves; when half of one is there, it is no stranger"
+    torch.save({'w': torch.ones(3)}, tmp_path / 'w.pth')
+    with ZipFile(tmp_path / 'm.agecls', 'w') as z:
+        for name in FILES: z.writestr(name, 'x' * 500)
+    for name, read in (('w.pth', load_weights), ('m.agecls', load_bundle)):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[:len(whole) // 2])
+        with pytest.raises(AgeclsError) as e: read(tmp_path / name)
+        assert 'archive (' not in str(e.value) and name in str(e.value)
