@@ -76,6 +76,7 @@ def _cut(name, photo, sides, read, find_faces):
         if not faces: raise AgeclsError(f'{name}: no face is found')
         return name, [(box, {side: square(image, side) for side in sides}) for box, image in faces]
     except AgeclsError as e: return name, e
+    except Exception as e: return name, AgeclsError(f'{name}: {first_line(e)}')  # one picture costs at most itself
 
 
 def read_squares(

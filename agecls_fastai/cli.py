@@ -388,10 +388,11 @@ def predict(args):
             else: yield photo
     table, failed, rows = None, 0, 0
     part = args.csv and os.path.join(os.path.dirname(args.csv), f'.{os.path.basename(args.csv)}.part')
-    with open(part, 'w', newline='', encoding='utf-8') if part else nullcontext() as out:
+    # a name need not be UTF-8
+    with open(part, 'w', newline='', encoding='utf-8', errors='backslashreplace') if part else nullcontext() as out:
         for row in answer(names(), answerers, args.level, args.bs, find_faces):
             failed, rows = failed + ('error' in row), rows + 1
-            if args.json: print(json.dumps(row, ensure_ascii=False), flush=True)
+            if args.json: print(_as_json(row), flush=True)
             elif 'error' in row: print(f'agecls: {printable(row["error"])}', file=sys.stderr)
             if out:
                 flat = {k: v for k, v in row.items() if k not in ('probabilities', 'box')}
@@ -412,6 +413,12 @@ def predict(args):
         os.replace(part, args.csv)
         print(f'The answers are in {args.csv}', file=sys.stderr)
     return 1 if failed else 0
+
+
+def _as_json(row):
+    "A line of JSON; a name that is not UTF-8 in escapes"
+    text = json.dumps(row, ensure_ascii=False)
+    return text if text.isascii() or text.encode(errors='ignore').decode() == text else json.dumps(row)
 
 
 def _answer_line(row):
@@ -814,6 +821,7 @@ def main(
     if not args.debug:  # fastai's use of what torch is going to drop is not the user's to mend
         warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.')
         warnings.filterwarnings('ignore', '.*decompression bomb')  # of large pictures that are answered all the same
+        warnings.filterwarnings('ignore', module=r'PIL\.')  # what it thinks of a picture's metadata
         warnings.filterwarnings('ignore', 'IProgress not found')  # tqdm in a notebook; nothing here uses its bars
     def drop_output():
         "Where nobody reads on, or there is no space, Python would complain once more when it ends"

@@ -134,6 +134,7 @@ class _YuNet:
     "OpenCV's detector of faces and five points in each, of one thread"
     def __init__(self, model):
         if not os.path.isfile(model): raise AgeclsError(f'there is no face model {model}')
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it says of a file is not for the user
         try:
             self.net = cv2.FaceDetectorYN.create(os.fspath(model), '', (64, 64), 0.7)
             self(Image.new('RGB', (64, 64)))

@@ -2,6 +2,7 @@
 import json
 import struct
 import warnings
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -20,7 +21,7 @@ from agecls_fastai.folds import check_items
 from agecls_fastai.images import audit_images, check_images
 from agecls_fastai.pack import build_pack, open_pack
 from agecls_fastai.photos import square
-from agecls_fastai.pictures import decode, find_pictures, open_photo, photo_size, reads_heif
+from agecls_fastai.pictures import decode, find_pictures, open_photo, photo_size, picture_kind, reads_heif
 
 COLOURS = np.uint8([[180, 60, 50], [60, 140, 70], [60, 80, 170], [200, 190, 90]])
 SIDE = 64
@@ -115,6 +116,59 @@ def tiff16(photometric, bits=16):
     return b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries + bytes(4) + body
 
 
+def tiff_by_hand(image, bits, white, sample_format=1):
+    "A TIFF of whole numbers, uncompressed"
+    x = np.asarray(image).astype(np.uint64) * white // 255
+    body = x.astype(f'<u{bits // 8}').tobytes()
+    tags = [(256, 96), (257, 96), (258, bits), (259, 1), (262, 1), (273, 0), (277, 1), (278, 96), (279, len(body)),
+            (339, sample_format)]
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b''.join(struct.pack('<HHII', tag, 4, 1, start if tag == 273 else value) for tag, value in tags)
+    return b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries + bytes(4) + body
+
+
+def png_by_hand(bits, key):
+    "Grey of two or four bits a pixel, with one value that is not there"
+    x = np.zeros((96, 96), np.uint8)
+    for i, value in enumerate(((0, 1, 3) if bits == 2 else (2, 5, 9)) + (key,)):
+        x[i // 2 * 48:, i % 2 * 48:] = value
+    packed = x.reshape(96, -1, 8 // bits)
+    rows = sum(packed[:, :, i].astype(np.uint8) << (8 - bits * (i + 1)) for i in range(8 // bits)).astype(np.uint8)
+    def chunk(name, data):
+        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 96, 96, bits, 0, 0, 0, 0))
+            + chunk(b'tRNS', struct.pack('>H', key)) + chunk(b'IDAT', zlib.compress(
+                b''.join(b'\0' + row.tobytes() for row in rows))) + chunk(b'IEND', b''))
+
+
+def grey_profile(gamma):
+    "A profile of grey, by hand: white point and tone curve"
+    curve = b'curv' + bytes(4) + struct.pack('>IH', 1, round(gamma * 256)) + bytes(2)
+    white = b'XYZ ' + bytes(4) + struct.pack('>3i', *(round(x * 65536) for x in (.9642, 1, .8249)))
+    words = b'desc' + bytes(4) + struct.pack('>I', 5) + b'grey\0' + bytes(78)
+    parts, table, at = [(b'desc', words), (b'wtpt', white), (b'kTRC', curve)], b'', 128 + 4 + 36
+    for name, part in parts:
+        table += name + struct.pack('>II', at, len(part))
+        at += len(part)
+    head = struct.pack('>I4sI4s4s4s', at, b'lcms', 0x02100000, b'mntr', b'GRAY', b'XYZ ') + bytes(12) + b'acsp'
+    head += bytes(28) + struct.pack('>3i', *(round(x * 65536) for x in (.9642, 1, .8249)))
+    return head + bytes(128 - len(head)) + struct.pack('>I', 3) + table + b''.join(part for _, part in parts)
+
+
+def with_gamma(gamma):
+    "The greys in the numbers of such a profile"
+    x = np.asarray(GREY) / 255
+    light = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055)**2.4)
+    return Image.fromarray(np.round(255 * light**(1 / gamma)).astype(np.uint8))
+
+
+def holes():
+    "Fractions, with values that are no numbers, below black, and above white"
+    x = np.array(deep(np.float32, 1 / 255))
+    x[0, :4] = np.nan, -0.01, -np.inf, 1.02
+    return Image.fromarray(x)
+
+
 def frames(kind): return saved(PICTURE, kind, save_all=True, append_images=[Image.new('RGB', (96, 96), 'black')] * 2)
 
 
@@ -158,12 +212,25 @@ IN_GREY = {
     'pgm, 16 bits': lambda: b'P5 96 96 65535\n' + np.asarray(deep()).astype('>u2').tobytes(),
     'pgm, 10 bits': lambda: b'P5 96 96 1023\n' + (np.asarray(GREY).astype(np.uint32) * 1023 // 255).astype(
         '>u2').tobytes()}
+IN_GREY |= {
+    'grey jpeg, grey profile': lambda: saved(with_gamma(1.5), 'JPEG', icc_profile=grey_profile(1.5)),
+    'grey png, grey profile': lambda: saved(with_gamma(1.5), 'PNG', icc_profile=grey_profile(1.5)),
+    'tiff of fractions, with holes': lambda: saved(holes(), 'TIFF'),
+    'tiff of floats to 65535': lambda: saved(deep(np.float32, 257), 'TIFF'),
+    'tiff, 32 bits': lambda: tiff_by_hand(GREY, 32, 2**32 - 1),
+    'tiff, 32 bits of few': lambda: tiff_by_hand(GREY, 32, 255),
+    'tiff, 32 bits signed': lambda: tiff_by_hand(GREY, 32, 2**31 - 1, 2),
+    'tiff, 16 bits signed': lambda: tiff_by_hand(GREY, 16, 2**15 - 1, 2)}
 GREY_ON_WHITE = {
     'grey with alpha': lambda: saved(clear(GREY), 'PNG'),
     'grey with a clear value': lambda: saved(GREY, 'PNG', transparency=220)}
+FEW = {  # of few bits, with one value that is not there
+    'two bits, clear value': (lambda: png_by_hand(2, 2), (0, 85, 255)),
+    'four bits, clear value': (lambda: png_by_hand(4, 13), (34, 85, 153))}
 FILES = {name: (make, truth) for table, truth in (
     (IN_COLOUR, COLOURS), (ON_WHITE, np.uint8([*COLOURS[:3], WHITE])), (IN_GREY, np.repeat(GREYS[:, None], 3, 1)),
     (GREY_ON_WHITE, np.uint8([*np.repeat(GREYS[:3, None], 3, 1), WHITE]))) for name, make in table.items()}
+FILES |= {name: (make, np.uint8([*([g] * 3 for g in greys), WHITE])) for name, (make, greys) in FEW.items()}
 
 
 def corners(picture):
@@ -235,6 +302,66 @@ def test_what_fastai_hands_on(tmp_path):
     for given in (PICTURE, x, torch.from_numpy(x), TensorImage(x).permute(2, 0, 1), saved(PICTURE, 'PNG')):
         found = open_image(given)
         assert isinstance(found, PILImage) and (np.asarray(found) == x).all()
+
+
+@pytest.mark.parametrize('compression', ['tiff_lzw', 'tiff_adobe_deflate', 'packbits', 'jpeg', None])
+def test_a_tiff_that_is_cut_off_is_not_half_black(compression):
+    noise = Image.effect_noise((96, 96), 90).convert('RGB')
+    data = saved(noise, 'TIFF', **({'compression': compression} if compression else {}))
+    assert open_photo(data).size == (96, 96)
+    for cut in (data[:len(data) // 2], data[:-200]):
+        try: found = np.asarray(open_photo(cut), int)
+        except AgeclsError: continue
+        assert np.abs(found - np.asarray(open_photo(data), int)).max() == 0      # what was cut is no pixels
+
+
+def test_no_length_of_a_jpeg_surprises():
+    "Cut anywhere: an error of the library's, or a picture, alike by both ways"
+    data = saved(PICTURE.resize((16, 16)), 'JPEG', exif=exif_of(1), quality=60)
+    for n in range(len(data)):
+        seen = []
+        for read in (lambda x: decode(x).shape, lambda x: np.asarray(open_photo(x)).shape):
+            try: seen.append(read(data[:n]))
+            except AgeclsError as e:
+                assert '\n' not in str(e)
+                seen.append(None)
+        assert seen[0] == seen[1], n
+
+
+def test_what_a_file_is_called_when_it_is_none(tmp_path):
+    for content, told in ((b'version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n', 'a Git LFS pointer'),
+                          (b'<!DOCTYPE html><html></html>', 'a web page'), (b'', 'is empty'),
+                          (b'words', 'is no picture'), (saved(PICTURE, 'AVIF')[:300], 'cannot be read')):
+        (tmp_path / 'a.jpg').write_bytes(content)
+        with pytest.raises(AgeclsError, match=told): open_photo(tmp_path / 'a.jpg')
+    for name, told in (('a\0b.jpg', 'cannot be read'), ('', "''")):
+        with pytest.raises(AgeclsError, match=told): open_photo(name)
+    assert [picture_kind(x) for x in (b'P1 Alice\nP2 Bob\n', b'P5\n# made by hand\n96 96\n255\n')] == [None, 'PPM']
+
+
+def test_turned_tiff_has_the_size_that_is_seen():
+    data = saved(PICTURE.resize((96, 64)), 'TIFF', tiffinfo={274: 6})
+    assert photo_size(data) == open_photo(data).size == (64, 96)
+
+
+def test_the_callers_picture_is_left_alone(tmp_path):
+    PICTURE.resize((960, 640)).save(tmp_path / 'a.jpg')
+    with Image.open(tmp_path / 'a.jpg') as image:
+        open_photo(image, 64)
+        assert image.size == (960, 640)
+
+
+def test_folders_that_are_links(tmp_path):
+    "A folder is known by its own name, whatever links to it sort before; what is passed over is told"
+    for name in ('b', 'c'):
+        (tmp_path / 'data' / name).mkdir(parents=True)
+        PICTURE.save(tmp_path / 'data' / name / 'p.png')
+    (tmp_path / 'elsewhere').mkdir()
+    PICTURE.save(tmp_path / 'elsewhere/q.png')
+    for link, to in (('a', 'data/c'), ('z', 'elsewhere'), ('b/back', 'data')):
+        (tmp_path / 'data' / link).symlink_to(tmp_path / to, target_is_directory=True)
+    assert find_pictures(tmp_path / 'data') == (['b/p.png', 'c/p.png', 'z/q.png'],
+                                                {'a link to a folder that is looked through anyway': ['a']})
 
 
 # --- one bad picture among good ones
