@@ -492,6 +492,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'agecls_fastai.errors.DataWarning': ('errors.html#datawarning', 'agecls_fastai/errors.py'),
                                       'agecls_fastai.errors.DataWarning.__init__': ( 'errors.html#datawarning.__init__',
                                                                                      'agecls_fastai/errors.py'),
+                                      'agecls_fastai.errors._first_words': ('errors.html#_first_words', 'agecls_fastai/errors.py'),
                                       'agecls_fastai.errors._shallow': ('errors.html#_shallow', 'agecls_fastai/errors.py'),
                                       'agecls_fastai.errors.first_line': ('errors.html#first_line', 'agecls_fastai/errors.py'),
                                       'agecls_fastai.errors.is_number': ('errors.html#is_number', 'agecls_fastai/errors.py'),

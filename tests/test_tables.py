@@ -11,9 +11,10 @@ from PIL import Image
 from agecls_fastai.adience import FOLD_COLUMNS, read_fold_table
 from agecls_fastai.cli import main
 from agecls_fastai.datasets import FAIRFACE_FILES, FAIRFACE_GROUPS, group_ages, read_data, read_fairface
-from agecls_fastai.errors import AgeclsError, DataWarning, what_it_is
+from agecls_fastai.errors import AgeclsError, DataWarning, read_json, what_file_is, what_it_is
 from agecls_fastai.folds import age_order, group_years, is_age_group, nearest_group, read_items, read_table
 from agecls_fastai.losses import group_middles
+from agecls_fastai.weights import load_weights
 
 ROWS = [('Jürgen/1.jpg', '0-2', 0, 'Jürgen', '1,5'), ('Zoë, née Ö/2.jpg', '60+', 0, 'Zoë', '61'),
         ('a;b/3.jpg', '4-6', 1, 'Añil', '5,25'), ('d/4.jpg', '60+', 1, 'Dan "D"', '77')]
@@ -112,7 +113,10 @@ OTHERS = {  # what is in the file → what is said of it
     'pdf': (b'%PDF-1.7\n', 'it is a PDF'), 'empty': (b'', 'it is an empty file'),
     'zeros': (bytes(999), 'it is nothing but zeros'),
     'parquet': (b'PAR1' + bytes(9), 'it is a Parquet file: call it .parquet'),
-    'picture': (b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR', 'it is no text'),
+    'picture': (b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR', 'it is a picture (PNG)'),
+    'photo': (b'\xff\xd8\xff\xe0\0\x10JFIF', 'it is a picture (JPEG)'),
+    'other bytes': (b'\x01\xff\0\x7f' * 9, 'it is no text'),
+    'database': (b'SQLite format 3\0' + bytes(84), 'it is a SQLite database: export its table as CSV'),
     'cut row': (b'file,label,fold\na.jpg,4-6,0\nb.jpg,4-', 'it is cut off: its last row has 2 of 3 fields'),
     'cut letter': ('file,label\na.jpg,4–'.encode()[:-1], 'it is cut off: it ends within a letter'),
     'cut UTF-16': ('file,label\na.jpg,4'.encode('utf-16')[:-1], 'truncated data'),
@@ -142,6 +146,21 @@ def test_what_is_in_a_packed_table_is_looked_at(tmp_path):
 def test_a_table_is_none_of_them():
     content = TABLE.to_csv(index=False).encode()
     assert what_it_is(content, len(content)) is None
+
+
+ANSWERS = {b'Not Found': 'Not Found', b'{"error": "no such model"}': '{"error": "no such model"}',
+           b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>': 'NoSuchKey',
+           b'Entry not found\n': 'Entry not found'}
+
+
+@pytest.mark.parametrize('content, words', ANSWERS.items())
+def test_what_a_server_answered_is_a_text_only_where_bytes_are_wanted(tmp_path, content, words):
+    (tmp_path / 'w').write_bytes(content)
+    assert what_file_is(tmp_path / 'w') == f'a text: "{words}"'
+    assert what_it_is(content, len(content)) is None
+    if content.startswith(b'{'): assert read_json(tmp_path / 'w') == dict(error='no such model')
+    with pytest.raises(AgeclsError) as e: load_weights(tmp_path / 'w')
+    assert f'it is a text: "{words}"' in str(e.value)
 
 
 # --- what a spreadsheet makes of age groups ---
