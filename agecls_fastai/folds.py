@@ -183,22 +183,28 @@ _YEAR = r'(\d{1,3}(?:\.\d{1,3})?)'
 _UNIT = r'(?<=[\d+])[\s_-]*(?:years?|yrs?|y[./]?o|y|age)(?![^\W\d_])\.?(?:[\s_-]*(?:old|of age))?'
 _OLDER = r'(?:\+|plus|-? ?(?:inf|∞)|(?:(?:and|or|&) )?(?:over|older|above|more|up|upwards?))'
 _YOUNGER = '(?:and|or|&) (?:under|younger|below|less)'
+_OVER = rf'(?:>|more than|greater than|over|above|older than) ?{_YEAR}'
 _AGE_GROUPS = {  # how a group is written → its first and last year
     _YEAR: lambda a: (a, a),
     rf'(?:from )?{_YEAR} ?(?:-|to|through|\.\.\.?|_) ?{_YEAR}': lambda a, b: (a, b),
     rf'(?:≥|≧|⩾|>=|\+|at least|from) ?{_YEAR}|{_YEAR} ?{_OLDER}': lambda a: (a, math.inf),
-    rf'(?:>|more than|greater than|over|above|older than) ?{_YEAR}': lambda a: (math.floor(a) + 1, math.inf),
+    _OVER: lambda a: (math.floor(a) + 1, math.inf),
     rf'(?:≤|≦|⩽|<=|up to|at most) ?{_YEAR}|{_YEAR} ?{_YOUNGER}': lambda a: (0, a),
     rf'(?:<|less than|under|below|younger than) ?{_YEAR}': lambda a: (0, math.ceil(a) - 1)}
 _INTERVAL = r'([(\[]) ?(-?\d{1,3}(?:\.\d{1,3})?) ?[,;] ?(\d{1,3}(?:\.\d{1,3})?|inf) ?([)\]])'  # as in '(8, 12)'
 
 
-def _years(name):
-    "The first and last year that a group's name says; None where it says none"
+def _bare(name):
+    "A group's name in one way of writing: no units, one kind of dash, lower case"
     text = unicodedata.normalize('NFKC', str(name)[:100]).lower()  # full-width digits, no-break spaces
     text = re.sub(_UNIT, ' ', re.sub('[‐‑‒–—―−~]', '-', text))
     text = re.sub(r'(?<=[a-z])[_-]|[_-](?=[a-z])', ' ', text).strip(' .')  # folders are called more_than_70
-    text = ' '.join(re.sub(r'^age[sd]?(?![^\W\d_])[\s:]*', '', text).split())
+    return ' '.join(re.sub(r'^age[sd]?(?![^\W\d_])[\s:]*', '', text).split())
+
+
+def _years(name):
+    "The first and last year that a group's name says; None where it says none"
+    text = _bare(name)
     if found := re.fullmatch(_INTERVAL, text):
         opens, first, last, closes = found[1], float(found[2]), float(found[3]), found[4]
         if opens + closes == '(]': first = math.floor(first) + 1
@@ -236,7 +242,9 @@ def nearest_group(
     def rank(group):
         first, last = group_years(group)
         overlap = max(0, min(high, last) - max(low, first) + 1)
-        return -overlap, max(first - high, low - last, 0)
+        # who is 70 where the groups are '60-69' and 'more than 70': the latter, as FairFace means it
+        meant = high == first - 1 and re.fullmatch(_OVER, _bare(group))
+        return -overlap, 0 if meant else max(first - high, low - last, 0)
     return min(groups, key=rank)  # min keeps the first of equals: a tie goes to the younger group
 
 # %% ../nbs/00_folds.ipynb #84413b30

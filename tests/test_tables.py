@@ -308,6 +308,26 @@ def test_ages_go_to_groups_of_any_spelling():
         assert group_ages(ages, groups).cat.codes.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+OVER = '30-59|over 60', '30-59|> 60', '30-59|More than 60 years', '30-59|older_than_60', 'under 60|over 60', '<60|>60'
+
+
+@pytest.mark.parametrize('groups', OVER)
+def test_a_year_that_no_group_holds_goes_to_the_one_that_names_it(groups):
+    younger, older = groups = groups.split('|')
+    assert group_ages([59, 60, 60.9, 61], groups).tolist() == [younger, older, older, older]
+
+
+@pytest.mark.parametrize('groups, year, group', [
+    ('0-59|60|over 60', 60, '60'), ('0-60|over 60', 60, '0-60'), ('0-55|over 60', 58, '0-55'),
+    ('0-55|over 60', 60, 'over 60'), ('0-59|61+', 60, '0-59'),
+    ('0-59|[61, inf)', 60, '0-59'), ('under 3|4-6', 3, 'under 3'), ('0-2|4-6', 3, '0-2')])
+def test_other_years_and_ties_stay_where_they_are(groups, year, group):
+    assert group_ages([year], groups.split('|')).tolist() == [group]
+
+
+def test_who_is_70_in_fairface(): assert group_ages(['69', '70'], FAIRFACE_GROUPS).tolist() == ['60-69', 'more than 70']
+
+
 # --- FairFace ---
 
 @pytest.fixture
