@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS, Audit, audit, has_fold_files, read_adience
-from .folds import COLUMNS, AgeclsError, DataWarning, age_order, as_numbers, fold_balance, group_years
-from .folds import label_order, leave_out, make_folds, nearest_group, read_items, read_table, some
-from .folds import spreadsheet_dates
+from .folds import COLUMNS, AgeclsError, DataWarning, age_order, as_classes, as_numbers, fold_balance
+from .folds import group_years, label_order, leave_out, make_folds, nearest_group, read_items, read_table
+from .folds import some, spreadsheet_dates
 from .images import ImageAudit, audit_images
 from .pictures import find_pictures, left_out_words
 
@@ -233,6 +233,8 @@ def read_folder(
     if labels is None: raise AgeclsError('say the order of the classes, labels (--classes), youngest first; the '
                                          f'folders in {path} are {some(found, 20) or "none"}')
     labels = label_order(labels)
+    folder = as_classes(folder, labels)
+    found = sorted(folder.dropna().unique())
     if odd := [x for x in found if x not in labels]: raise AgeclsError(f'folder {some(odd)} in {path} is not in labels')
     if empty := [x for x in labels if x not in found]:
         raise AgeclsError(f'{path} has no pictures in a folder {some(empty)}; there are {some(found, 20) or "none"}')

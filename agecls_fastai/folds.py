@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'PROTOCOLS', 'RESERVED', 'UNEVEN_SIZE', 'UNEVEN_LABEL', 'NEEDS_PYARROW', 'check_items', 'hash_order',
            'fold_balance', 'make_folds', 'group_years', 'is_age_group', 'nearest_group', 'age_order', 'read_table',
-           'spreadsheet_dates', 'label_order', 'leave_out', 'as_numbers', 'read_items', 'valid_subjects', 'split_items',
-           'limit_items', 'write_atomic', 'file_digest', 'write_items', 'items_digest', 'composition']
+           'spreadsheet_dates', 'as_classes', 'label_order', 'leave_out', 'as_numbers', 'read_items', 'valid_subjects',
+           'split_items', 'limit_items', 'write_atomic', 'file_digest', 'write_items', 'items_digest', 'composition']
 
 # %% ../nbs/00_folds.ipynb #eaee547d
 import codecs
@@ -14,12 +14,14 @@ import hashlib
 import math
 import os
 import re
+import shlex
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from csv import reader as csv_rows
 from datetime import date, timedelta
 from io import BytesIO, StringIO
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +200,8 @@ def _bare(name):
     "A group's name in one way of writing: no units, one kind of dash, lower case"
     text = unicodedata.normalize('NFKC', str(name)[:100]).lower()  # full-width digits, no-break spaces
     text = re.sub(_UNIT, ' ', re.sub('[‐‑‒–—―−~]', '-', text))
-    text = re.sub(r'(?<=[a-z])[_-]|[_-](?=[a-z])', ' ', text).strip(' .')  # folders are called more_than_70
+    text = re.sub(r'(?<=[a-z])[_-]|[_-](?=[a-z])', ' ', text).strip()  # folders are called more_than_70
+    text = re.sub(r'(?<!\.)\.$', '', text)                 # '60.' is 60, but who wrote '60...' meant something else
     return ' '.join(re.sub(r'^age[sd]?(?![^\W\d_])[\s:]*', '', text).split())
 
 
@@ -248,6 +251,11 @@ def nearest_group(
     return min(groups, key=rank)  # min keeps the first of equals: a tie goes to the younger group
 
 # %% ../nbs/00_folds.ipynb #84413b30
+def _before(a, b):
+    "Do the years `a` end where `b` begin, or earlier?"
+    return a[1] < b[0] or a[1] == b[0] and a[0] < a[1] and b[0] < b[1]    # 0-10, 10-20: so people write it
+
+
 def age_order(
     names: Sequence[str],  # the classes, in any order
 ) -> list[str] | None:  # youngest first; None where one of them is no age group
@@ -256,9 +264,8 @@ def age_order(
     years = {name: group_years(name) for name in names}
     order = sorted(years, key=years.get)
     for a, b in zip(order, order[1:]):
-        (begin, end), (next_begin, next_end) = years[a], years[b]
         if years[a] == years[b]: raise AgeclsError(f'the classes {a!r} and {b!r} mean the same ages; call them alike')
-        if next_begin < end or next_begin == end and (begin == end or next_begin == next_end):
+        if not _before(years[a], years[b]):
             raise AgeclsError(f'the classes {a!r} and {b!r} share ages, so their order is not known; '
                               'give labels (--classes), youngest first')
     return order
@@ -448,13 +455,40 @@ def spreadsheet_dates(
             'format the column as text and write the groups again')
 
 
+def _check_order(labels):
+    "Classes that say years go from young to old, else each ordinal loss and one-off accuracy would be wrong"
+    if not all(map(is_age_group, labels)): return
+    years = {label: group_years(label) for label in labels}
+    wrong = next(((a, b) for a, b in combinations(labels, 2) if _before(years[b], years[a])), None)
+    if not wrong: return
+    told = (f'labels (--classes) go from young to old, but {wrong[1]!r} comes after {wrong[0]!r}; by their years the '
+            f'order is {" ".join(shlex.quote(x) for x in sorted(labels, key=years.get))}')
+    if any(first < last for first, last in years.values()): raise AgeclsError(told)
+    warnings.warn(told, DataWarning, stacklevel=4)                       # 2 1 0 may be numbers of classes
+
+
+def as_classes(
+    names: pd.Series,  # of classes, as strings
+    labels: Sequence[str],  # the classes that there are
+) -> pd.Series:
+    "The names as `labels` write them, where both say the same years"
+    years = {}
+    for label in filter(is_age_group, labels): years.setdefault(group_years(label), []).append(label)
+    known = set(labels)
+    other = {x: years[group_years(x)] for x in names.unique()
+             if x not in known and is_age_group(x) and group_years(x) in years}
+    other = {x: found[0] for x, found in other.items() if len(found) == 1}
+    return names.map(lambda x: other.get(x, x)) if other else names
+
+
 def label_order(
     labels: Sequence[str],  # the classes in their order, youngest first
 ) -> list[str]:
-    "The classes as a list of different names"
+    "The classes as a list of different names; age groups in the order of their years"
     if isinstance(labels, str): raise AgeclsError(f'labels must be a list of names, not the string {labels!r}')
     labels = [str(label) for label in labels]
     if len(set(labels)) < len(labels): raise AgeclsError(f'labels names a class twice: {labels}')
+    _check_order(labels)
     return labels
 
 
@@ -495,8 +529,11 @@ def _in_order(value, labels, name):
     ordered = labels is None and isinstance(value.dtype, pd.CategoricalDtype) and value.cat.ordered
     text = value.astype(str) if ordered else _text(value)
     if dates := spreadsheet_dates(text, text.unique() if ordered else labels): raise AgeclsError(f'{name}: {dates}')
-    if ordered: return value.cat.rename_categories(str)
-    value = text
+    if ordered:
+        try: label_order(value.cat.categories.astype(str).tolist())
+        except AgeclsError as e: raise AgeclsError(f'{name}: {e}') from None
+        return value.cat.rename_categories(str)
+    value = text if labels is None else as_classes(text, labels)
     if labels is None:
         names = sorted(set(value) - {''})
         try: labels = age_order(names)

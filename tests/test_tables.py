@@ -174,9 +174,10 @@ DATES = {  # the group that was → what becomes of it in some country's spreads
     '4-60': 'Apr-60|Apr 1960|1960-04-01'}
 
 
-@pytest.mark.parametrize('labels', [None, ['0-2', *DATES, '60+']], ids=['order by name', 'order told'])
+@pytest.mark.parametrize('order', ['by name', 'told'])
 @pytest.mark.parametrize('was, date', [(was, date) for was, dates in DATES.items() for date in dates.split('|')])
-def test_dates_are_told_for_what_they_are(tmp_path, was, date, labels):
+def test_dates_are_told_for_what_they_are(tmp_path, was, date, order):
+    labels = ['0-2', was, '60+'] if order == 'told' else None
     (tmp_path / 't.csv').write_text(TABLE.replace({'label': {'4-6': date}}).to_csv(index=False), 'utf-8')
     told = words(read_items, tmp_path / 't.csv', labels)
     assert 'a spreadsheet has turned age groups into dates, in row 2' in told and was in told and date in told
@@ -255,7 +256,7 @@ def test_the_years_of_a_name(name, years):
 
 
 NO_NAMES = ('|old|adult|-|4-|-6|4/6|agent 7|06-Apr|1990|1990-2000|4-6 months|class 4|x4-6|4-6x|(4, 6|60+70|9-3|<0|f|'
-            'teens|4, 6|10 to|4 5|nan')
+            'teens|4, 6|10 to|4 5|nan|60..|60...|60…|...60|4-6..')
 
 
 @pytest.mark.parametrize('name', NO_NAMES.split('|'))
@@ -293,6 +294,47 @@ def test_age_groups_without_an_order(tmp_path, names, said):
         (tmp_path / name).mkdir()
         Image.new('RGB', (8, 8)).save(tmp_path / name / 'a.png')
     assert said in words(read_data, tmp_path, 'folder', n_folds=2)
+
+
+def by_years(labels, tmp_path):
+    "Pictures of such classes are read in the ways there are, with the order told"
+    rows = pd.DataFrame([(f'{x}/{i}.png', x, i, f'{x}{i}') for i in range(2) for x in labels], columns=COLUMNS[:4])
+    kinds = pd.Categorical(rows['label'], labels, ordered=True)
+    for file in rows['file']:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        Image.new('RGB', (8, 8)).save(tmp_path / file)
+    return {'told': lambda: read_items(rows, labels), 'Parquet': lambda: read_items(rows.assign(label=kinds)),
+            'folders': lambda: read_data(tmp_path, 'folder', classes=labels, n_folds=2)}
+
+
+@pytest.mark.parametrize('way', ['told', 'Parquet', 'folders'])
+@pytest.mark.parametrize('labels, right', [
+    ('8-13|4-6', '4-6 8-13'), ('60+|4-6|0-2', '0-2 4-6 60+'), ('over 60|0-60', "0-60 'over 60'"),
+    ('10-20|0-10', '0-10 10-20'), ('60+|60-69|0-2', '0-2 60-69 60+'), ('7|4-6', '4-6 7')])
+def test_an_order_against_the_years(tmp_path, labels, right, way):
+    told = words(by_years(labels.split('|'), tmp_path)[way])
+    assert 'go from young to old' in told and told.endswith(f'by their years the order is {right}')
+
+
+def test_numbers_of_classes_may_go_down():
+    table = TABLE.assign(label=['2', '1', '0', '1'])
+    with pytest.warns(DataWarning, match='go from young to old'): found = read_items(table, ['2', '1', '0'])
+    assert found.label.cat.categories.tolist() == ['2', '1', '0']
+
+
+@pytest.mark.parametrize('spelling', '4–6|4 to 6|(4, 6)|4-6 years| 4-6 |Age 4-6'.split('|'))
+def test_the_same_years_are_the_same_class(tmp_path, spelling):
+    "The order's spelling is kept"
+    for told, there in ((spelling, '4-6'), ('4-6', spelling)):
+        assert read_items(TABLE.replace({'label': {'4-6': there}}),
+                          ['0-2', told, '60+']).label.tolist() == ['0-2', '60+', told, '60+']
+        folder = tmp_path / told
+        for name in ('0-2', there):
+            (folder / name.strip()).mkdir(parents=True)
+            for i in range(2): Image.new('RGB', (8, 8)).save(folder / name.strip() / f'{i}.png')
+        found = read_data(folder, 'folder', classes=['0-2', told], n_folds=2).items
+        assert found.label.astype(str).value_counts().to_dict() == {'0-2': 2, told: 2}
+    assert "row 0 ('4-7')" in words(read_items, TABLE.replace({'label': {'0-2': '4-7'}}), ['0-2', spelling, '60+'])
 
 
 def test_single_years_are_classes_but_that_is_said():
