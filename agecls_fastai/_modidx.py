@@ -545,6 +545,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'agecls_fastai.folds._in_order': ('folds.html#_in_order', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds._no_path': ('folds.html#_no_path', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds._parse': ('folds.html#_parse', 'agecls_fastai/folds.py'),
+                                     'agecls_fastai.folds._says_group': ('folds.html#_says_group', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds._text': ('folds.html#_text', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds._uneven': ('folds.html#_uneven', 'agecls_fastai/folds.py'),
                                      'agecls_fastai.folds._unpacked': ('folds.html#_unpacked', 'agecls_fastai/folds.py'),

@@ -397,17 +397,29 @@ def read_table(
         raise AgeclsError(f'{name} cannot be read as a {kind}: {reason}') from None
 
 
-_MONTHS = [names.split() for names in (  # in English, German, French, Spanish, Italian, Portuguese, Dutch
-    'january januar janvier enero gennaio janeiro', 'february februar février fevrier febrero febbraio fevereiro',
-    'march märz mrz mars marzo março maart mrt', 'april avril abril aprile', 'may mai mayo maggio maio mei',
-    'june juni juin junio giugno junho', 'july juli juillet julio luglio julho', 'august août agosto augustus',
-    'september septembre septiembre settembre setembro', 'october oktober octobre octubre ottobre outubro',
-    'november novembre noviembre novembro', 'december dezember décembre diciembre dicembre dezembro')]
+# In English, German, French, Spanish, Italian, Portuguese, Dutch; Russian, Polish, Turkish, Czech, Finnish, Hungarian.
+# The first letters are enough, but Slavic names have several endings, and Czech ones short forms
+_MONTHS = [names.split() for names in (
+    'january januar janvier enero gennaio janeiro январь января styczeń stycznia ocak leden ledna tammikuuta január',
+    'february februar février fevrier febrero febbraio fevereiro февраль февраля luty lutego şubat únor února '
+    'helmikuuta február', 'march märz mrz mars marzo março maart mrt март марта marzec marca březen března '
+    'maaliskuuta március', 'april avril abril aprile апрель апреля kwiecień kwietnia nisan duben dubna huhtikuuta '
+    'április', 'may mai mayo maggio maio mei май мая maj maja mayıs květen května toukokuuta május',
+    'june juni juin junio giugno junho июнь июня czerwiec czerwca haziran červen června čvn kesäkuuta június',
+    'july juli juillet julio luglio julho июль июля lipiec lipca temmuz červenec července čvc heinäkuuta július',
+    'august août agosto augustus август августа sierpień sierpnia ağustos srpen srpna elokuuta augusztus',
+    'september septembre septiembre settembre setembro сентябрь сентября wrzesień września eylül září syyskuuta '
+    'szeptember', 'october oktober octobre octubre ottobre outubro октябрь октября październik października ekim '
+    'říjen října lokakuuta október', 'november novembre noviembre novembro ноябрь ноября listopad listopada kasım '
+    'marraskuuta', 'december dezember décembre diciembre dicembre dezembro декабрь декабря grudzień grudnia aralık '
+    'prosinec prosince joulukuuta')]
 
 
 def _date(text):
     "Month, day (None where there is none) and year (0 where none is) of what a spreadsheet shows as a date"
     text = re.sub(r'[ t]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[ap]m|z|[+-]00:00)?$', '', str(text)[:60].strip().lower())
+    text = re.sub(r'^[^\W\d_]{2,}\.?, ?(?=.*[^\W\d_]|.*\d[./]\d)', '', text)   # 'Sat, Apr 6'
+    text = re.sub(r'(?<=\d)(?:st|nd|rd|th)(?![^\W_])', '', text)             # 'April 6th'
     if found := re.fullmatch(r'([2-6]\d{4})(?:[.,]0)?', text):  # a date as a number: the days since the end of 1899
         day = date(1899, 12, 30) + timedelta(days=int(found[1]))
         return day.month, day.day, day.year
@@ -416,10 +428,12 @@ def _date(text):
     if found := re.fullmatch(r'(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})\.?', text):
         first, second = sorted([int(found[1]), int(found[3])])  # 4/6 in America is 6.4. elsewhere
         return first, second, int(found[4])
+    if found := re.fullmatch(r'(\d{1,2})(?:/|\. ?)(\d{1,2})\.?', text): return *sorted(map(int, found.groups())), 0
     if found := re.fullmatch(r'(?:(\d{4})年)?(\d{1,2})月(\d{1,2})日', text):
         return int(found[2]), int(found[3]), int(found[1] or 0)
+    if found := re.fullmatch(r'(\d{1,2})-(\d{1,2})月', text): return int(found[2]), int(found[1]), 0
     found = re.fullmatch(r"(?:(\d{1,2})[\s./-]*)?([^\W\d_]{3,})[\s.,/'-]*(\d{4}|\d{1,2})?(?:[\s,./-]+(\d{4}|\d{2}))?",
-                         text)
+                         text.rstrip('.'))
     months = [i for i, names in enumerate(_MONTHS, 1) if found and any(name.startswith(found[2]) for name in names)]
     if not months or not (found[1] or found[3]): return None
     day, number, year = (int(x) if x else None for x in found.group(1, 3, 4))
@@ -428,13 +442,21 @@ def _date(text):
 
 
 def _was_group(text):
-    "The age groups that may have become this date, the most probable first; none where this is no date"
+    "The age groups that may have become this date, the most probable first; None where this is no date"
     month, day, year = _date(text) or (0, 0, 0)
-    if not 1 <= month <= 12 or day is not None and not 1 <= day <= 31: return []
-    years = [] if day is None else [f'{min(month, day)}-{max(month, day)}']
+    if not 1 <= month <= 12 or day is not None and not 1 <= day <= 31: return None
+    years = [] if day in (None, month) else [f'{min(month, day)}-{max(month, day)}']
     # 8-13 may be August of the year 13, and then it is the first of it
     if day in (None, 1) and year % 100 > month: years.append(f'{month}-{year % 100}')
     return years
+
+
+_DECIMAL = re.compile(r'\d{1,2}\.\d{1,2}')
+
+
+def _says_group(name):
+    "Is it the name of a group of several years?"
+    return is_age_group(name) and len(set(group_years(name))) == 2
 
 
 def spreadsheet_dates(
@@ -446,11 +468,15 @@ def spreadsheet_dates(
     labels = list(labels or [])
     # 'Apr 6' is a class where it is called so, but not beside '8-13'
     known = [] if any(map(is_age_group, labels)) else labels
-    was = {value: found for value in values.unique() if value not in known and (found := _was_group(value))}
+    was = {value: found for value in values.unique() if value not in known and (found := _was_group(value)) is not None}
+    # 13.08 is a date among groups, and a number among numbers
+    if any(map(_DECIMAL.fullmatch, was)) and not any(map(_says_group, [*labels, *values.unique()])):
+        was = {value: found for value, found in was.items() if not _DECIMAL.fullmatch(value)}
     if not was: return None
     was = {value: [x for x in found if x in labels] or found for value, found in was.items()}
     rows = values[values.isin(was)]
-    shown = some(f'{i} ({v!r}, once {" or ".join(was[v])} most probably)' for i, v in rows.items())
+    once = {v: f', once {" or ".join(found)} most probably' if found else '' for v, found in was.items()}
+    shown = some(f'{i} ({v!r}{once[v]})' for i, v in rows.items())
     return (f'a spreadsheet has turned age groups into dates, in {where} {shown}; take the table as it was before, or '
             'format the column as text and write the groups again')
 

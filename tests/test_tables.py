@@ -167,10 +167,15 @@ def test_what_a_server_answered_is_a_text_only_where_bytes_are_wanted(tmp_path, 
 
 DATES = {  # the group that was → what becomes of it in some country's spreadsheet
     '4-6': '06-Apr|6-Apr|Apr-06|Apr 6|April 6|4/6/2024|6/4/24|04/06/2024|06.04.2024|2024-04-06|2024-04-06 00:00:00|'
-           '2024-04-06T00:00:00|6. Apr|06. Apr.|06-avr|06-abr|4月6日|6-Apr-24|45388|4/6/2024 0:00',
-    '8-13': '13-Aug|Aug 13|Aug-13|13. Aug|13-août|13-ago|13/08/2024',
+           '2024-04-06T00:00:00|6. Apr|06. Apr.|06-avr|06-abr|4月6日|6-Apr-24|45388|4/6/2024 0:00|'
+           '06.апр|6 апреля|06-апр|6 kwi|06.kwi|6 kwietnia|06.Nis|6 Nisan|06-dub|6. dubna|6.huhti|6. huhtikuuta|'
+           '06.ápr|ápr. 6.|április 6.|6-4月|6/4|4/6|6. 4.|06.04.|6.4.|06.04|Sat, Apr 6|'
+           'Saturday, April 6, 2024|сб, 06 апр|April 6th|6th April|Apr, 6|Sat, 4/6/2024',
+    '8-13': '13-Aug|Aug 13|Aug-13|13. Aug|13-août|13-ago|13/08/2024|13.08.|13.08|8/13|13. 8.|13.авг|13 sie|13.Ağu|'
+            '13.srp|13.elo|aug. 13.|13-8月',
     '1-2': '01-Feb|02-Jan|02. Jan|2. Januar|02-ene|02-gen', '3-9': '09-Mar|03-Sep|09. Mrz|09. Mär|9-mrt',
     '10-19': '19-Oct|19. Okt|19-out|19-ott', '1-15': 'Jan-15|15-Jan',
+    '5-12': '12.май|12 мая|12 maj|12.May|12.kvě|12.touko|máj.12|05.дек|5 gru|05.Ara|05.pro|5.joulu|dec. 5.',
     '4-60': 'Apr-60|Apr 1960|1960-04-01'}
 
 
@@ -190,6 +195,21 @@ def test_dates_are_told_where_they_were_taken_for_the_classes(tmp_path, label):
     assert 'once 4-6 most probably' in words(read_items, table, ['0-2', label, '60+'])
     table['label'] = pd.Categorical(table['label'], ['0-2', label, '60+'], ordered=True)
     assert 'once 4-6 most probably' in words(read_items, table)
+
+
+@pytest.mark.parametrize('label', ['02-Feb', '2. 2.', '2/2', '02.фев'])
+def test_a_date_that_was_no_group_is_still_a_date(label):
+    told = words(read_items, TABLE.replace({'label': {'0-2': label}}), ['0-2', '4-6', '60+'])
+    assert f"into dates, in row 0 ('{label}'); take" in told and '2-2' not in told
+
+
+@pytest.mark.parametrize('ages', [['13.08', '6.4', '22.5', '61'], ['1.5', '12.12', '8', '70.0']])
+def test_ages_with_a_decimal_point_are_no_dates(ages):
+    assert group_ages(ages).notna().all()
+    columns = dict(label='age')
+    found = read_data('.', items=TABLE.assign(age=ages), columns=columns, ages=True, classes=['0-12', '13+']).items
+    assert found.label.tolist() == ['13+' if float(age) >= 13 else '0-12' for age in ages]
+    with pytest.warns(DataWarning, match='single years'): read_items(TABLE.assign(label=ages))
 
 
 def test_dates_among_ages(tmp_path):
