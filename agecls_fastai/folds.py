@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'PROTOCOLS', 'RESERVED', 'UNEVEN_SIZE', 'UNEVEN_LABEL', 'NEEDS_PYARROW', 'check_items', 'hash_order',
            'fold_balance', 'make_folds', 'group_years', 'is_age_group', 'nearest_group', 'age_order', 'read_table',
-           'spreadsheet_dates', 'as_classes', 'label_order', 'leave_out', 'as_numbers', 'read_items', 'valid_subjects',
-           'split_items', 'limit_items', 'write_atomic', 'file_digest', 'write_items', 'items_digest', 'composition']
+           'check_once', 'spreadsheet_dates', 'as_classes', 'label_order', 'leave_out', 'as_numbers', 'read_items',
+           'valid_subjects', 'split_items', 'limit_items', 'write_atomic', 'file_digest', 'write_items', 'items_digest',
+           'composition']
 
 # %% ../nbs/00_folds.ipynb #eaee547d
 import codecs
@@ -18,10 +19,11 @@ import shlex
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
+from csv import Error as CSVError
 from csv import reader as csv_rows
 from datetime import date, timedelta
-from io import BytesIO, StringIO
-from itertools import combinations
+from io import BytesIO, StringIO, TextIOWrapper
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -274,7 +276,7 @@ def age_order(
 NEEDS_PYARROW = "Parquet needs pyarrow: pip install 'agecls_fastai[parquet]'"
 
 
-_PACKED = ('.gz', '.bz2', '.xz', '.zip', '.zst')
+_PACKED = {'.gz': 'gzip', '.bz2': 'bzip2', '.xz': 'xz', '.zip': 'zip', '.zst': 'zstd'}
 _MOST = 200  # times its size may a packed table be when it is unpacked, and 16 MB more
 
 
@@ -294,10 +296,13 @@ def _check_parquet(table):
 
 
 _HEAD = 2**16  # bytes, to tell the encoding and the delimiter by
+_DELIMITERS = {',': 'a comma', ';': 'a semicolon', '\t': 'a tab', '|': 'a vertical bar'}
+_UTF_32 = rb'\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0[^\0]\0\0\0|\0\0\0[^\0]\0\0\0[^\0]'  # a mark, or two letters
 
 
 def _encoding(head):
     "UTF-16 or UTF-8, with a mark or without; nobody says which"
+    if re.match(_UTF_32, head): raise AgeclsError('it is UTF-32; save it as UTF-8')
     # without a mark, every other byte of a header in Latin letters is zero
     for name, mark, letters in (('utf-16-le', codecs.BOM_UTF16_LE, rb'[^\0]\0[^\0]\0'),
                                 ('utf-16-be', codecs.BOM_UTF16_BE, rb'\0[^\0]\0[^\0]')):
@@ -310,11 +315,11 @@ def _delimiter(
     default: str,  # where there is one column only
 ) -> tuple[str, bool]:  # the delimiter, and whether the first line does nothing but say it
     "What stands between the columns, by the header line and those below"
-    if said := re.match(r'"?sep=([,;\t])"?[\r\n]', head, re.I): return said[1], True  # Excel understands it
+    if said := re.match(r'"?sep=([,;\t|])"?[\r\n]', head, re.I): return said[1], True  # Excel understands it
     head = head.lstrip('\r\n')
     header = re.match(r'(?:[^"\r\n]+|"[^"]*"?)*', head)[0]
-    found = [sep for sep in ',;\t' if sep in re.sub(r'"[^"]*"?', '', header)]
-    if not found: return next((sep for sep in (default, ',', ';', '\t') if sep not in head), default), False
+    found = [sep for sep in _DELIMITERS if sep in re.sub(r'"[^"]*"?', '', header)]
+    if not found: return next((sep for sep in (default, *_DELIMITERS) if sep not in head), default), False
     def fits(sep):
         rows = list(csv_rows(StringIO(head, newline=''), delimiter=sep))[:200]
         whole = rows if head.endswith(('\n', '\r')) or len(rows) < 3 else rows[:-1]
@@ -332,37 +337,85 @@ def _check_end(f, encoding, sep, width):
     if fields < width: raise AgeclsError(f'it is cut off: its last row has {fields} of {width} fields')
 
 
+def _wrong_line(f, encoding, sep, skip, open_quotation):
+    "Which line has more fields than the header, or a quotation mark that never ends, in words; '' where none is found"
+    f.seek(0)
+    text, width, begins, line = TextIOWrapper(f, encoding, 'replace', newline=''), None, 1, 1
+    rows = csv_rows(text, delimiter=sep)
+    try:
+        for row in rows:
+            begins, line = line, rows.line_num + 1
+            if not row or skip and begins == 1: continue
+            width = width or len(row)
+            if len(row) > width: return (f'line {begins:,} has {len(row)} fields, where the header has {width}; write '
+                                         f'what holds {_DELIMITERS[sep]} between quotation marks, or take out what is '
+                                         'too many')
+        return f'a quotation mark in line {begins:,} never ends; add the other one' if open_quotation else ''
+    except CSVError: return 'a quotation mark never ends; add the other one' if open_quotation else ''
+    finally: text.detach()
+
+
+def _windows_1252(e):
+    "What is no UTF-8 as Windows-1252"
+    return e.object[e.start:e.end].decode('cp1252'), e.end
+
+
+codecs.register_error('agecls_windows_1252', _windows_1252)
+
+
+def _not_in(content, *how):
+    "Where bytes are not in this encoding; None if they are"
+    try: content.decode(*how)
+    except UnicodeDecodeError as e: return e.start
+
+
+def _mixed(content, name):
+    "A text that is not all UTF-8, with a `DataWarning` about how it is read"
+    if b'\0' in content: raise AgeclsError('it is no text')
+    try: codecs.getincrementaldecoder('utf-8')().decode(content)
+    except UnicodeDecodeError as e: at = e.start
+    else: raise AgeclsError('it is cut off: it ends within a letter')
+    lines = {i: line for i, line in enumerate(content.split(b'\n'), 1) if _not_in(line, 'utf-8') is not None}
+    both = 'utf-8', 'agecls_windows_1252'
+    if odd := [i for i, line in lines.items() if _not_in(line, *both) is not None]:
+        raise AgeclsError(f'line {some(odd)} is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8')
+    text = content.decode(*both)
+    around = content[max(0, at - 40):at + 40].decode('cp1252', 'replace')
+    word = re.search(r'[\w .-]*$', around[:min(at, 40)])[0] + re.match(r'[\w .-]*', around[min(at, 40):])[0]
+    pure = text == content.decode('cp1252', 'replace')
+    what = f'{name} is no UTF-8; it' if pure else f'{name} is UTF-8, but not in line {some(lines)}; what is none there'
+    warnings.warn(f'{what} is read as Windows-1252, where one finds {word.strip()!r}', DataWarning, stacklevel=5)
+    return text
+
+
 def _parse(f, name, default):
     "The table in an open file of bytes"
     head, size = f.read(_HEAD), f.seek(0, os.SEEK_END)
     if size and head.startswith(b'PAR1'): raise AgeclsError('it is a Parquet file: call it .parquet')
     if words := what_it_is(head, size): raise AgeclsError(f'it is {words}')
     encoding = _encoding(head)
-    def parse(encoding):
+    def parse(f):
         text = head.decode(encoding, 'ignore').removeprefix('\ufeff')
         sep, skip = _delimiter(text, default)
         f.seek(0)
-        found = pd.read_csv(f, sep=sep, encoding=encoding, skiprows=int(skip), dtype=str, keep_default_na=False,
-                            index_col=False)
+        try: found = pd.read_csv(f, sep=sep, encoding=encoding, skiprows=int(skip), dtype=str, keep_default_na=False,
+                                 index_col=False)
+        except pd.errors.EmptyDataError: raise AgeclsError('it has no header, only blank lines') from None
+        except (pd.errors.ParserError, pd.errors.ParserWarning) as e:
+            said = _wrong_line(f, encoding, sep, skip, 'EOF inside string' in str(e))
+            raise AgeclsError(said or first_line(e)) from None
         _check_end(f, encoding, sep, len(found.columns))
+        rows = [row for row in islice(csv_rows(StringIO(text, newline=''), delimiter=sep), 99) if row]
+        header = rows[skip] if skip < len(rows) else []
+        found = found[(found != '').any(axis=1)].reset_index(drop=True)   # ';;;' is nobody's row
+        found.attrs['twice'] = [name for name in dict.fromkeys(header) if header.count(name) > 1]
         return found
-    try: return parse(encoding)
+    try: return parse(f)
     except UnicodeDecodeError:
+        if encoding != 'utf-8':
+            raise AgeclsError('it is UTF-16 that is cut off or damaged; save it as UTF-8') from None
         f.seek(0)
-        content = f.read()
-        if encoding != 'utf-8': raise
-        if b'\0' in content: raise AgeclsError('it is no text') from None
-        try: codecs.getincrementaldecoder('utf-8')().decode(content)
-        except UnicodeDecodeError as e: at = e.start
-        else: raise AgeclsError('it is cut off: it ends within a letter') from None
-        try: found = parse('cp1252')
-        except UnicodeDecodeError:
-            raise AgeclsError('it is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8') from None
-        around = content[max(0, at - 40):at + 40].decode('cp1252', 'replace')
-        word = re.search(r'[\w .-]*$', around[:min(at, 40)])[0] + re.match(r'[\w .-]*', around[min(at, 40):])[0]
-        warnings.warn(f'{name} is no UTF-8; it is read as Windows-1252, where one finds {word.strip()!r}', DataWarning,
-                      stacklevel=4)
-        return found
+        return parse(BytesIO(_mixed(f.read(), name).encode()))
 
 
 def read_table(
@@ -392,9 +445,25 @@ def read_table(
     except Exception as e:  # each compression has exceptions of its own
         words = None
         if is_path and not isinstance(e, AgeclsError):
-            with open(table, 'rb') as f: words = what_it_is(f.read(_HEAD), os.path.getsize(table))
+            packed = _PACKED.get(suffixes[-1] if suffixes else None)
+            with open(table, 'rb') as f:
+                words = what_it_is(f.read(_HEAD), os.path.getsize(table), text=bool(packed or kind == 'Parquet'))
+            if words and words.startswith('a text'): words += '; call it .csv'
+            if words and f'({packed})' in words: words = None             # it is what it is called, but damaged
+            if not words and 'magic bytes' in str(e): words = 'no Parquet file, or cut off'
         reason = f'it is {words}' if words else first_line(e)
         raise AgeclsError(f'{name} cannot be read as a {kind}: {reason}') from None
+
+
+def check_once(
+    table: pd.DataFrame,  # as `read_table` gives it
+    columns: Sequence[str],  # that are used
+    name,  # of the table, for the error
+):
+    "A column that is used must not be there twice"
+    twice = {*table.attrs.pop('twice', ()), *table.columns[table.columns.duplicated()]}
+    if bad := [column for column in dict.fromkeys(columns) if column in twice]:
+        raise AgeclsError(f'{name}: column {some(bad)} is there more than once; call the others otherwise')
 
 
 # In English, German, French, Spanish, Italian, Portuguese, Dutch; Russian, Polish, Turkish, Czech, Finnish, Hungarian.
@@ -598,6 +667,8 @@ def read_items(
         if column not in raw and (role != 'fold' or n_folds is None):
             raise AgeclsError(f'{name}: column {column} is missing; there are {some(raw.columns, 20)}; '
                               f'{role}=… (--columns {role}=…) names another{ways.get(role, "")}')
+    check_once(raw, [file, label, subject, fold], name)
+    if not len(raw): raise AgeclsError(f'{name} has no rows')
     if n_folds is not None and fold in raw:
         raise AgeclsError(f'{name}: there are folds in column {fold}; n_folds would make others, leave it out')
     # a table that was written on Windows has backslashes

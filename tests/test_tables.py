@@ -32,7 +32,7 @@ def words(f, *args, **kwargs):
 # --- encodings, delimiters, line ends ---
 
 @pytest.mark.parametrize('end', ['\n', '\r\n', '\r'], ids=['LF', 'CRLF', 'CR'])
-@pytest.mark.parametrize('sep', list(',;\t'), ids=['comma', 'semicolon', 'tab'])
+@pytest.mark.parametrize('sep', list(',;\t|'), ids=['comma', 'semicolon', 'tab', 'bar'])
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'cp1252'])
 @pytest.mark.parametrize('suffix', ['csv', 'tsv', 'txt', 'csv.gz'])
 def test_any_program_may_have_written_it(tmp_path, suffix, encoding, sep, end):
@@ -55,6 +55,8 @@ def test_any_program_may_have_written_it(tmp_path, suffix, encoding, sep, end):
     'file,cut;ends,x\n1,2,3\n4,5;6;7,8\n': ['file', 'cut;ends', 'x'],
     'file\tone, two; three\n1\t2\n': ['file', 'one, two; three'],
     'file\n1\n': ['file'], 'who\nDoe, J.\nRoe, K.\n': ['who'], 'who\nDoe, J.\nRoe; K.\n': ['who'],
+    'file|x\n1|2\n': ['file', 'x'], 'sep=|\nfile|x\n1|2\n': ['file', 'x'], 'file,x|y\n1,2\n': ['file', 'x|y'],
+    'file|x, y\n1|2\n3|4,5\n': ['file', 'x, y'],
     'sep=;\nfile;x\n1;2\n': ['file', 'x'], '\n\nfile;x\n1;2\n': ['file', 'x'], 'file;x': ['file', 'x'],
     '"file";"x"\n"1;2";"3"\n': ['file', 'x']}.items())
 def test_the_header_says_what_parts_the_columns(tmp_path, text, columns):
@@ -119,8 +121,13 @@ OTHERS = {  # what is in the file → what is said of it
     'database': (b'SQLite format 3\0' + bytes(84), 'it is a SQLite database: export its table as CSV'),
     'cut row': (b'file,label,fold\na.jpg,4-6,0\nb.jpg,4-', 'it is cut off: its last row has 2 of 3 fields'),
     'cut letter': ('file,label\na.jpg,4–'.encode()[:-1], 'it is cut off: it ends within a letter'),
-    'cut UTF-16': ('file,label\na.jpg,4'.encode('utf-16')[:-1], 'truncated data'),
-    'cut quotation': (b'file,label\n"a.jpg,4-6\n', 'EOF inside string')}
+    'cut UTF-16': ('file,label\na.jpg,4'.encode('utf-16')[:-1], 'it is UTF-16 that is cut off or damaged; save it as'),
+    'broken UTF-16': ('file,label\n'.encode('utf-16') + b'\0\xd8\0\xd8\n\0', 'it is UTF-16 that is cut off or damaged'),
+    'UTF-16 by its mark alone': (b'\xff\xfefile,label\na,4\n', 'it is UTF-16 that is cut off or damaged'),
+    **{code: ('file,label\na.jpg,4\n'.encode(code), 'it is UTF-32; save it as UTF-8')
+       for code in ('utf-32', 'utf-32-le', 'utf-32-be')}, 'blank lines': (b'\n\n \n', 'it has no header'),
+    'cut quotation': (b'file,label\n"a.jpg,4-6\n', 'a quotation mark in line 2 never ends'),
+    'cut quotation below': (b'file,label\n"a\nb.jpg",4-6\nc,"4-6\nd,4', 'a quotation mark in line 4 never ends')}
 
 
 @pytest.mark.parametrize('name', ['t.csv', 't.tsv', 't.txt'])
@@ -136,6 +143,68 @@ def test_a_table_that_is_something_else(tmp_path, content, said, name):
 def test_a_packed_table_that_is_something_else(tmp_path, which, name):
     (tmp_path / name).write_bytes(OTHERS[which][0])
     assert OTHERS[which][1] in words(read_table, tmp_path / name)
+
+
+@pytest.mark.parametrize('name', 't.parquet|t.csv.parquet|t.csv.gz|t.gz|t.csv.xz|t.csv.bz2|t.csv.zip'.split('|'))
+def test_a_csv_under_the_name_of_something_else(tmp_path, name):
+    (tmp_path / name).write_text('file,label\na.jpg,4-6\n')
+    assert words(read_table, tmp_path / name).endswith('it is a text: "file,label a.jpg,4-6"; call it .csv')
+
+
+def test_a_packed_table_that_is_cut_off_is_what_it_is_called(tmp_path):
+    content = gzip.compress(TABLE.to_csv(index=False).encode())
+    (tmp_path / 't.csv.gz').write_bytes(content[:len(content) // 2])
+    assert 'unpack it first' not in words(read_table, tmp_path / 't.csv.gz')
+
+
+@pytest.mark.parametrize('suffix', ['csv', 'tsv', 'csv.gz'])
+@pytest.mark.parametrize('text, line, n, what', [
+    ('a,b\n1,2,3,4\n', 2, 4, 'a comma'), ('a,b\n1,2\n3,4,5\n', 3, 3, 'a comma'),
+    ('a;b\n1;2;3\n4;5;6\n', 2, 3, 'a semicolon'),
+    ('sep=;\na;b\n1;2;3\n', 3, 3, 'a semicolon'), ('a\tb\n"1\n1"\t2\n3\t4\t5\n', 4, 3, 'a tab'),
+    ('a|b\n\n1|2|3\n', 3, 3, 'a vertical bar'), ('a,b\n1,2,\n3,4,\n', 2, 3, 'a comma')])
+def test_a_row_with_more_fields_than_the_header(tmp_path, text, line, n, what, suffix):
+    content = text.encode()
+    (tmp_path / f't.{suffix}').write_bytes(gzip.compress(content) if suffix.endswith('gz') else content)
+    said = words(read_table, tmp_path / f't.{suffix}')
+    assert f'line {line} has {n} fields, where the header has 2; write what holds {what} between quotation' in said
+
+
+@pytest.mark.parametrize('end', ['', '\n'])
+def test_a_header_and_nothing_else(tmp_path, end):
+    for rows in ('', ',,,\n,,,\n'):
+        (tmp_path / 't.csv').write_text(f'file,label,fold,subject\n{rows}'.rstrip('\n') + end)
+        for labels in (None, ['0-2', '60+']):
+            assert words(read_items, tmp_path / 't.csv', labels).endswith('t.csv has no rows')
+
+
+def test_rows_without_anything_are_no_rows(tmp_path):
+    lines = TABLE.to_csv(index=False, sep=';').splitlines()
+    for i in (1, 3, 3, len(lines)): lines.insert(i, ';;;;')
+    (tmp_path / 't.csv').write_text('\n'.join([*lines, ';;;;']), 'utf-8')
+    assert read_table(tmp_path / 't.csv').equals(TABLE)
+
+
+@pytest.mark.parametrize('column', ['file', 'label', 'fold', 'subject', 'age'])
+@pytest.mark.parametrize('kind', ['csv', 'DataFrame'])
+def test_a_column_that_is_used_is_there_once(tmp_path, column, kind):
+    table = pd.concat([TABLE, TABLE[[column]]], axis=1)
+    if kind == 'csv':
+        table.to_csv(tmp_path / 't.csv', index=False)
+        table = tmp_path / 't.csv'
+    if column == 'age': assert read_items(table).label.tolist() == ['0-2', '60+', '4-6', '60+']
+    else: assert f'column {column} is there more than once' in words(read_items, table)
+
+
+def test_two_encodings_in_one_table(tmp_path):
+    "Each byte is read as what it is, and no UTF-8 as Windows-1252"
+    rows = ['1,Müller'.encode(), '2,Jürgen'.encode('cp1252'), '3,Zoë'.encode(), 'é,'.encode('cp1252') + 'Añil'.encode()]
+    (tmp_path / 't.csv').write_bytes(b'\n'.join([b'file,who', *rows, b'']))
+    with pytest.warns(DataWarning, match="is UTF-8, but not in line 3, 5; what is none there is read as .* 'Jürgen'"):
+        found = read_table(tmp_path / 't.csv')
+    assert found.who.tolist() == ['Müller', 'Jürgen', 'Zoë', 'Añil'] and found.file[3] == 'é'
+    (tmp_path / 't.csv').write_bytes(b'\n'.join([b'file,who', *rows, b'5,\x81', b'']))
+    assert 'line 6 is neither UTF-8 nor' in words(read_table, tmp_path / 't.csv')
 
 
 def test_what_is_in_a_packed_table_is_looked_at(tmp_path):
