@@ -355,6 +355,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'agecls_fastai/datasets.py'),
                                         'agecls_fastai.datasets._age_in_july': ('datasets.html#_age_in_july', 'agecls_fastai/datasets.py'),
                                         'agecls_fastai.datasets._by_name': ('datasets.html#_by_name', 'agecls_fastai/datasets.py'),
+                                        'agecls_fastai.datasets._fairface_words': ( 'datasets.html#_fairface_words',
+                                                                                    'agecls_fastai/datasets.py'),
                                         'agecls_fastai.datasets._label': ('datasets.html#_label', 'agecls_fastai/datasets.py'),
                                         'agecls_fastai.datasets._pictures': ('datasets.html#_pictures', 'agecls_fastai/datasets.py'),
                                         'agecls_fastai.datasets._possible': ('datasets.html#_possible', 'agecls_fastai/datasets.py'),

@@ -494,10 +494,48 @@ def test_one_of_the_files_of_fairface(fairface):
     found = read_data(pictures, 'fairface', items=fairface / FAIRFACE_FILES[1], n_folds=2).items
     assert set(found.split) == {'val'} and len(found) == 18
     (fairface / FAIRFACE_FILES[1]).unlink()
-    assert set(read_fairface(pictures, n_folds=2).split) == {'train'}
-    assert read_fairface(pictures, target='gender', n_folds=2).label.cat.categories.tolist() == ['f', 'm']
+    with pytest.warns(DataWarning, match=f'{FAIRFACE_FILES[1]} is missing; only {FAIRFACE_FILES[0]} is read'):
+        assert set(read_fairface(pictures, n_folds=2).split) == {'train'}
+    with pytest.warns(DataWarning, match='is missing'): found = read_fairface(pictures, target='gender', n_folds=2)
+    assert found.label.cat.categories.tolist() == ['f', 'm']
     (fairface / FAIRFACE_FILES[0]).unlink()
     assert 'items (--items FILE) names one' in words(read_fairface, pictures)
+
+
+@pytest.mark.parametrize('column, spellings', [
+    ('age', {'more than 70': x, '3-9': y}) for x, y in [
+        ('More than 70 ', '3–9'), ('70+', '3 to 9'), ('>70', '(3, 9)'), ('over 70', ' 3-9'),
+        ('70 and over', '03-09')]] + [
+    ('gender', {'Male': x, 'Female': y}) for x, y in [('male ', 'FEMALE'), ('M', 'F'), ('m', ' f')]] + [
+    ('race', {'East Asian': x}) for x in ('east asian', ' East Asian ', 'EAST ASIAN')])
+def test_other_spellings_in_fairface(fairface, column, spellings):
+    whole = read_fairface(fairface, n_folds=2)
+    for name in FAIRFACE_FILES:
+        table = pd.read_csv(fairface / name)
+        table.replace({column: spellings}).to_csv(fairface / name, index=False)
+    assert read_fairface(fairface, n_folds=2).equals(whole)
+    assert read_fairface(fairface, target='gender', n_folds=2)['label'].tolist() == whole['gender'].tolist()
+
+
+@pytest.mark.parametrize('csv', [None, FAIRFACE_FILES[0]])
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_a_folder_too_deep_in_fairface(fairface, split, csv):
+    path = fairface / 'fairface-img-margin025-trainval'
+    told = words(read_fairface, path / split, csv and fairface / csv)
+    assert told.endswith(f'give the folder above, {path.resolve()}')
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_pictures_of_one_split_are_missing(fairface, split):
+    (fairface / 'fairface-img-margin025-trainval' / split).rename(fairface / 'elsewhere')
+    with pytest.warns(DataWarning, match=f'none of the 18 pictures of {split} is in '):
+        read_fairface(fairface, n_folds=2)
+
+
+def test_a_column_twice_in_fairface(fairface):
+    file = fairface / FAIRFACE_FILES[1]
+    file.write_text(file.read_text().replace('race', 'age', 1))
+    assert 'column age is there more than once' in words(read_fairface, fairface)
 
 
 def test_fairface_as_a_plain_table(fairface):
