@@ -408,7 +408,7 @@ def _parse(f, name, default):
         rows = [row for row in islice(csv_rows(StringIO(text, newline=''), delimiter=sep), 99) if row]
         header = rows[skip] if skip < len(rows) else []
         found = found[(found != '').any(axis=1)].reset_index(drop=True)   # ';;;' is nobody's row
-        found.attrs['twice'] = [name for name in dict.fromkeys(header) if header.count(name) > 1]
+        if twice := [name for name in dict.fromkeys(header) if header.count(name) > 1]: found.attrs['twice'] = twice
         return found
     try: return parse(f)
     except UnicodeDecodeError:
