@@ -10,6 +10,7 @@ __all__ = ['printable', 'one_line', 'AgeclsError', 'DataWarning', 'some', 'first
 import json
 import os
 import re
+from codecs import getincrementaldecoder
 
 # %% ../nbs/00_errors.ipynb #81ee542a
 def printable(text: str) -> str:
@@ -58,20 +59,35 @@ _ARCHIVES = {rb'PK(\x03\x04|\x05\x06|\x07\x08)': 'zip', rb'\x1f\x8b\x08': 'gzip'
              rb'BZh[1-9](1AY&SY|\x17rE8P)': 'bzip2', rb'\x28\xb5\x2f\xfd': 'zstd', rb"7z\xbc\xaf'\x1c": '7z',
              rb'Rar!\x1a\x07': 'rar', rb'(?s).{257}ustar': 'tar'}
 _PAGE = r'\ufeff?(<\?xml[^>]*>|<!--((?!-->).)*-->|\s)*<(!doctype\s+html|html|head|body|script|meta|title)\b'
+_PICTURES = {rb'\xff\xd8\xff': 'JPEG', rb'\x89PNG\r\n\x1a\n': 'PNG', rb'GIF8[79]a': 'GIF',
+             rb'RIFF(?s:....)WEBP': 'WebP', rb'II\*\0|MM\0\*': 'TIFF', rb'(?s)....ftyp(heic|heix|mif1|avif)': 'HEIF'}
 _AS_CSV = 'open it there and save the table as CSV'
+
+
+def _first_words(head, most=60):
+    "How a text in UTF-8 begins, without the tags of XML; '' where this is none"
+    try: text = getincrementaldecoder('utf-8-sig')().decode(head)         # the last letter may be cut
+    except UnicodeDecodeError: return ''
+    if not all(c.isprintable() or c.isspace() for c in text): return ''
+    text = ' '.join(re.sub(r'<[^<>]*>', ' ', text).split()) or ' '.join(text.split())
+    return text if len(text) <= most else f'{text[:most].rsplit(" ", 1)[0]} …'
 
 
 def what_it_is(
     first_bytes: bytes,  # of the file; 4,096 are plenty
     size: int,  # how many it has in all
+    text: bool = False,  # is a text something else, too? Not where a table or JSON is wanted, which are texts
 ) -> str | None:  # words that go after 'it is'; None: none of these
-    "What a file is that may be called otherwise: a Git LFS pointer, a web page, an archive, a workbook, a PDF, nothing"
+    "What a file is that may be called otherwise: a Git LFS pointer, a web page, an archive, a workbook, a picture, …"
     head = first_bytes[:4096]
     if not size: return 'an empty file'
     if not head.strip(b'\0'): return 'nothing but zeros, as a download that was cut off leaves them'
     if head.startswith(b'version https://git-lfs.github.com/'):
         return 'a Git LFS pointer: git lfs pull fetches the file itself'
     if head.startswith(b'%PDF-'): return 'a PDF'
+    if head.startswith(b'SQLite format 3\0'): return 'a SQLite database: export its table as CSV'
+    if picture := next((kind for start, kind in _PICTURES.items() if re.match(start, head)), None):
+        return f'a picture ({picture})'
     if head.startswith(b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1'): return f'an old Excel workbook (.xls): {_AS_CSV}'
     kind = next((kind for start, kind in _ARCHIVES.items() if re.match(start, head)), None)
     if kind == 'zip':
@@ -81,17 +97,17 @@ def what_it_is(
             return f'an Excel workbook (.xlsx): {_AS_CSV}'
         if b'opendocument.spreadsheet' in head: return f'a LibreOffice workbook (.ods): {_AS_CSV}'
     if kind: return f'an archive ({kind}): unpack it first'
-    text = head.decode('utf-16' if head[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8', 'ignore')
-    if re.match(_PAGE, text, re.I | re.S): return 'a web page (HTML), as a download that needed a login leaves it'
-    return None
+    words = head.decode('utf-16' if head[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8', 'ignore')
+    if re.match(_PAGE, words, re.I | re.S): return 'a web page (HTML), as a download that needed a login leaves it'
+    return f'a text: "{_first_words(head)}"' if text and _first_words(head) else None
 
 
 def what_file_is(
     path,  # of a file that could not be read as what it is called
 ) -> str | None:  # as `what_it_is`; None also where it cannot be read at all
-    "What a file is that may be called otherwise, for an error"
+    "What a file of bytes, as weights are, may be instead, for an error"
     try:
-        with open(path, 'rb') as f: return what_it_is(f.read(4096), os.fstat(f.fileno()).st_size)
+        with open(path, 'rb') as f: return what_it_is(f.read(4096), os.fstat(f.fileno()).st_size, text=True)
     except OSError: return None
 
 # %% ../nbs/00_errors.ipynb #27feede2

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'PROTOCOLS', 'RESERVED', 'UNEVEN_SIZE', 'UNEVEN_LABEL', 'NEEDS_PYARROW', 'check_items', 'hash_order',
            'fold_balance', 'make_folds', 'group_years', 'is_age_group', 'nearest_group', 'age_order', 'read_table',
-           'spreadsheet_dates', 'label_order', 'leave_out', 'as_numbers', 'read_items', 'valid_subjects', 'split_items',
-           'limit_items', 'write_atomic', 'file_digest', 'write_items', 'items_digest', 'composition']
+           'check_once', 'spreadsheet_dates', 'as_classes', 'label_order', 'leave_out', 'as_numbers', 'read_items',
+           'valid_subjects', 'split_items', 'limit_items', 'write_atomic', 'file_digest', 'write_items', 'items_digest',
+           'composition']
 
 # %% ../nbs/00_folds.ipynb #eaee547d
 import codecs
@@ -14,12 +15,15 @@ import hashlib
 import math
 import os
 import re
+import shlex
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
+from csv import Error as CSVError
 from csv import reader as csv_rows
 from datetime import date, timedelta
-from io import BytesIO, StringIO
+from io import BytesIO, StringIO, TextIOWrapper
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -183,22 +187,29 @@ _YEAR = r'(\d{1,3}(?:\.\d{1,3})?)'
 _UNIT = r'(?<=[\d+])[\s_-]*(?:years?|yrs?|y[./]?o|y|age)(?![^\W\d_])\.?(?:[\s_-]*(?:old|of age))?'
 _OLDER = r'(?:\+|plus|-? ?(?:inf|∞)|(?:(?:and|or|&) )?(?:over|older|above|more|up|upwards?))'
 _YOUNGER = '(?:and|or|&) (?:under|younger|below|less)'
+_OVER = rf'(?:>|more than|greater than|over|above|older than) ?{_YEAR}'
 _AGE_GROUPS = {  # how a group is written → its first and last year
     _YEAR: lambda a: (a, a),
     rf'(?:from )?{_YEAR} ?(?:-|to|through|\.\.\.?|_) ?{_YEAR}': lambda a, b: (a, b),
     rf'(?:≥|≧|⩾|>=|\+|at least|from) ?{_YEAR}|{_YEAR} ?{_OLDER}': lambda a: (a, math.inf),
-    rf'(?:>|more than|greater than|over|above|older than) ?{_YEAR}': lambda a: (math.floor(a) + 1, math.inf),
+    _OVER: lambda a: (math.floor(a) + 1, math.inf),
     rf'(?:≤|≦|⩽|<=|up to|at most) ?{_YEAR}|{_YEAR} ?{_YOUNGER}': lambda a: (0, a),
     rf'(?:<|less than|under|below|younger than) ?{_YEAR}': lambda a: (0, math.ceil(a) - 1)}
 _INTERVAL = r'([(\[]) ?(-?\d{1,3}(?:\.\d{1,3})?) ?[,;] ?(\d{1,3}(?:\.\d{1,3})?|inf) ?([)\]])'  # as in '(8, 12)'
 
 
-def _years(name):
-    "The first and last year that a group's name says; None where it says none"
+def _bare(name):
+    "A group's name in one way of writing: no units, one kind of dash, lower case"
     text = unicodedata.normalize('NFKC', str(name)[:100]).lower()  # full-width digits, no-break spaces
     text = re.sub(_UNIT, ' ', re.sub('[‐‑‒–—―−~]', '-', text))
-    text = re.sub(r'(?<=[a-z])[_-]|[_-](?=[a-z])', ' ', text).strip(' .')  # folders are called more_than_70
-    text = ' '.join(re.sub(r'^age[sd]?(?![^\W\d_])[\s:]*', '', text).split())
+    text = re.sub(r'(?<=[a-z])[_-]|[_-](?=[a-z])', ' ', text).strip()  # folders are called more_than_70
+    text = re.sub(r'(?<!\.)\.$', '', text)                 # '60.' is 60, but who wrote '60...' meant something else
+    return ' '.join(re.sub(r'^age[sd]?(?![^\W\d_])[\s:]*', '', text).split())
+
+
+def _years(name):
+    "The first and last year that a group's name says; None where it says none"
+    text = _bare(name)
     if found := re.fullmatch(_INTERVAL, text):
         opens, first, last, closes = found[1], float(found[2]), float(found[3]), found[4]
         if opens + closes == '(]': first = math.floor(first) + 1
@@ -236,10 +247,17 @@ def nearest_group(
     def rank(group):
         first, last = group_years(group)
         overlap = max(0, min(high, last) - max(low, first) + 1)
-        return -overlap, max(first - high, low - last, 0)
+        # who is 70 where the groups are '60-69' and 'more than 70': the latter, as FairFace means it
+        meant = high == first - 1 and re.fullmatch(_OVER, _bare(group))
+        return -overlap, 0 if meant else max(first - high, low - last, 0)
     return min(groups, key=rank)  # min keeps the first of equals: a tie goes to the younger group
 
 # %% ../nbs/00_folds.ipynb #84413b30
+def _before(a, b):
+    "Do the years `a` end where `b` begin, or earlier?"
+    return a[1] < b[0] or a[1] == b[0] and a[0] < a[1] and b[0] < b[1]    # 0-10, 10-20: so people write it
+
+
 def age_order(
     names: Sequence[str],  # the classes, in any order
 ) -> list[str] | None:  # youngest first; None where one of them is no age group
@@ -248,9 +266,8 @@ def age_order(
     years = {name: group_years(name) for name in names}
     order = sorted(years, key=years.get)
     for a, b in zip(order, order[1:]):
-        (begin, end), (next_begin, next_end) = years[a], years[b]
         if years[a] == years[b]: raise AgeclsError(f'the classes {a!r} and {b!r} mean the same ages; call them alike')
-        if next_begin < end or next_begin == end and (begin == end or next_begin == next_end):
+        if not _before(years[a], years[b]):
             raise AgeclsError(f'the classes {a!r} and {b!r} share ages, so their order is not known; '
                               'give labels (--classes), youngest first')
     return order
@@ -259,7 +276,7 @@ def age_order(
 NEEDS_PYARROW = "Parquet needs pyarrow: pip install 'agecls_fastai[parquet]'"
 
 
-_PACKED = ('.gz', '.bz2', '.xz', '.zip', '.zst')
+_PACKED = {'.gz': 'gzip', '.bz2': 'bzip2', '.xz': 'xz', '.zip': 'zip', '.zst': 'zstd'}
 _MOST = 200  # times its size may a packed table be when it is unpacked, and 16 MB more
 
 
@@ -279,10 +296,13 @@ def _check_parquet(table):
 
 
 _HEAD = 2**16  # bytes, to tell the encoding and the delimiter by
+_DELIMITERS = {',': 'a comma', ';': 'a semicolon', '\t': 'a tab', '|': 'a vertical bar'}
+_UTF_32 = rb'\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0[^\0]\0\0\0|\0\0\0[^\0]\0\0\0[^\0]'  # a mark, or two letters
 
 
 def _encoding(head):
     "UTF-16 or UTF-8, with a mark or without; nobody says which"
+    if re.match(_UTF_32, head): raise AgeclsError('it is UTF-32; save it as UTF-8')
     # without a mark, every other byte of a header in Latin letters is zero
     for name, mark, letters in (('utf-16-le', codecs.BOM_UTF16_LE, rb'[^\0]\0[^\0]\0'),
                                 ('utf-16-be', codecs.BOM_UTF16_BE, rb'\0[^\0]\0[^\0]')):
@@ -295,11 +315,11 @@ def _delimiter(
     default: str,  # where there is one column only
 ) -> tuple[str, bool]:  # the delimiter, and whether the first line does nothing but say it
     "What stands between the columns, by the header line and those below"
-    if said := re.match(r'"?sep=([,;\t])"?[\r\n]', head, re.I): return said[1], True  # Excel understands it
+    if said := re.match(r'"?sep=([,;\t|])"?[\r\n]', head, re.I): return said[1], True  # Excel understands it
     head = head.lstrip('\r\n')
     header = re.match(r'(?:[^"\r\n]+|"[^"]*"?)*', head)[0]
-    found = [sep for sep in ',;\t' if sep in re.sub(r'"[^"]*"?', '', header)]
-    if not found: return next((sep for sep in (default, ',', ';', '\t') if sep not in head), default), False
+    found = [sep for sep in _DELIMITERS if sep in re.sub(r'"[^"]*"?', '', header)]
+    if not found: return next((sep for sep in (default, *_DELIMITERS) if sep not in head), default), False
     def fits(sep):
         rows = list(csv_rows(StringIO(head, newline=''), delimiter=sep))[:200]
         whole = rows if head.endswith(('\n', '\r')) or len(rows) < 3 else rows[:-1]
@@ -317,37 +337,85 @@ def _check_end(f, encoding, sep, width):
     if fields < width: raise AgeclsError(f'it is cut off: its last row has {fields} of {width} fields')
 
 
+def _wrong_line(f, encoding, sep, skip, open_quotation):
+    "Which line has more fields than the header, or a quotation mark that never ends, in words; '' where none is found"
+    f.seek(0)
+    text, width, begins, line = TextIOWrapper(f, encoding, 'replace', newline=''), None, 1, 1
+    rows = csv_rows(text, delimiter=sep)
+    try:
+        for row in rows:
+            begins, line = line, rows.line_num + 1
+            if not row or skip and begins == 1: continue
+            width = width or len(row)
+            if len(row) > width: return (f'line {begins:,} has {len(row)} fields, where the header has {width}; write '
+                                         f'what holds {_DELIMITERS[sep]} between quotation marks, or take out what is '
+                                         'too many')
+        return f'a quotation mark in line {begins:,} never ends; add the other one' if open_quotation else ''
+    except CSVError: return 'a quotation mark never ends; add the other one' if open_quotation else ''
+    finally: text.detach()
+
+
+def _windows_1252(e):
+    "What is no UTF-8 as Windows-1252"
+    return e.object[e.start:e.end].decode('cp1252'), e.end
+
+
+codecs.register_error('agecls_windows_1252', _windows_1252)
+
+
+def _not_in(content, *how):
+    "Where bytes are not in this encoding; None if they are"
+    try: content.decode(*how)
+    except UnicodeDecodeError as e: return e.start
+
+
+def _mixed(content, name):
+    "A text that is not all UTF-8, with a `DataWarning` about how it is read"
+    if b'\0' in content: raise AgeclsError('it is no text')
+    try: codecs.getincrementaldecoder('utf-8')().decode(content)
+    except UnicodeDecodeError as e: at = e.start
+    else: raise AgeclsError('it is cut off: it ends within a letter')
+    lines = {i: line for i, line in enumerate(content.split(b'\n'), 1) if _not_in(line, 'utf-8') is not None}
+    both = 'utf-8', 'agecls_windows_1252'
+    if odd := [i for i, line in lines.items() if _not_in(line, *both) is not None]:
+        raise AgeclsError(f'line {some(odd)} is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8')
+    text = content.decode(*both)
+    around = content[max(0, at - 40):at + 40].decode('cp1252', 'replace')
+    word = re.search(r'[\w .-]*$', around[:min(at, 40)])[0] + re.match(r'[\w .-]*', around[min(at, 40):])[0]
+    pure = text == content.decode('cp1252', 'replace')
+    what = f'{name} is no UTF-8; it' if pure else f'{name} is UTF-8, but not in line {some(lines)}; what is none there'
+    warnings.warn(f'{what} is read as Windows-1252, where one finds {word.strip()!r}', DataWarning, stacklevel=5)
+    return text
+
+
 def _parse(f, name, default):
     "The table in an open file of bytes"
     head, size = f.read(_HEAD), f.seek(0, os.SEEK_END)
     if size and head.startswith(b'PAR1'): raise AgeclsError('it is a Parquet file: call it .parquet')
     if words := what_it_is(head, size): raise AgeclsError(f'it is {words}')
     encoding = _encoding(head)
-    def parse(encoding):
+    def parse(f):
         text = head.decode(encoding, 'ignore').removeprefix('\ufeff')
         sep, skip = _delimiter(text, default)
         f.seek(0)
-        found = pd.read_csv(f, sep=sep, encoding=encoding, skiprows=int(skip), dtype=str, keep_default_na=False,
-                            index_col=False)
+        try: found = pd.read_csv(f, sep=sep, encoding=encoding, skiprows=int(skip), dtype=str, keep_default_na=False,
+                                 index_col=False)
+        except pd.errors.EmptyDataError: raise AgeclsError('it has no header, only blank lines') from None
+        except (pd.errors.ParserError, pd.errors.ParserWarning) as e:
+            said = _wrong_line(f, encoding, sep, skip, 'EOF inside string' in str(e))
+            raise AgeclsError(said or first_line(e)) from None
         _check_end(f, encoding, sep, len(found.columns))
+        rows = [row for row in islice(csv_rows(StringIO(text, newline=''), delimiter=sep), 99) if row]
+        header = rows[skip] if skip < len(rows) else []
+        found = found[(found != '').any(axis=1)].reset_index(drop=True)   # ';;;' is nobody's row
+        if twice := [name for name in dict.fromkeys(header) if header.count(name) > 1]: found.attrs['twice'] = twice
         return found
-    try: return parse(encoding)
+    try: return parse(f)
     except UnicodeDecodeError:
+        if encoding != 'utf-8':
+            raise AgeclsError('it is UTF-16 that is cut off or damaged; save it as UTF-8') from None
         f.seek(0)
-        content = f.read()
-        if encoding != 'utf-8': raise
-        if b'\0' in content: raise AgeclsError('it is no text') from None
-        try: codecs.getincrementaldecoder('utf-8')().decode(content)
-        except UnicodeDecodeError as e: at = e.start
-        else: raise AgeclsError('it is cut off: it ends within a letter') from None
-        try: found = parse('cp1252')
-        except UnicodeDecodeError:
-            raise AgeclsError('it is neither UTF-8 nor UTF-16 nor Windows-1252; save it as UTF-8') from None
-        around = content[max(0, at - 40):at + 40].decode('cp1252', 'replace')
-        word = re.search(r'[\w .-]*$', around[:min(at, 40)])[0] + re.match(r'[\w .-]*', around[min(at, 40):])[0]
-        warnings.warn(f'{name} is no UTF-8; it is read as Windows-1252, where one finds {word.strip()!r}', DataWarning,
-                      stacklevel=4)
-        return found
+        return parse(BytesIO(_mixed(f.read(), name).encode()))
 
 
 def read_table(
@@ -377,22 +445,50 @@ def read_table(
     except Exception as e:  # each compression has exceptions of its own
         words = None
         if is_path and not isinstance(e, AgeclsError):
-            with open(table, 'rb') as f: words = what_it_is(f.read(_HEAD), os.path.getsize(table))
+            packed = _PACKED.get(suffixes[-1] if suffixes else None)
+            with open(table, 'rb') as f:
+                words = what_it_is(f.read(_HEAD), os.path.getsize(table), text=bool(packed or kind == 'Parquet'))
+            if words and words.startswith('a text'): words += '; call it .csv'
+            if words and f'({packed})' in words: words = None             # it is what it is called, but damaged
+            if not words and 'magic bytes' in str(e): words = 'no Parquet file, or cut off'
         reason = f'it is {words}' if words else first_line(e)
         raise AgeclsError(f'{name} cannot be read as a {kind}: {reason}') from None
 
 
-_MONTHS = [names.split() for names in (  # in English, German, French, Spanish, Italian, Portuguese, Dutch
-    'january januar janvier enero gennaio janeiro', 'february februar février fevrier febrero febbraio fevereiro',
-    'march märz mrz mars marzo março maart mrt', 'april avril abril aprile', 'may mai mayo maggio maio mei',
-    'june juni juin junio giugno junho', 'july juli juillet julio luglio julho', 'august août agosto augustus',
-    'september septembre septiembre settembre setembro', 'october oktober octobre octubre ottobre outubro',
-    'november novembre noviembre novembro', 'december dezember décembre diciembre dicembre dezembro')]
+def check_once(
+    table: pd.DataFrame,  # as `read_table` gives it
+    columns: Sequence[str],  # that are used
+    name,  # of the table, for the error
+):
+    "A column that is used must not be there twice"
+    twice = {*table.attrs.pop('twice', ()), *table.columns[table.columns.duplicated()]}
+    if bad := [column for column in dict.fromkeys(columns) if column in twice]:
+        raise AgeclsError(f'{name}: column {some(bad)} is there more than once; call the others otherwise')
+
+
+# In English, German, French, Spanish, Italian, Portuguese, Dutch; Russian, Polish, Turkish, Czech, Finnish, Hungarian.
+# The first letters are enough, but Slavic names have several endings, and Czech ones short forms
+_MONTHS = [names.split() for names in (
+    'january januar janvier enero gennaio janeiro январь января styczeń stycznia ocak leden ledna tammikuuta január',
+    'february februar février fevrier febrero febbraio fevereiro февраль февраля luty lutego şubat únor února '
+    'helmikuuta február', 'march märz mrz mars marzo março maart mrt март марта marzec marca březen března '
+    'maaliskuuta március', 'april avril abril aprile апрель апреля kwiecień kwietnia nisan duben dubna huhtikuuta '
+    'április', 'may mai mayo maggio maio mei май мая maj maja mayıs květen května toukokuuta május',
+    'june juni juin junio giugno junho июнь июня czerwiec czerwca haziran červen června čvn kesäkuuta június',
+    'july juli juillet julio luglio julho июль июля lipiec lipca temmuz červenec července čvc heinäkuuta július',
+    'august août agosto augustus август августа sierpień sierpnia ağustos srpen srpna elokuuta augusztus',
+    'september septembre septiembre settembre setembro сентябрь сентября wrzesień września eylül září syyskuuta '
+    'szeptember', 'october oktober octobre octubre ottobre outubro октябрь октября październik października ekim '
+    'říjen října lokakuuta október', 'november novembre noviembre novembro ноябрь ноября listopad listopada kasım '
+    'marraskuuta', 'december dezember décembre diciembre dicembre dezembro декабрь декабря grudzień grudnia aralık '
+    'prosinec prosince joulukuuta')]
 
 
 def _date(text):
     "Month, day (None where there is none) and year (0 where none is) of what a spreadsheet shows as a date"
     text = re.sub(r'[ t]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[ap]m|z|[+-]00:00)?$', '', str(text)[:60].strip().lower())
+    text = re.sub(r'^[^\W\d_]{2,}\.?, ?(?=.*[^\W\d_]|.*\d[./]\d)', '', text)   # 'Sat, Apr 6'
+    text = re.sub(r'(?<=\d)(?:st|nd|rd|th)(?![^\W_])', '', text)             # 'April 6th'
     if found := re.fullmatch(r'([2-6]\d{4})(?:[.,]0)?', text):  # a date as a number: the days since the end of 1899
         day = date(1899, 12, 30) + timedelta(days=int(found[1]))
         return day.month, day.day, day.year
@@ -401,10 +497,12 @@ def _date(text):
     if found := re.fullmatch(r'(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})\.?', text):
         first, second = sorted([int(found[1]), int(found[3])])  # 4/6 in America is 6.4. elsewhere
         return first, second, int(found[4])
+    if found := re.fullmatch(r'(\d{1,2})(?:/|\. ?)(\d{1,2})\.?', text): return *sorted(map(int, found.groups())), 0
     if found := re.fullmatch(r'(?:(\d{4})年)?(\d{1,2})月(\d{1,2})日', text):
         return int(found[2]), int(found[3]), int(found[1] or 0)
+    if found := re.fullmatch(r'(\d{1,2})-(\d{1,2})月', text): return int(found[2]), int(found[1]), 0
     found = re.fullmatch(r"(?:(\d{1,2})[\s./-]*)?([^\W\d_]{3,})[\s.,/'-]*(\d{4}|\d{1,2})?(?:[\s,./-]+(\d{4}|\d{2}))?",
-                         text)
+                         text.rstrip('.'))
     months = [i for i, names in enumerate(_MONTHS, 1) if found and any(name.startswith(found[2]) for name in names)]
     if not months or not (found[1] or found[3]): return None
     day, number, year = (int(x) if x else None for x in found.group(1, 3, 4))
@@ -413,13 +511,21 @@ def _date(text):
 
 
 def _was_group(text):
-    "The age groups that may have become this date, the most probable first; none where this is no date"
+    "The age groups that may have become this date, the most probable first; None where this is no date"
     month, day, year = _date(text) or (0, 0, 0)
-    if not 1 <= month <= 12 or day is not None and not 1 <= day <= 31: return []
-    years = [] if day is None else [f'{min(month, day)}-{max(month, day)}']
+    if not 1 <= month <= 12 or day is not None and not 1 <= day <= 31: return None
+    years = [] if day in (None, month) else [f'{min(month, day)}-{max(month, day)}']
     # 8-13 may be August of the year 13, and then it is the first of it
     if day in (None, 1) and year % 100 > month: years.append(f'{month}-{year % 100}')
     return years
+
+
+_DECIMAL = re.compile(r'\d{1,2}\.\d{1,2}')
+
+
+def _says_group(name):
+    "Is it the name of a group of several years?"
+    return is_age_group(name) and len(set(group_years(name))) == 2
 
 
 def spreadsheet_dates(
@@ -431,22 +537,53 @@ def spreadsheet_dates(
     labels = list(labels or [])
     # 'Apr 6' is a class where it is called so, but not beside '8-13'
     known = [] if any(map(is_age_group, labels)) else labels
-    was = {value: found for value in values.unique() if value not in known and (found := _was_group(value))}
+    was = {value: found for value in values.unique() if value not in known and (found := _was_group(value)) is not None}
+    # 13.08 is a date among groups, and a number among numbers
+    if any(map(_DECIMAL.fullmatch, was)) and not any(map(_says_group, [*labels, *values.unique()])):
+        was = {value: found for value, found in was.items() if not _DECIMAL.fullmatch(value)}
     if not was: return None
     was = {value: [x for x in found if x in labels] or found for value, found in was.items()}
     rows = values[values.isin(was)]
-    shown = some(f'{i} ({v!r}, once {" or ".join(was[v])} most probably)' for i, v in rows.items())
+    once = {v: f', once {" or ".join(found)} most probably' if found else '' for v, found in was.items()}
+    shown = some(f'{i} ({v!r}{once[v]})' for i, v in rows.items())
     return (f'a spreadsheet has turned age groups into dates, in {where} {shown}; take the table as it was before, or '
             'format the column as text and write the groups again')
+
+
+def _check_order(labels):
+    "Classes that say years go from young to old, else each ordinal loss and one-off accuracy would be wrong"
+    if not all(map(is_age_group, labels)): return
+    years = {label: group_years(label) for label in labels}
+    wrong = next(((a, b) for a, b in combinations(labels, 2) if _before(years[b], years[a])), None)
+    if not wrong: return
+    told = (f'labels (--classes) go from young to old, but {wrong[1]!r} comes after {wrong[0]!r}; by their years the '
+            f'order is {" ".join(shlex.quote(x) for x in sorted(labels, key=years.get))}')
+    if any(first < last for first, last in years.values()): raise AgeclsError(told)
+    warnings.warn(told, DataWarning, stacklevel=4)                       # 2 1 0 may be numbers of classes
+
+
+def as_classes(
+    names: pd.Series,  # of classes, as strings
+    labels: Sequence[str],  # the classes that there are
+) -> pd.Series:
+    "The names as `labels` write them, where both say the same years"
+    years = {}
+    for label in filter(is_age_group, labels): years.setdefault(group_years(label), []).append(label)
+    known = set(labels)
+    other = {x: years[group_years(x)] for x in names.unique()
+             if x not in known and is_age_group(x) and group_years(x) in years}
+    other = {x: found[0] for x, found in other.items() if len(found) == 1}
+    return names.map(lambda x: other.get(x, x)) if other else names
 
 
 def label_order(
     labels: Sequence[str],  # the classes in their order, youngest first
 ) -> list[str]:
-    "The classes as a list of different names"
+    "The classes as a list of different names; age groups in the order of their years"
     if isinstance(labels, str): raise AgeclsError(f'labels must be a list of names, not the string {labels!r}')
     labels = [str(label) for label in labels]
     if len(set(labels)) < len(labels): raise AgeclsError(f'labels names a class twice: {labels}')
+    _check_order(labels)
     return labels
 
 
@@ -487,8 +624,11 @@ def _in_order(value, labels, name):
     ordered = labels is None and isinstance(value.dtype, pd.CategoricalDtype) and value.cat.ordered
     text = value.astype(str) if ordered else _text(value)
     if dates := spreadsheet_dates(text, text.unique() if ordered else labels): raise AgeclsError(f'{name}: {dates}')
-    if ordered: return value.cat.rename_categories(str)
-    value = text
+    if ordered:
+        try: label_order(value.cat.categories.astype(str).tolist())
+        except AgeclsError as e: raise AgeclsError(f'{name}: {e}') from None
+        return value.cat.rename_categories(str)
+    value = text if labels is None else as_classes(text, labels)
     if labels is None:
         names = sorted(set(value) - {''})
         try: labels = age_order(names)
@@ -527,6 +667,8 @@ def read_items(
         if column not in raw and (role != 'fold' or n_folds is None):
             raise AgeclsError(f'{name}: column {column} is missing; there are {some(raw.columns, 20)}; '
                               f'{role}=… (--columns {role}=…) names another{ways.get(role, "")}')
+    check_once(raw, [file, label, subject, fold], name)
+    if not len(raw): raise AgeclsError(f'{name} has no rows')
     if n_folds is not None and fold in raw:
         raise AgeclsError(f'{name}: there are folds in column {fold}; n_folds would make others, leave it out')
     # a table that was written on Windows has backslashes

@@ -11,9 +11,10 @@ from PIL import Image
 from agecls_fastai.adience import FOLD_COLUMNS, read_fold_table
 from agecls_fastai.cli import main
 from agecls_fastai.datasets import FAIRFACE_FILES, FAIRFACE_GROUPS, group_ages, read_data, read_fairface
-from agecls_fastai.errors import AgeclsError, DataWarning, what_it_is
+from agecls_fastai.errors import AgeclsError, DataWarning, read_json, what_file_is, what_it_is
 from agecls_fastai.folds import age_order, group_years, is_age_group, nearest_group, read_items, read_table
 from agecls_fastai.losses import group_middles
+from agecls_fastai.weights import load_weights
 
 ROWS = [('Jürgen/1.jpg', '0-2', 0, 'Jürgen', '1,5'), ('Zoë, née Ö/2.jpg', '60+', 0, 'Zoë', '61'),
         ('a;b/3.jpg', '4-6', 1, 'Añil', '5,25'), ('d/4.jpg', '60+', 1, 'Dan "D"', '77')]
@@ -31,7 +32,7 @@ def words(f, *args, **kwargs):
 # --- encodings, delimiters, line ends ---
 
 @pytest.mark.parametrize('end', ['\n', '\r\n', '\r'], ids=['LF', 'CRLF', 'CR'])
-@pytest.mark.parametrize('sep', list(',;\t'), ids=['comma', 'semicolon', 'tab'])
+@pytest.mark.parametrize('sep', list(',;\t|'), ids=['comma', 'semicolon', 'tab', 'bar'])
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'cp1252'])
 @pytest.mark.parametrize('suffix', ['csv', 'tsv', 'txt', 'csv.gz'])
 def test_any_program_may_have_written_it(tmp_path, suffix, encoding, sep, end):
@@ -54,6 +55,8 @@ def test_any_program_may_have_written_it(tmp_path, suffix, encoding, sep, end):
     'file,cut;ends,x\n1,2,3\n4,5;6;7,8\n': ['file', 'cut;ends', 'x'],
     'file\tone, two; three\n1\t2\n': ['file', 'one, two; three'],
     'file\n1\n': ['file'], 'who\nDoe, J.\nRoe, K.\n': ['who'], 'who\nDoe, J.\nRoe; K.\n': ['who'],
+    'file|x\n1|2\n': ['file', 'x'], 'sep=|\nfile|x\n1|2\n': ['file', 'x'], 'file,x|y\n1,2\n': ['file', 'x|y'],
+    'file|x, y\n1|2\n3|4,5\n': ['file', 'x, y'],
     'sep=;\nfile;x\n1;2\n': ['file', 'x'], '\n\nfile;x\n1;2\n': ['file', 'x'], 'file;x': ['file', 'x'],
     '"file";"x"\n"1;2";"3"\n': ['file', 'x']}.items())
 def test_the_header_says_what_parts_the_columns(tmp_path, text, columns):
@@ -112,11 +115,19 @@ OTHERS = {  # what is in the file → what is said of it
     'pdf': (b'%PDF-1.7\n', 'it is a PDF'), 'empty': (b'', 'it is an empty file'),
     'zeros': (bytes(999), 'it is nothing but zeros'),
     'parquet': (b'PAR1' + bytes(9), 'it is a Parquet file: call it .parquet'),
-    'picture': (b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR', 'it is no text'),
+    'picture': (b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR', 'it is a picture (PNG)'),
+    'photo': (b'\xff\xd8\xff\xe0\0\x10JFIF', 'it is a picture (JPEG)'),
+    'other bytes': (b'\x01\xff\0\x7f' * 9, 'it is no text'),
+    'database': (b'SQLite format 3\0' + bytes(84), 'it is a SQLite database: export its table as CSV'),
     'cut row': (b'file,label,fold\na.jpg,4-6,0\nb.jpg,4-', 'it is cut off: its last row has 2 of 3 fields'),
     'cut letter': ('file,label\na.jpg,4–'.encode()[:-1], 'it is cut off: it ends within a letter'),
-    'cut UTF-16': ('file,label\na.jpg,4'.encode('utf-16')[:-1], 'truncated data'),
-    'cut quotation': (b'file,label\n"a.jpg,4-6\n', 'EOF inside string')}
+    'cut UTF-16': ('file,label\na.jpg,4'.encode('utf-16')[:-1], 'it is UTF-16 that is cut off or damaged; save it as'),
+    'broken UTF-16': ('file,label\n'.encode('utf-16') + b'\0\xd8\0\xd8\n\0', 'it is UTF-16 that is cut off or damaged'),
+    'UTF-16 by its mark alone': (b'\xff\xfefile,label\na,4\n', 'it is UTF-16 that is cut off or damaged'),
+    **{code: ('file,label\na.jpg,4\n'.encode(code), 'it is UTF-32; save it as UTF-8')
+       for code in ('utf-32', 'utf-32-le', 'utf-32-be')}, 'blank lines': (b'\n\n \n', 'it has no header'),
+    'cut quotation': (b'file,label\n"a.jpg,4-6\n', 'a quotation mark in line 2 never ends'),
+    'cut quotation below': (b'file,label\n"a\nb.jpg",4-6\nc,"4-6\nd,4', 'a quotation mark in line 4 never ends')}
 
 
 @pytest.mark.parametrize('name', ['t.csv', 't.tsv', 't.txt'])
@@ -134,6 +145,68 @@ def test_a_packed_table_that_is_something_else(tmp_path, which, name):
     assert OTHERS[which][1] in words(read_table, tmp_path / name)
 
 
+@pytest.mark.parametrize('name', 't.parquet|t.csv.parquet|t.csv.gz|t.gz|t.csv.xz|t.csv.bz2|t.csv.zip'.split('|'))
+def test_a_csv_under_the_name_of_something_else(tmp_path, name):
+    (tmp_path / name).write_text('file,label\na.jpg,4-6\n')
+    assert words(read_table, tmp_path / name).endswith('it is a text: "file,label a.jpg,4-6"; call it .csv')
+
+
+def test_a_packed_table_that_is_cut_off_is_what_it_is_called(tmp_path):
+    content = gzip.compress(TABLE.to_csv(index=False).encode())
+    (tmp_path / 't.csv.gz').write_bytes(content[:len(content) // 2])
+    assert 'unpack it first' not in words(read_table, tmp_path / 't.csv.gz')
+
+
+@pytest.mark.parametrize('suffix', ['csv', 'tsv', 'csv.gz'])
+@pytest.mark.parametrize('text, line, n, what', [
+    ('a,b\n1,2,3,4\n', 2, 4, 'a comma'), ('a,b\n1,2\n3,4,5\n', 3, 3, 'a comma'),
+    ('a;b\n1;2;3\n4;5;6\n', 2, 3, 'a semicolon'),
+    ('sep=;\na;b\n1;2;3\n', 3, 3, 'a semicolon'), ('a\tb\n"1\n1"\t2\n3\t4\t5\n', 4, 3, 'a tab'),
+    ('a|b\n\n1|2|3\n', 3, 3, 'a vertical bar'), ('a,b\n1,2,\n3,4,\n', 2, 3, 'a comma')])
+def test_a_row_with_more_fields_than_the_header(tmp_path, text, line, n, what, suffix):
+    content = text.encode()
+    (tmp_path / f't.{suffix}').write_bytes(gzip.compress(content) if suffix.endswith('gz') else content)
+    said = words(read_table, tmp_path / f't.{suffix}')
+    assert f'line {line} has {n} fields, where the header has 2; write what holds {what} between quotation' in said
+
+
+@pytest.mark.parametrize('end', ['', '\n'])
+def test_a_header_and_nothing_else(tmp_path, end):
+    for rows in ('', ',,,\n,,,\n'):
+        (tmp_path / 't.csv').write_text(f'file,label,fold,subject\n{rows}'.rstrip('\n') + end)
+        for labels in (None, ['0-2', '60+']):
+            assert words(read_items, tmp_path / 't.csv', labels).endswith('t.csv has no rows')
+
+
+def test_rows_without_anything_are_no_rows(tmp_path):
+    lines = TABLE.to_csv(index=False, sep=';').splitlines()
+    for i in (1, 3, 3, len(lines)): lines.insert(i, ';;;;')
+    (tmp_path / 't.csv').write_text('\n'.join([*lines, ';;;;']), 'utf-8')
+    assert read_table(tmp_path / 't.csv').equals(TABLE)
+
+
+@pytest.mark.parametrize('column', ['file', 'label', 'fold', 'subject', 'age'])
+@pytest.mark.parametrize('kind', ['csv', 'DataFrame'])
+def test_a_column_that_is_used_is_there_once(tmp_path, column, kind):
+    table = pd.concat([TABLE, TABLE[[column]]], axis=1)
+    if kind == 'csv':
+        table.to_csv(tmp_path / 't.csv', index=False)
+        table = tmp_path / 't.csv'
+    if column == 'age': assert read_items(table).label.tolist() == ['0-2', '60+', '4-6', '60+']
+    else: assert f'column {column} is there more than once' in words(read_items, table)
+
+
+def test_two_encodings_in_one_table(tmp_path):
+    "Each byte is read as what it is, and no UTF-8 as Windows-1252"
+    rows = ['1,Müller'.encode(), '2,Jürgen'.encode('cp1252'), '3,Zoë'.encode(), 'é,'.encode('cp1252') + 'Añil'.encode()]
+    (tmp_path / 't.csv').write_bytes(b'\n'.join([b'file,who', *rows, b'']))
+    with pytest.warns(DataWarning, match="is UTF-8, but not in line 3, 5; what is none there is read as .* 'Jürgen'"):
+        found = read_table(tmp_path / 't.csv')
+    assert found.who.tolist() == ['Müller', 'Jürgen', 'Zoë', 'Añil'] and found.file[3] == 'é'
+    (tmp_path / 't.csv').write_bytes(b'\n'.join([b'file,who', *rows, b'5,\x81', b'']))
+    assert 'line 6 is neither UTF-8 nor' in words(read_table, tmp_path / 't.csv')
+
+
 def test_what_is_in_a_packed_table_is_looked_at(tmp_path):
     (tmp_path / 't.csv.gz').write_bytes(gzip.compress(OTHERS['page'][0]))
     assert 'it is a web page' in words(read_table, tmp_path / 't.csv.gz')
@@ -144,20 +217,41 @@ def test_a_table_is_none_of_them():
     assert what_it_is(content, len(content)) is None
 
 
+ANSWERS = {b'Not Found': 'Not Found', b'{"error": "no such model"}': '{"error": "no such model"}',
+           b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>': 'NoSuchKey',
+           b'Entry not found\n': 'Entry not found'}
+
+
+@pytest.mark.parametrize('content, words', ANSWERS.items())
+def test_what_a_server_answered_is_a_text_only_where_bytes_are_wanted(tmp_path, content, words):
+    (tmp_path / 'w').write_bytes(content)
+    assert what_file_is(tmp_path / 'w') == f'a text: "{words}"'
+    assert what_it_is(content, len(content)) is None
+    if content.startswith(b'{'): assert read_json(tmp_path / 'w') == dict(error='no such model')
+    with pytest.raises(AgeclsError) as e: load_weights(tmp_path / 'w')
+    assert f'it is a text: "{words}"' in str(e.value)
+
+
 # --- what a spreadsheet makes of age groups ---
 
 DATES = {  # the group that was → what becomes of it in some country's spreadsheet
     '4-6': '06-Apr|6-Apr|Apr-06|Apr 6|April 6|4/6/2024|6/4/24|04/06/2024|06.04.2024|2024-04-06|2024-04-06 00:00:00|'
-           '2024-04-06T00:00:00|6. Apr|06. Apr.|06-avr|06-abr|4月6日|6-Apr-24|45388|4/6/2024 0:00',
-    '8-13': '13-Aug|Aug 13|Aug-13|13. Aug|13-août|13-ago|13/08/2024',
+           '2024-04-06T00:00:00|6. Apr|06. Apr.|06-avr|06-abr|4月6日|6-Apr-24|45388|4/6/2024 0:00|'
+           '06.апр|6 апреля|06-апр|6 kwi|06.kwi|6 kwietnia|06.Nis|6 Nisan|06-dub|6. dubna|6.huhti|6. huhtikuuta|'
+           '06.ápr|ápr. 6.|április 6.|6-4月|6/4|4/6|6. 4.|06.04.|6.4.|06.04|Sat, Apr 6|'
+           'Saturday, April 6, 2024|сб, 06 апр|April 6th|6th April|Apr, 6|Sat, 4/6/2024',
+    '8-13': '13-Aug|Aug 13|Aug-13|13. Aug|13-août|13-ago|13/08/2024|13.08.|13.08|8/13|13. 8.|13.авг|13 sie|13.Ağu|'
+            '13.srp|13.elo|aug. 13.|13-8月',
     '1-2': '01-Feb|02-Jan|02. Jan|2. Januar|02-ene|02-gen', '3-9': '09-Mar|03-Sep|09. Mrz|09. Mär|9-mrt',
     '10-19': '19-Oct|19. Okt|19-out|19-ott', '1-15': 'Jan-15|15-Jan',
+    '5-12': '12.май|12 мая|12 maj|12.May|12.kvě|12.touko|máj.12|05.дек|5 gru|05.Ara|05.pro|5.joulu|dec. 5.',
     '4-60': 'Apr-60|Apr 1960|1960-04-01'}
 
 
-@pytest.mark.parametrize('labels', [None, ['0-2', *DATES, '60+']], ids=['order by name', 'order told'])
+@pytest.mark.parametrize('order', ['by name', 'told'])
 @pytest.mark.parametrize('was, date', [(was, date) for was, dates in DATES.items() for date in dates.split('|')])
-def test_dates_are_told_for_what_they_are(tmp_path, was, date, labels):
+def test_dates_are_told_for_what_they_are(tmp_path, was, date, order):
+    labels = ['0-2', was, '60+'] if order == 'told' else None
     (tmp_path / 't.csv').write_text(TABLE.replace({'label': {'4-6': date}}).to_csv(index=False), 'utf-8')
     told = words(read_items, tmp_path / 't.csv', labels)
     assert 'a spreadsheet has turned age groups into dates, in row 2' in told and was in told and date in told
@@ -170,6 +264,21 @@ def test_dates_are_told_where_they_were_taken_for_the_classes(tmp_path, label):
     assert 'once 4-6 most probably' in words(read_items, table, ['0-2', label, '60+'])
     table['label'] = pd.Categorical(table['label'], ['0-2', label, '60+'], ordered=True)
     assert 'once 4-6 most probably' in words(read_items, table)
+
+
+@pytest.mark.parametrize('label', ['02-Feb', '2. 2.', '2/2', '02.фев'])
+def test_a_date_that_was_no_group_is_still_a_date(label):
+    told = words(read_items, TABLE.replace({'label': {'0-2': label}}), ['0-2', '4-6', '60+'])
+    assert f"into dates, in row 0 ('{label}'); take" in told and '2-2' not in told
+
+
+@pytest.mark.parametrize('ages', [['13.08', '6.4', '22.5', '61'], ['1.5', '12.12', '8', '70.0']])
+def test_ages_with_a_decimal_point_are_no_dates(ages):
+    assert group_ages(ages).notna().all()
+    columns = dict(label='age')
+    found = read_data('.', items=TABLE.assign(age=ages), columns=columns, ages=True, classes=['0-12', '13+']).items
+    assert found.label.tolist() == ['13+' if float(age) >= 13 else '0-12' for age in ages]
+    with pytest.warns(DataWarning, match='single years'): read_items(TABLE.assign(label=ages))
 
 
 def test_dates_among_ages(tmp_path):
@@ -236,7 +345,7 @@ def test_the_years_of_a_name(name, years):
 
 
 NO_NAMES = ('|old|adult|-|4-|-6|4/6|agent 7|06-Apr|1990|1990-2000|4-6 months|class 4|x4-6|4-6x|(4, 6|60+70|9-3|<0|f|'
-            'teens|4, 6|10 to|4 5|nan')
+            'teens|4, 6|10 to|4 5|nan|60..|60...|60…|...60|4-6..')
 
 
 @pytest.mark.parametrize('name', NO_NAMES.split('|'))
@@ -276,6 +385,47 @@ def test_age_groups_without_an_order(tmp_path, names, said):
     assert said in words(read_data, tmp_path, 'folder', n_folds=2)
 
 
+def by_years(labels, tmp_path):
+    "Pictures of such classes are read in the ways there are, with the order told"
+    rows = pd.DataFrame([(f'{x}/{i}.png', x, i, f'{x}{i}') for i in range(2) for x in labels], columns=COLUMNS[:4])
+    kinds = pd.Categorical(rows['label'], labels, ordered=True)
+    for file in rows['file']:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        Image.new('RGB', (8, 8)).save(tmp_path / file)
+    return {'told': lambda: read_items(rows, labels), 'Parquet': lambda: read_items(rows.assign(label=kinds)),
+            'folders': lambda: read_data(tmp_path, 'folder', classes=labels, n_folds=2)}
+
+
+@pytest.mark.parametrize('way', ['told', 'Parquet', 'folders'])
+@pytest.mark.parametrize('labels, right', [
+    ('8-13|4-6', '4-6 8-13'), ('60+|4-6|0-2', '0-2 4-6 60+'), ('over 60|0-60', "0-60 'over 60'"),
+    ('10-20|0-10', '0-10 10-20'), ('60+|60-69|0-2', '0-2 60-69 60+'), ('7|4-6', '4-6 7')])
+def test_an_order_against_the_years(tmp_path, labels, right, way):
+    told = words(by_years(labels.split('|'), tmp_path)[way])
+    assert 'go from young to old' in told and told.endswith(f'by their years the order is {right}')
+
+
+def test_numbers_of_classes_may_go_down():
+    table = TABLE.assign(label=['2', '1', '0', '1'])
+    with pytest.warns(DataWarning, match='go from young to old'): found = read_items(table, ['2', '1', '0'])
+    assert found.label.cat.categories.tolist() == ['2', '1', '0']
+
+
+@pytest.mark.parametrize('spelling', '4–6|4 to 6|(4, 6)|4-6 years| 4-6 |Age 4-6'.split('|'))
+def test_the_same_years_are_the_same_class(tmp_path, spelling):
+    "The order's spelling is kept"
+    for told, there in ((spelling, '4-6'), ('4-6', spelling)):
+        assert read_items(TABLE.replace({'label': {'4-6': there}}),
+                          ['0-2', told, '60+']).label.tolist() == ['0-2', '60+', told, '60+']
+        folder = tmp_path / told
+        for name in ('0-2', there):
+            (folder / name.strip()).mkdir(parents=True)
+            for i in range(2): Image.new('RGB', (8, 8)).save(folder / name.strip() / f'{i}.png')
+        found = read_data(folder, 'folder', classes=['0-2', told], n_folds=2).items
+        assert found.label.astype(str).value_counts().to_dict() == {'0-2': 2, told: 2}
+    assert "row 0 ('4-7')" in words(read_items, TABLE.replace({'label': {'0-2': '4-7'}}), ['0-2', spelling, '60+'])
+
+
 def test_single_years_are_classes_but_that_is_said():
     table = TABLE.assign(label=['1', '61', '5', '77'])
     with pytest.warns(DataWarning, match='the 4 classes are single years, 1 to 77; ages'): found = read_items(table)
@@ -287,6 +437,26 @@ def test_ages_go_to_groups_of_any_spelling():
     for groups in (['0-2', '3-12', '13-64', '65+'], ['under 3', '3 to 12', '13–64', '≥ 65'],
                    ['<3', '(3, 12)', '13_64', 'over 64']):
         assert group_ages(ages, groups).cat.codes.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+OVER = '30-59|over 60', '30-59|> 60', '30-59|More than 60 years', '30-59|older_than_60', 'under 60|over 60', '<60|>60'
+
+
+@pytest.mark.parametrize('groups', OVER)
+def test_a_year_that_no_group_holds_goes_to_the_one_that_names_it(groups):
+    younger, older = groups = groups.split('|')
+    assert group_ages([59, 60, 60.9, 61], groups).tolist() == [younger, older, older, older]
+
+
+@pytest.mark.parametrize('groups, year, group', [
+    ('0-59|60|over 60', 60, '60'), ('0-60|over 60', 60, '0-60'), ('0-55|over 60', 58, '0-55'),
+    ('0-55|over 60', 60, 'over 60'), ('0-59|61+', 60, '0-59'),
+    ('0-59|[61, inf)', 60, '0-59'), ('under 3|4-6', 3, 'under 3'), ('0-2|4-6', 3, '0-2')])
+def test_other_years_and_ties_stay_where_they_are(groups, year, group):
+    assert group_ages([year], groups.split('|')).tolist() == [group]
+
+
+def test_who_is_70_in_fairface(): assert group_ages(['69', '70'], FAIRFACE_GROUPS).tolist() == ['60-69', 'more than 70']
 
 
 # --- FairFace ---
@@ -324,10 +494,48 @@ def test_one_of_the_files_of_fairface(fairface):
     found = read_data(pictures, 'fairface', items=fairface / FAIRFACE_FILES[1], n_folds=2).items
     assert set(found.split) == {'val'} and len(found) == 18
     (fairface / FAIRFACE_FILES[1]).unlink()
-    assert set(read_fairface(pictures, n_folds=2).split) == {'train'}
-    assert read_fairface(pictures, target='gender', n_folds=2).label.cat.categories.tolist() == ['f', 'm']
+    with pytest.warns(DataWarning, match=f'{FAIRFACE_FILES[1]} is missing; only {FAIRFACE_FILES[0]} is read'):
+        assert set(read_fairface(pictures, n_folds=2).split) == {'train'}
+    with pytest.warns(DataWarning, match='is missing'): found = read_fairface(pictures, target='gender', n_folds=2)
+    assert found.label.cat.categories.tolist() == ['f', 'm']
     (fairface / FAIRFACE_FILES[0]).unlink()
     assert 'items (--items FILE) names one' in words(read_fairface, pictures)
+
+
+@pytest.mark.parametrize('column, spellings', [
+    ('age', {'more than 70': x, '3-9': y}) for x, y in [
+        ('More than 70 ', '3–9'), ('70+', '3 to 9'), ('>70', '(3, 9)'), ('over 70', ' 3-9'),
+        ('70 and over', '03-09')]] + [
+    ('gender', {'Male': x, 'Female': y}) for x, y in [('male ', 'FEMALE'), ('M', 'F'), ('m', ' f')]] + [
+    ('race', {'East Asian': x}) for x in ('east asian', ' East Asian ', 'EAST ASIAN')])
+def test_other_spellings_in_fairface(fairface, column, spellings):
+    whole = read_fairface(fairface, n_folds=2)
+    for name in FAIRFACE_FILES:
+        table = pd.read_csv(fairface / name)
+        table.replace({column: spellings}).to_csv(fairface / name, index=False)
+    assert read_fairface(fairface, n_folds=2).equals(whole)
+    assert read_fairface(fairface, target='gender', n_folds=2)['label'].tolist() == whole['gender'].tolist()
+
+
+@pytest.mark.parametrize('csv', [None, FAIRFACE_FILES[0]])
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_a_folder_too_deep_in_fairface(fairface, split, csv):
+    path = fairface / 'fairface-img-margin025-trainval'
+    told = words(read_fairface, path / split, csv and fairface / csv)
+    assert told.endswith(f'give the folder above, {path.resolve()}')
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_pictures_of_one_split_are_missing(fairface, split):
+    (fairface / 'fairface-img-margin025-trainval' / split).rename(fairface / 'elsewhere')
+    with pytest.warns(DataWarning, match=f'none of the 18 pictures of {split} is in '):
+        read_fairface(fairface, n_folds=2)
+
+
+def test_a_column_twice_in_fairface(fairface):
+    file = fairface / FAIRFACE_FILES[1]
+    file.write_text(file.read_text().replace('race', 'age', 1))
+    assert 'column age is there more than once' in words(read_fairface, fairface)
 
 
 def test_fairface_as_a_plain_table(fairface):
