@@ -274,7 +274,7 @@ def load_bundle(
     _check_info(path / 'model.json', info)
     weights = read('model.safetensors')
     if hashlib.sha256(weights).hexdigest() != info['weights_sha256']:
-        known = what_it_is(weights[:4096], len(weights))
+        known = what_it_is(weights[:4096], len(weights), text=True)
         raise AgeclsError(f'{path}: the weights are {known}' if known else
                           f'{path}: the weights are not those that were saved; the file is damaged or was changed')
     try: state = safetensors_load(weights)
