@@ -29,7 +29,7 @@ NOT_THERE = 'there is no such file'
 
 def _told(e, path):
     "What an error says of a file, without its name"
-    return str(e).removeprefix(str(path)).lstrip(': ')
+    return str(e).removeprefix(str(path)).lstrip(': ').removeprefix('cannot be read: ')
 
 
 def _what_is_wrong(path):

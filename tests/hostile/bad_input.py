@@ -283,7 +283,7 @@ def _(d): return packed(d, lambda p: (p.parent / 'data/p/3.png').write_bytes(b'a
 
 
 @case(PACKS, 'is of another size', 'p/pack is a pack of 16 pixels, not 32; give another folder')
-def _(d): return [*packed(d, lambda p: None), '--size', 32]
+def _(d): return [32 if x == 16 else x for x in packed(d, lambda p: None)]
 
 
 # --- run folders ---
