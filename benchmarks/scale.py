@@ -23,7 +23,8 @@ from measure import machine, take_turns, write
 from agecls_fastai.crossval import prediction_table, write_fold
 from agecls_fastai.data import age_dls
 from agecls_fastai.folds import check_items, composition, split_items
-from agecls_fastai.pack import SHARD, open_pack
+from agecls_fastai.pack import SHARD, VERSION, open_pack
+from agecls_fastai.pictures import READER
 from agecls_fastai.recipes import RECIPES
 from agecls_fastai.results import load_run
 
@@ -57,7 +58,8 @@ def empty_pack(files, path, folder):
         rows = [[file, 0, (path / file).stat().st_mtime_ns, '0' * 64] for file in part]
         (folder / f'shard_{i:05}.json').write_text(json.dumps(rows))
     (folder / 'pack.json').write_text(json.dumps(dict(
-        version=2, size=SIZE, images=len(files), shards=[len(part) for part in parts], method='none')))
+        version=VERSION, reader=READER, size=SIZE, images=len(files), method='none',
+        shards=[len(part) for part in parts])))
 
 
 def memory(make, *args):

@@ -142,7 +142,7 @@ def test_hostile_text(runs, tmp_path):
     (['a', 'g'], 'were not tested on the same items'),
     (['a', '--faces', 'none'], 'there is no data folder none'),
     (['a', '--faces', 'a', '--no-faces'], 'not allowed with argument'),
-    (['a', '--faces', 'b'], 'cannot be read')])
+    (['a', '--faces', 'b'], 'there is no such file')])
 def test_mistakes(runs, argv, text, monkeypatch, capsys):
     monkeypatch.chdir(runs)
     try: status = main(['report', *argv])
