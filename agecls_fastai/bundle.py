@@ -275,8 +275,8 @@ def load_bundle(
     weights = read('model.safetensors')
     if hashlib.sha256(weights).hexdigest() != info['weights_sha256']:
         known = what_it_is(weights[:4096], len(weights), text=True)
-        raise AgeclsError(f'{path}: the weights are {known}' if known else
-                          f'{path}: the weights are not those that were saved; the file is damaged or was changed')
+        raise AgeclsError(f'{path}: the weights are not those that were saved'
+                          + (f' but {known}' if known else '; the file is damaged or was changed'))
     try: state = safetensors_load(weights)
     except Exception as e:  # safetensors raises an exception type of its own, straight from Exception
         raise AgeclsError(f'{path / "model.safetensors"} is no file of weights that can be opened safely: '
