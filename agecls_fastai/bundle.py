@@ -306,6 +306,4 @@ def read_bundle_file(
     except AgeclsError: raise
     except KeyError: raise AgeclsError(f'{path} is damaged: it has no {name}') from None
     except Exception as e:  # each compression has exceptions of its own
-        known = what_file_is(path)
-        if not known or '(zip)' in known: known = f'damaged: {first_line(e)}'   # it is a zip itself
-        raise AgeclsError(f'{path} is {known}') from None
+        raise AgeclsError(f'{path} is {what_file_is(path, own="zip") or f"damaged: {first_line(e)}"}') from None

@@ -418,7 +418,7 @@ def predict(args):
 def _as_json(row):
     "A line of JSON; a name that is not UTF-8 in escapes"
     text = json.dumps(row, ensure_ascii=False)
-    return text if text.isascii() or text.encode(errors='ignore').decode() == text else json.dumps(row)
+    return text if text.encode(errors='ignore').decode() == text else json.dumps(row)
 
 
 def _answer_line(row):

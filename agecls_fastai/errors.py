@@ -77,6 +77,7 @@ def what_it_is(
     first_bytes: bytes,  # of the file; 4,096 are plenty
     size: int,  # how many it has in all
     text: bool = False,  # is a text something else, too? Not where a table or JSON is wanted, which are texts
+    own: str | None = None,  # the kind of archive that it should be, as 'zip': not told
 ) -> str | None:  # words that go after 'it is'; None: none of these
     "What a file is that may be called otherwise: a Git LFS pointer, a web page, an archive, a workbook, a picture, …"
     head = first_bytes[:4096]
@@ -96,7 +97,7 @@ def what_it_is(
                      rb'\[Content_Types\]\.xml(?!.*\b(word|ppt)/)', head, re.S):
             return f'an Excel workbook (.xlsx): {_AS_CSV}'
         if b'opendocument.spreadsheet' in head: return f'a LibreOffice workbook (.ods): {_AS_CSV}'
-    if kind: return f'an archive ({kind}): unpack it first'
+    if kind: return None if kind == own else f'an archive ({kind}): unpack it first'
     words = head.decode('utf-16' if head[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8', 'ignore')
     if re.match(_PAGE, words, re.I | re.S): return 'a web page (HTML), as a download that needed a login leaves it'
     return f'a text: "{_first_words(head)}"' if text and _first_words(head) else None
@@ -104,10 +105,12 @@ def what_it_is(
 
 def what_file_is(
     path,  # of a file that could not be read as what it is called
+    text: bool = True,  # see `what_it_is`
+    own: str | None = None,  # see `what_it_is`
 ) -> str | None:  # as `what_it_is`; None also where it cannot be read at all
     "What a file of bytes, as weights are, may be instead, for an error"
     try:
-        with open(path, 'rb') as f: return what_it_is(f.read(4096), os.fstat(f.fileno()).st_size, text=True)
+        with open(path, 'rb') as f: return what_it_is(f.read(4096), os.fstat(f.fileno()).st_size, text, own)
     except OSError: return None
 
 # %% ../nbs/00_errors.ipynb #27feede2

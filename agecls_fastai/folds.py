@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.common import get_handle
 
-from .errors import AgeclsError, DataWarning, first_line, some, what_it_is
+from .errors import AgeclsError, DataWarning, first_line, some, what_file_is, what_it_is
 
 # %% ../nbs/00_folds.ipynb #eb06cb3f
 COLUMNS = ['file', 'label', 'fold', 'subject']
@@ -446,10 +446,8 @@ def read_table(
         words = None
         if is_path and not isinstance(e, AgeclsError):
             packed = _PACKED.get(suffixes[-1] if suffixes else None)
-            with open(table, 'rb') as f:
-                words = what_it_is(f.read(_HEAD), os.path.getsize(table), text=bool(packed or kind == 'Parquet'))
+            words = what_file_is(table, text=bool(packed or kind == 'Parquet'), own=packed)
             if words and words.startswith('a text'): words += '; call it .csv'
-            if words and f'({packed})' in words: words = None             # it is what it is called, but damaged
             if not words and 'magic bytes' in str(e): words = 'no Parquet file, or cut off'
         reason = f'it is {words}' if words else first_line(e)
         raise AgeclsError(f'{name} cannot be read as a {kind}: {reason}') from None

@@ -72,13 +72,17 @@ def _digests(folder, done, run):
 def _contents(folder, done, labels, counts, loss, epochs):
     "What the files of a fold say against `done.json` and `run.json`"
     name = folder.name
-    if dates := _saved_dates(folder / 'predictions.csv', labels): yield f'{name}/predictions.csv: {dates}'
+    def dates():
+        if found := _saved_dates(folder / 'predictions.csv', labels): yield f'{name}/predictions.csv: {found}'
     try: table = _read_predictions(folder / 'predictions.csv', labels)
     except (AgeclsError, OSError, ValueError) as e:
+        yield from dates()
         yield f'{name}/predictions.csv cannot be read: {first_line(e)}'
         return
     pred, true = (pd.Index(labels).get_indexer(table[c]) for c in ('pred', 'label'))
-    if (pred < 0).any() or (true < 0).any(): yield f'{name}: a label is not one of {some(labels, 20)}'
+    if (pred < 0).any() or (true < 0).any():
+        yield from dates()
+        yield f'{name}: a label is not one of {some(labels, 20)}'
     else:
         scores = dict(zip(metrics_for(labels), scores_from_sums(image_sums(pred, true).sum(0))))
         told = done.get('metrics') or {}
