@@ -13,6 +13,7 @@ from .augment import ByteBatch, batch_transforms, view_preds
 from .bundle import *
 from .calibrate import *
 from .callbacks import *
+from .cams import activation_maps
 from .checkpoint import Checkpoint
 from .crossval import *
 from .data import *
@@ -23,11 +24,11 @@ from .errors import *
 from .export import export_model, quantise
 from .faces import face_finder
 from .folds import *
-from .hub import push_bundle
+from .hub import load_bundle, push_bundle
 from .images import *
 from .loader import PackedDL
 from .logs import fold_log
-from .loop import FusedAdam, FusedSGD, speed_up
+from .loop import FusedAdam, FusedSGD, run_device, speed_up
 from .losses import *
 from .metrics import *
 from .models import *
@@ -38,7 +39,7 @@ from .predictor import *
 from .probe import body_features, dataset_features, fit_probe
 from .progress import FoldTable, Progress
 from .recipes import *
-from .report import activation_maps, in_words, plot_by, plot_cams, plot_confusion, plot_curves
+from .report import in_words, plot_by, plot_cams, plot_confusion, plot_curves
 from .report import plot_errors, plot_intervals, plot_reliability, report
 from .results import *
 from .sets import *

@@ -25,10 +25,10 @@ import torch
 from PIL import Image
 
 from .bundle import USE
+from .cams import class_maps
 from .errors import AgeclsError, first_line
 from .photos import square
 from .pictures import find_pictures, open_photo
-from .report import class_maps
 
 # %% ../nbs/13_app.ipynb #e1b7c262
 MOST_MB = 20                                                               # of a file

@@ -21,7 +21,7 @@ from fastai.vision.augment import aug_transforms, find_coeffs
 from fastai.vision.core import TensorImage
 from fasttransform import DisplayedTransform
 
-from .folds import AgeclsError, some
+from .errors import AgeclsError, some
 from .recipes import VIEWS
 
 # %% ../nbs/02b_augment.ipynb #3f318566

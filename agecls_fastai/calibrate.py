@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from .folds import AgeclsError, some
+from .errors import AgeclsError, some
 from .results import N_RESAMPLES, Run, interval, times_drawn
 from .sets import contiguous_order, contiguous_sets, set_names
 

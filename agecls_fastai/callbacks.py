@@ -11,7 +11,7 @@ from fastai.callback.core import Callback
 from torch.optim.swa_utils import AveragedModel
 
 from .augment import byte_batches
-from .folds import AgeclsError
+from .errors import AgeclsError
 
 # %% ../nbs/07b_callbacks.ipynb #6f05a7c8
 def _average(decay):

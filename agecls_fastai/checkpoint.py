@@ -24,7 +24,8 @@ from fastai.torch_core import to_device
 from fastcore.foundation import L
 from torch.distributed import get_rank, is_initialized
 
-from .folds import AgeclsError, DataWarning, first_line, some, write_atomic
+from .errors import AgeclsError, DataWarning, first_line, some
+from .folds import write_atomic
 
 # %% ../nbs/08d_checkpoint.ipynb #956a9242
 FORMAT = 1

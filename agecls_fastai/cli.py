@@ -106,7 +106,8 @@ DATA_OPTIONS = ('dataset', 'labels', 'target', 'source', 'subset', 'pattern', 'i
 
 def _data_options(args):
     "The options that say which data, as keyword arguments of `read_data`"
-    from agecls_fastai.folds import COLUMNS, AgeclsError, some
+    from agecls_fastai.errors import AgeclsError, some
+    from agecls_fastai.folds import COLUMNS
     options = {name: getattr(args, name) for name in DATA_OPTIONS}
     if args.columns:
         options['columns'] = dict(pair.partition('=')[::2] for pair in args.columns)
@@ -147,7 +148,7 @@ def download(args):
 def audit(args):
     "agecls audit: exit status 0 for a whole copy, 1 for a damaged one"
     from agecls_fastai.datasets import audit_data
-    from agecls_fastai.folds import AgeclsError
+    from agecls_fastai.errors import AgeclsError
     from agecls_fastai.progress import Progress
     if args.sheet and (args.no_images or not args.sheet.lower().endswith(('.png', '.jpg', '.jpeg'))):
         raise AgeclsError('--sheet takes the name of a PNG or JPEG, and needs the pictures')
@@ -165,7 +166,8 @@ def audit(args):
 def items(args):
     "agecls items"
     from agecls_fastai.datasets import read_data
-    from agecls_fastai.folds import fold_balance, some, write_items
+    from agecls_fastai.errors import some
+    from agecls_fastai.folds import fold_balance, write_items
     data = read_data(args.data, **_data_options(args))
     balance = fold_balance(data.items)
     absent = [file for file in data.items['file'] if not os.path.isfile(os.path.join(args.data, file))]
@@ -339,7 +341,7 @@ def calibrate(args):
 def _unweighed(path, args):
     "The data that the options ask for, where how even the folds are means nothing"
     from agecls_fastai.datasets import read_data
-    from agecls_fastai.folds import DataWarning
+    from agecls_fastai.errors import DataWarning
     warnings.filterwarnings('ignore', '.*fold', DataWarning)
     return read_data(path, **_data_options(args))
 
@@ -471,7 +473,7 @@ def app(args):
 
 def compare(args):
     "agecls compare"
-    from agecls_fastai.folds import AgeclsError, some
+    from agecls_fastai.errors import AgeclsError, some
     from agecls_fastai.results import by_subject, compare, load_run
     runs, baseline = [load_run(run) for run in args.runs], None
     if args.baseline:
@@ -527,7 +529,7 @@ def demo(args):
     from agecls_fastai.adience import read_adience
     from agecls_fastai.crossval import cross_validate
     from agecls_fastai.datasets import DRAWN
-    from agecls_fastai.folds import AgeclsError
+    from agecls_fastai.errors import AgeclsError
     from agecls_fastai.models import fetch_weights
     from agecls_fastai.results import compare
     recipes = {name: replace(RECIPES[name], **changes) for name, changes in DEMO_CHANGES.items()}

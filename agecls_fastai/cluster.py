@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .folds import AgeclsError, first_line
+from .errors import AgeclsError, first_line
 from .locks import locked
 
 # %% ../nbs/09c_cluster.ipynb #34f91675

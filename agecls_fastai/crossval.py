@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ENVIRONMENT', 'DEFINES_A_RUN', 'fold_seed', 'fold_name', 'Diverged', 'FoldLog', 'prediction_table', 'FoldResult',
-           'train_fold', 'write_fold', 'run_digest', 'tidy_fold', 'run_environment', 'run_device', 'open_run',
-           'cross_validate', 'write_evaluation']
+           'train_fold', 'write_fold', 'run_digest', 'tidy_fold', 'run_environment', 'open_run', 'cross_validate',
+           'write_evaluation']
 
 # %% ../nbs/09_crossval.ipynb #18b6c29e
 import gc
@@ -34,7 +34,7 @@ import torch
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
 from fastai.learner import Recorder
-from fastai.torch_core import default_device, set_seed
+from fastai.torch_core import set_seed
 from fastcore.basics import IN_NOTEBOOK
 
 from .augment import view_preds
@@ -42,23 +42,24 @@ from .bundle import FILES, save_bundle
 from .checkpoint import Checkpoint
 from .cluster import RayEngine
 from .distributed import Processes, Together, processes
-from .errors import parse_json, read_json
-from .folds import COLUMNS, PROTOCOLS, AgeclsError, check_items, composition, items_digest, some
-from .folds import DataWarning, file_digest, split_items, write_atomic
+from .errors import AgeclsError, DataWarning, parse_json, read_json, some
+from .fit import in_memory
+from .folds import COLUMNS, PROTOCOLS, check_items, composition, file_digest, items_digest, split_items
+from .folds import write_atomic
 from .images import check_images, images_digest
 from .jobs import side_by_side
 from .locks import locked
 from .logs import check_log, fold_log
+from .loop import best_precision, check_precision, deterministic_algorithms, run_device
 from .losses import class_ages
-from .loop import best_precision, check_precision, deterministic_algorithms
-from .memory import in_memory
 from .minutes import check_minutes, measure_speed, measure_together, recipe_for_minutes
 from .pack import Pack, open_pack
 from .pictures import READER
 from .probe import dataset_features, fill_head, probe_fold
 from .progress import FoldTable, Progress, duration
 from .recipes import Recipe, change_recipe, get_recipe
-from .results import Run, finished_fold, image_sums, load_run, metric_words, metrics_for, scores_from_sums
+from .results import Run, finished_fold, image_sums, load_run, metric_words, metrics_for
+from .results import scores_from_sums
 from .weights import start_digest
 
 # %% ../nbs/09_crossval.ipynb #f4f776e3
@@ -296,17 +297,6 @@ def run_environment(device, number='float32'):
     packages = ('agecls_fastai', 'fastai', 'torch', 'torchvision', 'numpy', 'pandas', 'pillow')
     versions = {p: version(p) for p in packages} | dict(python=platform.python_version())
     return dict(device=device.type, device_name=name, precision=number, commit=commit or None, versions=versions)
-
-
-def run_device(device):
-    "The device to train on"
-    if device is None: return default_device()
-    try: device = torch.device(device)
-    except RuntimeError: raise AgeclsError(f"device must be a name like 'cpu' or 'cuda:0', not {device!r}") from None
-    try: torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise AgeclsError(f'there is no device {device} here') from None
-    return device
 
 
 def open_run(

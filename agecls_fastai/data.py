@@ -22,7 +22,8 @@ from fastai.vision.core import PILImage, imagenet_stats
 from fastcore.basics import patch
 
 from .augment import batch_transforms
-from .folds import AgeclsError, check_items, hash_order, some, split_items, valid_subjects
+from .errors import AgeclsError, some
+from .folds import check_items, hash_order, split_items, valid_subjects
 from .images import check_inside
 from .loader import AgeDL, PackedDL, PackedImage
 from .pack import Pack, open_pack

@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS, Audit, audit, has_fold_files, read_adience
-from .folds import COLUMNS, AgeclsError, DataWarning, age_order, as_classes, as_numbers, check_once
-from .folds import fold_balance, group_years, label_order, leave_out, make_folds, nearest_group
-from .folds import read_items, read_table, some, spreadsheet_dates
+from .errors import AgeclsError, DataWarning, some
+from .folds import COLUMNS, age_order, as_classes, as_numbers, check_once, fold_balance, group_years
+from .folds import label_order, leave_out, make_folds, nearest_group, read_items, read_table
+from .folds import spreadsheet_dates
 from .images import ImageAudit, audit_images
 from .pictures import find_pictures, left_out_words
 

@@ -28,8 +28,8 @@ from torch.overrides import TorchFunctionMode
 
 from .augment import ALONE, own_rows
 from .errors import AgeclsError, first_line
+from .fit import in_memory, no_memory
 from .loader import AgeDL
-from .memory import in_memory, no_memory
 from .recipes import Recipe
 
 # %% ../nbs/09d_distributed.ipynb #ba865626

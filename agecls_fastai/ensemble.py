@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .crossval import open_run, prediction_table, write_fold
-from .folds import AgeclsError, some
+from .errors import AgeclsError, some
 from .results import MUST_SHARE, Run, finished_fold, load_run, open_runs
 
 # %% ../nbs/10b_ensemble.ipynb #63cdb1b9

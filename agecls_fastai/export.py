@@ -21,9 +21,9 @@ import pandas as pd
 import torch
 
 from .answers import NEEDS_ONNX, ONNX_FORMAT, answer, load_onnx, read_squares
-from .bundle import image_keys
-from .folds import AgeclsError, check_items, hash_order, some
-from .images import check_inside
+from .errors import AgeclsError, some
+from .folds import check_items, hash_order
+from .images import check_inside, image_keys
 from .metrics import cumulative_score
 from .predict import find_bundles
 from .predictor import NetAnswerer, answer_table

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NOT_THERE', 'LEADS_OUT', 'SHOWN', 'HASH_SIZE', 'MAX_DISTANCE', 'MIN_CORRELATION', 'links_outside', 'check_inside',
-           'check_images', 'images_digest', 'grey_pixels', 'correlation', 'near_pairs', 'ImageAudit', 'audit_images',
-           'pairs_sheet']
+           'check_images', 'images_digest', 'image_keys', 'grey_pixels', 'correlation', 'near_pairs', 'ImageAudit',
+           'audit_images', 'pairs_sheet']
 
 # %% ../nbs/01b_images.ipynb #028c6303
 import hashlib
@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from .folds import AgeclsError, check_items, file_digest, some
+from .errors import AgeclsError, some
+from .folds import check_items, file_digest
 from .pictures import open_photo, photo_size
 
 # %% ../nbs/01b_images.ipynb #6fd7ccb3
@@ -102,6 +103,18 @@ def images_digest(
     "The finger-print of the image files: their names and sizes in bytes, whatever the order of rows"
     sizes = sorted(f'{file}\x1f{os.path.getsize(os.path.join(path, file))}' for file in items['file'])
     return hashlib.sha256('\x1e'.join(sizes).encode()).hexdigest()
+
+
+def image_keys(
+    items: pd.DataFrame,  # the items table
+    path,  # the data folder
+) -> list[str]:  # 12 hexadecimal digits an image
+    "What an image is known by: name and size in bytes; in Adience person and photograph, whichever way it was cut out"
+    if 'original_image' in items: keys = items['subject'].astype(str) + '\x1f' + items['original_image'].astype(str)
+    else:
+        sizes = [os.path.getsize(f) if os.path.isfile(f := os.path.join(path, file)) else -1 for file in items['file']]
+        keys = items['file'].astype(str) + '\x1f' + pd.Series(sizes, items.index).astype(str)
+    return [hashlib.sha256(key.encode()).hexdigest()[:12] for key in keys]
 
 # %% ../nbs/01b_images.ipynb #5b39bdfa
 SHOWN = 100  # lines of each kind in print

@@ -16,7 +16,7 @@ import torch
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from .folds import AgeclsError
+from .errors import AgeclsError
 
 # %% ../nbs/09b_jobs.ipynb #0ddba490
 def job_environment(

@@ -18,7 +18,7 @@ from fastai.vision.core import PILImage, TensorImage
 from fastcore.basics import chunked
 
 from .augment import ALONE, byte_batches, own_rows
-from .folds import AgeclsError, some
+from .errors import AgeclsError, some
 from .pack import Pack
 from .recipes import BALANCES
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
-from .folds import AgeclsError, some
+from .errors import AgeclsError, some
 
 # %% ../nbs/08g_logs.ipynb #e6bab334
 LOGS = ('tensorboard', 'wandb')  # packages, and the names of the extras

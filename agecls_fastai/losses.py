@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from fastai.learner import Learner, Metric, mk_metric
 from torch import nn
 
-from .folds import AgeclsError, DataWarning, group_years, is_age_group, some
+from .errors import AgeclsError, DataWarning, some
+from .folds import group_years, is_age_group
 
 # %% ../nbs/06_losses.ipynb #78cb526e
 def _plain(x):

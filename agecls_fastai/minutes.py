@@ -23,6 +23,7 @@ from fastai.callback.core import Callback, CancelFitException
 from .augment import view_preds
 from .callbacks import grown_size
 from .errors import AgeclsError, read_json
+from .fit import training_callbacks
 from .jobs import side_by_side
 from .recipes import VIEWS, Recipe, change_recipe
 
@@ -159,7 +160,7 @@ def measure_speed(
         if frozen: learn.freeze()
         else: learn.unfreeze()
         timed = _Timed(batches, limit, clock)
-        learn.fit(1, 0., cbs=[timed, *recipe._callbacks()])
+        learn.fit(1, 0., cbs=[timed, *training_callbacks(recipe)])
         return timed.found()
     whole = replace(recipe, start_size=None)
     with learn.no_bar(), learn.no_logging():

@@ -35,7 +35,7 @@ from fastcore.meta import delegates
 from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from .folds import AgeclsError, first_line, some
+from .errors import AgeclsError, first_line, some
 from .losses import OrdinalLoss, set_head
 from .metrics import EpochMetric, cumulative_score, one_off_accuracy
 from .weights import find_packaged, load_weights, packaged_weights

@@ -14,10 +14,13 @@ import numpy as np
 import pandas as pd
 
 from .augment import view_preds
-from .bundle import Bundle, image_keys, load_bundle
-from .crossval import prediction_table, run_device, run_environment, write_evaluation
-from .folds import AgeclsError, DataWarning, check_items, composition, items_digest, some
-from .images import check_images, images_digest
+from .bundle import Bundle
+from .crossval import prediction_table, run_environment, write_evaluation
+from .errors import AgeclsError, DataWarning, some
+from .folds import check_items, composition, items_digest
+from .hub import load_bundle
+from .images import check_images, image_keys, images_digest
+from .loop import run_device
 from .progress import Progress
 from .results import Run, load_run
 

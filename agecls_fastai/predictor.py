@@ -19,8 +19,8 @@ from torch import nn
 from .answers import Answerer, answer, combine, load_onnx
 from .augment import ByteBatch
 from .bundle import Bundle
-from .crossval import run_device
-from .folds import AgeclsError, some
+from .errors import AgeclsError, some
+from .loop import run_device
 from .losses import class_ages
 from .predict import find_bundles
 from .recipes import VIEWS, resize_for

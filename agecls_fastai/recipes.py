@@ -11,7 +11,6 @@ __all__ = ['SCHEDULES', 'OPTIMIZERS', 'VIEWS', 'LOSS_NAMES', 'BALANCES', 'MIXES'
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from pathlib import Path
 
 from .errors import AgeclsError, parse_json, some
 
@@ -164,72 +163,6 @@ class Recipe:
         _check_fields(values)
         return cls(**values)
 
-    def dls(
-        self,
-        items,  # the items table
-        path,  # the data folder
-        test_fold: int,  # the fold to test on
-        **kwargs,  # for `age_dls`: protocol, seed, num_workers, device
-    ):  # fastai's `DataLoaders`: train, valid and test
-        "The recipe's `DataLoaders` for a test fold"
-        from agecls_fastai.data import age_dls
-        from agecls_fastai.models import resolve_arch
-        normalize = self.normalize
-        if normalize == 'imagenet' and self.arch != 'levi_hassner' and isinstance(resolve_arch(self.arch), str):
-            import timm
-            cfg = timm.get_pretrained_cfg(self.arch)
-            if cfg is not None: normalize = (cfg.mean, cfg.std)
-        return age_dls(items, path, test_fold, size=self.size, resize=self.resize, bs=self.bs, augment=self.augment,
-                       normalize=normalize, coverage=self.coverage, balance=self.balance, **kwargs)
-
-    def loss_func(
-        self,
-        labels,  # the classes in their order
-        counts=None,  # training images of each class; needed where `class_weights` is given
-    ):  # an `OrdinalLoss`; None for plain cross-entropy, which is fastai's
-        "The loss"
-        args = dict(self.loss_args) | (dict(label_smoothing=self.label_smoothing) if self.label_smoothing else {})
-        if self.class_weights is not None and counts is not None:
-            from agecls_fastai.losses import class_balanced_weights
-            args['weight'] = class_balanced_weights(counts, self.class_weights)
-        if self.loss == 'cross_entropy' and not args: return None
-        from agecls_fastai.losses import get_loss
-        return get_loss(self.loss, [str(label) for label in labels], **args)
-
-    def learner(
-        self,
-        dls,  # fastai's `DataLoaders`, the recipe's or any other
-        weights=None,  # a file of weights to start from, instead of a download
-        compile: bool = False,  # the network by `torch.compile`
-        precision: str = 'auto',  # 'auto', 'measure', 'float32', 'bfloat16' or 'float16': see `best_precision`
-        **kwargs,  # for `age_learner`: metrics, cbs, …
-    ):  # fastai's `Learner`, as fast as `speed_up` makes it
-        "Build the `Learner`"
-        from functools import partial
-
-        from agecls_fastai.loop import FusedAdam, FusedSGD, best_precision, speed_up
-        from agecls_fastai.models import age_learner
-        counts = None
-        if self.class_weights is not None:
-            if not hasattr(dls.train_ds.items, 'columns'):
-                raise AgeclsError('class_weights needs loaders of an items table, as age_dls makes them')
-            counts = dls.train_ds.items['label'].astype(str).value_counts()
-            counts = [int(counts.get(str(label), 0)) for label in dls.vocab]
-        opt_func = FusedAdam if self.opt == 'adam' else partial(FusedSGD, mom=self.mom, decouple_wd=False)
-        kwargs = dict(loss_func=self.loss_func(dls.vocab, counts)) | kwargs
-        learn = age_learner(dls, self.arch, self.pretrained, weights, opt_func=opt_func, wd=self.wd,
-                            train_bn=self.train_bn, **kwargs)
-        if self.schedule == 'probe':
-            from agecls_fastai.probe import add_probe_head
-            add_probe_head(learn, self.features)
-        if precision != 'measure':
-            return speed_up(learn, compile, best_precision(dls.device or 'cpu', self.arch, self.size, precision))
-        if self.frozen: return speed_up(learn, compile, precision)
-        learn.unfreeze()                                                 # most of the training is
-        speed_up(learn, compile, precision)
-        if self.pretrained and self.schedule == 'fine_tune': learn.freeze()
-        return learn
-
     def smaller_batch(self) -> 'Recipe | None':  # None where the batch cannot be smaller
         "The variant with at most half the images in a batch, and as many as before to a step of the optimizer"
         step = self.bs if self.schedule == 'probe' else self.accumulate or self.bs
@@ -243,68 +176,11 @@ class Recipe:
         if self.iters is not None: return max(1, math.ceil(self.iters / max(1, len(dls.train))))
         return self.epochs + (self.freeze_epochs if self.schedule == 'fine_tune' else 0)
 
-    def fit(
-        self,
-        learn,  # fastai's `Learner`, from `Recipe.learner`
-        cbs=None,  # more callbacks
-        found_lr: float | None = None,  # what `lr_find` has suggested before
-    ):  # the same `Learner`, trained
-        "Train"
-        if self.schedule == 'probe':
-            from agecls_fastai.probe import fit_learner
-            fit_learner(learn, self.views, self.wd)
-            return learn
-        try: self._fit(learn, cbs, found_lr)
-        finally:
-            if hasattr(learn, 'device_precision'): learn.device_precision.leave()
-        return learn
-
-    def _fit(self, learn, cbs, found_lr):
-        from fastai.callback.schedule import ParamScheduler
-
-        from agecls_fastai.models import LEVI_HASSNER_LR_MULTS
-        epochs, cbs = self.n_epochs(learn.dls), [*(cbs or []), *self._callbacks()]
-        fine_tunes = self.schedule == 'fine_tune' and self.pretrained
-        if self.frozen or fine_tunes: learn.freeze()
-        else: learn.unfreeze()
-        learn.found_lr = (found_lr or _find_lr(learn)) if self.lr_find else None
-        base_lr = learn.found_lr or self.base_lr
-        lr = [base_lr * m for m in (LEVI_HASSNER_LR_MULTS if self.arch == 'levi_hassner' else [1])]
-        if self.schedule == 'step':
-            drop = ParamScheduler({'lr': lambda pct: [x * 0.1**min(int(pct * 5), 4) for x in lr]})
-            learn.fit(epochs, lr, cbs=[drop, *cbs])
-        elif fine_tunes:
-            learn.fine_tune(self.epochs, base_lr, freeze_epochs=self.freeze_epochs, lr_mult=self.lr_mult, cbs=cbs)
-        else: learn.fit_one_cycle(epochs, lr if len(lr) > 1 else base_lr, cbs=cbs)
-
-    def _callbacks(self):
-        "What else happens in training"
-        from fastai.callback.mixup import CutMix, MixUp
-        from fastai.callback.training import BnFreeze, GradientAccumulation
-
-        from agecls_fastai.callbacks import GrowSize, WeightAverage
-        cbs = [] if self.train_bn else [BnFreeze()]
-        if self.mix != 'none': cbs.append((MixUp if self.mix == 'mixup' else CutMix)(self.mix_alpha))
-        if self.average: cbs.append(WeightAverage(self.average))
-        if self.start_size is not None: cbs.append(GrowSize(self.start_size))
-        if self.accumulate is not None: cbs.append(GradientAccumulation(self.accumulate))
-        return cbs
-
 
 def _check_fields(values):
     known = [f.name for f in fields(Recipe)]
     if unknown := [k for k in values if k not in known]:
         raise AgeclsError(f'a recipe has no {some(unknown)}; it has {some(known, 40)}')
-
-
-def _find_lr(learn):
-    "What fastai's `lr_find` suggests; it keeps the network beside, and puts it back"
-    import tempfile
-    with tempfile.TemporaryDirectory() as folder, learn.no_bar(), learn.no_logging():
-        there = learn.path, learn.model_dir
-        learn.path, learn.model_dir = Path(folder), '.'
-        try: return float(learn.lr_find(show_plot=False).valley)
-        finally: learn.path, learn.model_dir = there
 
 # %% ../nbs/08_recipes.ipynb #c9e2cc33
 RECIPES = {recipe.name: recipe for recipe in [

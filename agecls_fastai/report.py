@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INK', 'FAINT', 'LINE', 'PAPER', 'COLORS', 'MARKERS', 'STYLE', 'WIDTH', 'SUBJECT_IMAGES', 'FEWEST', 'COLUMNS_SHOWN',
            'DETAILED', 'plot_confusion', 'plot_by', 'plot_intervals', 'plot_reliability', 'plot_curves', 'plot_errors',
-           'class_maps', 'activation_maps', 'plot_cams', 'in_words', 'report']
+           'plot_cams', 'in_words', 'report']
 
 # %% ../nbs/11_report.ipynb #b5b69316
 import base64
@@ -15,35 +15,29 @@ import re
 import shlex
 import textwrap
 import warnings
-from collections.abc import Sequence
 from functools import wraps
-from itertools import islice
 from pathlib import Path
 
 import jinja2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
-from fastai.callback.hook import hook_output
-from fastai.learner import Learner
 from markupsafe import Markup, escape
 from PIL import Image
 
 from . import __version__
-from .bundle import load_bundle
 from .calibrate import calibrate, prediction_sets, reliability
+from .cams import activation_maps
 from .data import open_image
 from .datasets import DRAWN
-from .folds import AgeclsError, some, write_atomic
+from .errors import AgeclsError, some
+from .folds import write_atomic
+from .hub import load_bundle
 from .images import check_inside
-from .losses import OrdinalLoss
-from .models import last_map
 from .progress import duration
 from .recipes import RECIPES
-from .results import N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
-from .results import METRICS, metrics_for, published, resample, scores_by
+from .results import METRICS, N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
+from .results import metrics_for, published, resample, scores_by
 from .weights import PACKAGED
 
 # %% ../nbs/11_report.ipynb #96db2569
@@ -405,44 +399,6 @@ def plot_errors(
 def _check_folder(path, files=()):
     if not Path(path).is_dir(): raise AgeclsError(f'there is no data folder {path}')
     check_inside(files, path)
-
-# %% ../nbs/11_report.ipynb #944ea425
-def class_maps(
-    model: torch.nn.Module,  # a body and a head, or `LeviHassnerNet`
-    loss,  # that it was trained with
-    x: torch.Tensor,  # (n, 3, size, size): a batch as the network takes it
-    y: torch.Tensor,  # (n,) class indices to explain
-) -> torch.Tensor:  # (n, size, size), from 0 to 1
-    "Grad-CAM of one batch"
-    layer, as_map = last_map(model, x)
-    with hook_output(layer, detach=False) as hook, torch.enable_grad():
-        out = model(x.requires_grad_())
-        found = hook.stored
-    if as_map(found) is None:
-        raise AgeclsError(f'activation maps need a layer that gives maps (n, channels, h, w), not {tuple(found.shape)}')
-    scores = loss.activation(out).clamp_min(1e-12).log() if isinstance(loss, OrdinalLoss) else out
-    slope, = torch.autograd.grad(scores.gather(1, y[:, None]).sum(), found)
-    slope, found = as_map(slope), as_map(found)
-    cam = (slope.mean((2, 3), keepdim=True) * found).sum(1, keepdim=True).relu()
-    cam = F.interpolate(cam.float(), x.shape[-2:], mode='bilinear', align_corners=False)[:, 0].detach()
-    return cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-12)
-
-
-def activation_maps(
-    learn: Learner,
-    items,  # what `learn.dls.test_dl` takes
-    answers: Sequence[int],  # (n,) class indices to explain
-) -> tuple[np.ndarray, np.ndarray]:  # pictures (n, size, size, 3) and maps (n, size, size), from 0 to 1
-    "Grad-CAM: where in each picture the evidence for a class lies"
-    model, loss, dl = learn.model.eval(), learn.loss_func, learn.dls.test_dl(items)
-    pictures, maps, answers = [], [], iter(answers)
-    for x, *_ in dl:
-        y = torch.tensor(list(islice(answers, len(x))), device=x.device)
-        maps.append(class_maps(model, loss, x.as_subclass(torch.Tensor), y).cpu().numpy())
-        for t in reversed(dl.after_batch.fs): x = t.decode(x)
-        x = x.as_subclass(torch.Tensor).detach().float().cpu().permute(0, 2, 3, 1)
-        pictures.append((x / 255 if x.max() > 1 else x).clamp(0, 1).numpy())
-    return np.concatenate(pictures), np.concatenate(maps)
 
 # %% ../nbs/11_report.ipynb #588b58f8
 @_styled

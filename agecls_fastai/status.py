@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .folds import AgeclsError
+from .errors import AgeclsError
 from .locks import _dead, lock_holder
 from .progress import duration
 from .recipes import Recipe

@@ -20,9 +20,10 @@ from measure import machine, per_second, plain_fastai, seconds, take_turns, writ
 from PIL import Image
 
 from agecls_fastai.adience import read_adience
-from agecls_fastai.bundle import load_bundle, save_bundle
+from agecls_fastai.bundle import save_bundle
 from agecls_fastai.crossval import cross_validate
 from agecls_fastai.export import export_model, quantise
+from agecls_fastai.hub import load_bundle
 from agecls_fastai.predictor import Predictor
 from agecls_fastai.recipes import RECIPES
 from agecls_fastai.results import metric_words

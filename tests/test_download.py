@@ -21,7 +21,7 @@ from PIL import Image
 from agecls_fastai import download
 from agecls_fastai.adience import FOLD_COLUMNS, audit, read_adience
 from agecls_fastai.download import REMOTE_FILES, download_adience, unpack
-from agecls_fastai.folds import AgeclsError
+from agecls_fastai.errors import AgeclsError
 from agecls_fastai.progress import Progress
 
 USER, PASSWORD = 'marked-user-7f3a', 'marked-password-91c2'

@@ -27,7 +27,7 @@ import torch
 
 from agecls_fastai import cli, results
 from agecls_fastai.adience import read_adience
-from agecls_fastai.folds import DataWarning
+from agecls_fastai.errors import DataWarning
 from agecls_fastai.recipes import Recipe
 from agecls_fastai.verify import verify_run
 

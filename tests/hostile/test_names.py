@@ -122,7 +122,8 @@ def test_files_of_a_fold_elsewhere(tmp_path):
 @pytest.mark.parametrize('name', ['../out', '/tmp/agecls_hostile_out', 'a/../../out'])
 def test_in_a_bundle(tmp_path, name):
     "Nothing is unpacked: two members are read, whatever else there is"
-    from agecls_fastai.bundle import FILES, load_bundle
+    from agecls_fastai.bundle import FILES
+    from agecls_fastai.hub import load_bundle
     file = tmp_path / 'in/m.agecls'
     file.parent.mkdir()
     with zipfile.ZipFile(file, 'w') as z:

@@ -78,7 +78,7 @@ KINDS = ['raw', 'torch', 'legacy', 'numpy.npy']
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('name', ['w.pth', 'w.pt', 'w.safetensors'])
 def test_weights(trap, tmp_path, kind, name):
-    from agecls_fastai.models import load_weights
+    from agecls_fastai.weights import load_weights
     shutil.copy(trap / kind, tmp_path / name)
     with pytest.raises(AgeclsError, match='no file of weights that can be opened safely'): load_weights(tmp_path / name)
 
@@ -93,7 +93,8 @@ def test_checkpoints(trap, kind):
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('packed', [False, True])
 def test_bundles(trap, tmp_path, kind, packed):
-    from agecls_fastai.bundle import FILES, load_bundle
+    from agecls_fastai.bundle import FILES
+    from agecls_fastai.hub import load_bundle
     path = shutil.copytree(keep(bundle), tmp_path / 'model')
     content = (trap / kind).read_bytes()
     (path / 'model.safetensors').write_bytes(content)

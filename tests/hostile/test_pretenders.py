@@ -7,9 +7,10 @@ import torch
 import whole
 
 from agecls_fastai.answers import load_onnx
-from agecls_fastai.bundle import FILES, load_bundle
+from agecls_fastai.bundle import FILES
 from agecls_fastai.errors import AgeclsError, read_json
 from agecls_fastai.faces import face_finder
+from agecls_fastai.hub import load_bundle
 from agecls_fastai.weights import load_weights
 
 POINTER = (b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b125'
