@@ -6,7 +6,6 @@
 __all__ = ['ONNX_FORMAT', 'NEEDS_ONNX', 'Answerer', 'decide', 'combine', 'read_squares', 'answer', 'load_onnx']
 
 # %% ../nbs/12b_answers.ipynb #aa4b098d
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ import numpy as np
 from .errors import AgeclsError, first_line, is_number, parse_json, some, what_file_is
 from .photos import find_photos, square
 from .pictures import open_photo
-from .sets import contiguous_sets, set_names
+from .sets import contiguous_sets, set_names, threshold_at
 
 # %% ../nbs/12b_answers.ipynb #d0ca971a
 @dataclass
@@ -37,11 +36,7 @@ class Answerer:
         level: float,  # the share of images whose set shall hold the truth
     ) -> float | None:  # infinite: all classes; None where there are no thresholds
         "The threshold of the [prediction sets](10a_calibrate.ipynb)"
-        if not self.thresholds: return None
-        if str(level) not in self.thresholds:
-            raise AgeclsError(f'level must be one of {some(self.thresholds, 9)}, not {level}')
-        found = self.thresholds[str(level)]
-        return math.inf if found is None else found
+        return threshold_at(self.thresholds, level)
 
 
 def decide(

@@ -35,6 +35,7 @@ from .images import image_keys
 from .models import age_learner
 from .probe import add_probe_head
 from .results import scores_by
+from .sets import threshold_at
 
 # %% ../nbs/08b_bundle.ipynb #0fc48a50
 FORMAT = 2  # of model.json
@@ -159,11 +160,7 @@ class Bundle:
         level: float = 0.9,  # the share of images whose set shall hold the truth
     ) -> float | None:  # infinite: all classes; None where the bundle has no calibration
         "The threshold of the [prediction sets](10a_calibrate.ipynb)"
-        if not self.info.get('calibration'): return None
-        thresholds = self.info['calibration']['thresholds']
-        if str(level) not in thresholds:
-            raise AgeclsError(f'the model has thresholds for the levels {some(thresholds, 9)}, not for {level}')
-        return float('inf') if thresholds[str(level)] is None else thresholds[str(level)]
+        return threshold_at((self.info.get('calibration') or {}).get('thresholds'), level)
 
     def learner(
         self,

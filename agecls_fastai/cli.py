@@ -22,6 +22,8 @@ from pathlib import Path
 
 from . import __version__
 
+
+
 # %% ../nbs/14_cli.ipynb #fb349af6
 def _place():
     "This process's number among several that train one network, and how many they are"
@@ -119,14 +121,14 @@ def _data_options(args):
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
-    from agecls_fastai.synthetic import draw_adience
+    from agecls_fastai.synthetic import best_reachable, draw_adience
     progress = Progress()
     path = draw_adience(args.dest, args.subjects, args.size, args.seed, args.folds, args.source, args.ambiguity,
                         args.label_noise, progress=progress.counter('images drawn'))
     manifest = json.loads((path / 'manifest.json').read_text('utf-8'))
     if args.json: print(json.dumps(manifest | dict(path=str(path)), indent=1))
     else:
-        best = manifest['best_reachable']
+        best = best_reachable(path)
         print(f'{path}: {manifest["subjects"]:,} subjects, {sum(f["rows"] for f in manifest["fold_files"].values()):,} '
               f'rows in {len(manifest["fold_files"])} fold files')
         if best: print(f'the best that can be reached on it: accuracy {best["accuracy"]:.3f}, one-off accuracy '
@@ -521,7 +523,7 @@ def demo(args):
 
     from agecls_fastai.progress import Progress
     from agecls_fastai.recipes import RECIPES
-    from agecls_fastai.synthetic import draw_adience
+    from agecls_fastai.synthetic import best_reachable, draw_adience
     progress, out = Progress(), Path(args.out)
     progress.line('1. Drawing a data set in the shape of Adience')
     data = draw_adience(out / 'data', seed=args.seed, **DEMO_DATA, progress=progress.counter('images drawn'))
@@ -554,7 +556,7 @@ def demo(args):
     from agecls_fastai.report import report
     page = report(runs, out / 'report.html', data)
     shown = _three_answers(runs[0], items, data)
-    best = json.loads((data / 'manifest.json').read_text('utf-8'))['best_reachable']
+    best = best_reachable(data)
     places = {'the drawn faces': data, **{f'the run of {run.name}': run.path for run in runs}}
     if args.json:
         found = result.to_dict() | dict(best_reachable=best, notes=notes, report=str(page), answers=shown)

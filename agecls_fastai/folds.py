@@ -36,18 +36,18 @@ from .errors import AgeclsError, DataWarning, first_line, some, what_file_is, wh
 COLUMNS = ['file', 'label', 'fold', 'subject']
 PROTOCOLS = ('strict', 'fixed')
 
-# %% ../nbs/00_folds.ipynb #31e0af57
-def _no_path(file):
+# %% ../nbs/00_folds.ipynb #0835bf90
+def unsafe_paths(file):
     "Which are no relative paths that stay inside a folder, whatever the system"
     name = file.astype(str)
     parts = name.str.replace('\\', '/', regex=False)
     return ((name.str.strip() == '') | file.isna() | parts.str.startswith('/') | parts.str.match(r'^[A-Za-z]:')
             | parts.str.contains(r'(?:^|/)\.\.(?:/|$)|[\x00\n\r\ud800-\udfff]', regex=True))
 
-
+# %% ../nbs/00_folds.ipynb #31e0af57
 def _check_files(items):
     "Paths must be relative, stay inside the data folder, and stand in one row each"
-    file, bad = items['file'].astype(str), items[_no_path(items['file'])]
+    file, bad = items['file'].astype(str), items[unsafe_paths(items['file'])]
     if len(bad): raise AgeclsError('file must be a relative path inside the data folder, without "..": '
                                    f'row {some(f"{i} ({f!r})" for i, f in bad["file"].items())}')
     twice = items[file.duplicated()]

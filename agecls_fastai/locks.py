@@ -19,6 +19,15 @@ from filelock import FileLock, Timeout
 from .errors import AgeclsError, read_json
 from .folds import write_atomic
 
+# %% ../nbs/08e_locks.ipynb #faaa1255
+def is_dead(holder):
+    "Is it sure that this process is no more?"
+    if holder.get('host') != platform.node() or not isinstance(holder.get('pid'), int): return False
+    try: os.kill(holder['pid'], 0)
+    except ProcessLookupError: return True
+    except (OSError, OverflowError): pass
+    return False
+
 # %% ../nbs/08e_locks.ipynb #2718be92
 GRACE = 20.  # seconds that the forks of a dead owner are waited for
 
@@ -29,15 +38,6 @@ def lock_holder(
     "Who has the lock, or had it last"
     try: return read_json(f'{lock}.json')
     except (OSError, AgeclsError): return {}
-
-
-def _dead(holder):
-    "Is it sure that this process is no more?"
-    if holder.get('host') != platform.node() or not isinstance(holder.get('pid'), int): return False
-    try: os.kill(holder['pid'], 0)
-    except ProcessLookupError: return True
-    except (OSError, OverflowError): pass
-    return False
 
 
 @contextmanager
@@ -55,9 +55,9 @@ def locked(
         else: break
         who = f'process {holder["pid"]} on {holder.get("host")}, since {holder.get("since")}' if 'pid' in holder else (
             'another process')
-        if not wait and not (_dead(holder) and time.monotonic() < end):
+        if not wait and not (is_dead(holder) and time.monotonic() < end):
             raise AgeclsError(f'{what} is being worked at by {who}; with --wait this one waits for it')
-        if not told and say and not _dead(holder): say(f'{what} is being worked at by {who}; waiting for it')
+        if not told and say and not is_dead(holder): say(f'{what} is being worked at by {who}; waiting for it')
         told = True
     try:
         with suppress(OSError): write_atomic(info, json.dumps(dict(  # not worth a failure

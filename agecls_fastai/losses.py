@@ -20,6 +20,7 @@ from torch import nn
 
 from .errors import AgeclsError, DataWarning, some
 from .folds import group_years, is_age_group
+from .recipes import LOSS_NAMES
 
 # %% ../nbs/06_losses.ipynb #78cb526e
 def _plain(x):
@@ -47,13 +48,24 @@ def _vector(x, dtype=torch.float32):
     return x if x.ndim == 1 and len(x) else torch.tensor([math.nan])
 
 
+LOSSES = {}  # name → class, of every `OrdinalLoss` that has a name
+
+
 class OrdinalLoss(nn.Module):
     """What all losses share: checks, weights, reduction, and how outputs become probabilities and answers.
 
-    A loss of your own overrides `per_image`, and `n_out` and `scores` where the outputs are not one a class."""
+    A loss of your own has a `name`, by which recipes ask for it, and overrides `per_image`, and `n_out` and `scores`
+    where the outputs are not one a class."""
+    name = None
     y_int = True  # fastai's MixUp and CutMix then mix the losses of two images instead of their labels
     head_type = nn.Linear  # the last layer, made by (features, outputs)
     rule = 'mode'  # how `decodes` answers: 'mode', 'median' or 'mean'
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if name := vars(cls).get('name'):
+            LOSSES[name] = cls
+            if name not in LOSS_NAMES: LOSS_NAMES.append(name)
 
     def __init__(
         self,
@@ -151,6 +163,8 @@ class CELoss(OrdinalLoss):
 
     >>> CELoss(3)(torch.tensor([[math.log(2), 0, 0]]), torch.tensor([0]))
     tensor(0.6931)"""
+    name = 'cross_entropy'
+
     def __init__(
         self,
         n_classes: int,  # K
@@ -189,6 +203,7 @@ class CORALLoss(OrdinalLoss):
 
     >>> CORALLoss(3)(torch.tensor([[math.log(3), -math.log(3)]]), torch.tensor([1]))
     tensor(0.5754)"""
+    name = 'coral'
     head_type, rule = CORALHead, 'median'
 
     @property
@@ -213,7 +228,7 @@ class CORNLoss(OrdinalLoss):
 
     >>> CORNLoss(3)(torch.tensor([[math.log(3), -math.log(3)]]), torch.tensor([1]))
     tensor(0.2877)"""
-    rule = 'median'
+    name, rule = 'corn', 'median'
 
     @property
     def n_out(self): return self.n_classes - 1
@@ -238,6 +253,8 @@ class SORDLoss(OrdinalLoss):
 
     >>> SORDLoss(3, alpha=math.log(2))(torch.tensor([[math.log(2), 0, 0]]), torch.tensor([1]))
     tensor(1.2130)"""
+    name = 'sord'
+
     def __init__(
         self,
         n_classes: int,  # K
@@ -268,6 +285,8 @@ class EMDLoss(OrdinalLoss):
 
     >>> EMDLoss(3)(torch.tensor([[math.log(2), 0, 0]]), torch.tensor([2]))
     tensor(0.8125)"""
+    name = 'emd'
+
     def per_image(self, logits, target):
         truth = target[:, None] <= torch.arange(self.n_classes, device=target.device)
         return (logits.softmax(-1).cumsum(-1) - truth.to(logits)).square().sum(-1)
@@ -281,7 +300,7 @@ class DLDLLoss(OrdinalLoss):
 
     >>> DLDLLoss(3, sigma=(2*math.log(2))**-0.5)(torch.tensor([[math.log(2), 0, 0]]), torch.tensor([1]))
     tensor(0.4233)"""
-    rule = 'mean'
+    name, rule = 'dldl', 'mean'
 
     def __init__(
         self,
@@ -309,6 +328,8 @@ class RegressionLoss(OrdinalLoss):
 
     >>> RegressionLoss(3)(torch.tensor([[2.5]]), torch.tensor([1]))
     tensor(1.1250)"""
+    name = 'regression'
+
     @property
     def n_out(self): return 1
 
@@ -326,7 +347,7 @@ class BinomialLoss(OrdinalLoss):
 
     >>> BinomialLoss(3)(torch.tensor([[0.]]), torch.tensor([1]))
     tensor(0.6931)"""
-    rule = 'mean'
+    name, rule = 'binomial', 'mean'
 
     def __init__(
         self,
@@ -347,10 +368,6 @@ class BinomialLoss(OrdinalLoss):
         return (self.log_ways.to(logits) + logits * torch.arange(self.n_classes, device=logits.device)) / self.tau
 
 # %% ../nbs/06_losses.ipynb #89067c9a
-LOSSES = {'cross_entropy': CELoss, 'coral': CORALLoss, 'corn': CORNLoss, 'sord': SORDLoss, 'emd': EMDLoss,
-          'dldl': DLDLLoss, 'regression': RegressionLoss, 'binomial': BinomialLoss}
-
-
 def group_middles(
     labels: Sequence[str],  # such as '25-32' or '70', as `group_years` understands them
 ) -> list[float]:  # years

@@ -18,7 +18,8 @@ from .errors import AgeclsError, parse_json, some
 SCHEDULES = ('fine_tune', 'one_cycle', 'step', 'probe')
 OPTIMIZERS = ('adam', 'sgd')
 VIEWS = {'center': 1, 'flip': 2, 'ten': 10}  # how many of each image
-LOSS_NAMES = ('cross_entropy', 'coral', 'corn', 'sord', 'emd', 'dldl', 'regression', 'binomial')  # keys of `LOSSES`
+# known before PyTorch is loaded; a loss of your own adds its name
+LOSS_NAMES = ['cross_entropy', 'coral', 'corn', 'sord', 'emd', 'dldl', 'regression', 'binomial']
 BALANCES = ('none', 'class', 'subject', 'both')
 MIXES = ('none', 'mixup', 'cutmix')
 FEATURES = ('last', 'stages')

@@ -36,8 +36,9 @@ from .hub import load_bundle
 from .images import check_inside
 from .progress import duration
 from .recipes import RECIPES
-from .results import METRICS, N_RESAMPLES, Comparison, Run, compare, image_sums, interval, load_run
-from .results import metrics_for, published, resample, scores_by
+from .results import METRICS, N_RESAMPLES, Comparison, Run, common_folds, compare, image_sums, interval
+from .results import metric_words, metrics_for, open_runs, p_words, published, resample, run_names
+from .results import scores_by, shares
 from .weights import PACKAGED
 
 # %% ../nbs/11_report.ipynb #96db2569
@@ -80,19 +81,12 @@ def _legend(ax, new, **kwargs):
     else: ax.legend()
 
 
-def _words(metric): return metric.replace('_', ' ').replace('one off', 'one-off')
-
-
 def _runs(runs):
     "A list of runs, out of one or several, or their folders, or a comparison"
     if isinstance(runs, Comparison): return runs.runs
-    if isinstance(runs, (str, Path, Run)): runs = [runs]
-    runs = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    runs = open_runs([runs] if isinstance(runs, (str, Path, Run)) else runs)
     if not runs: raise AgeclsError('there is no run to show')
     return runs
-
-
-def _names(runs): return compare(runs, 1).names if len(runs) > 1 else [runs[0].name]
 
 # %% ../nbs/11_report.ipynb #0cbe62fa
 @_styled
@@ -170,10 +164,10 @@ def _by(run, column, n_resamples):
     return table.astype(dict(images=int, subjects=int))
 
 
-def _metric(runs, metric, n=2):
-    known = metrics_for(runs[0].labels)[:n]
+def _metric(runs, metric, known=shares):
+    known = known(metrics_for(runs[0].labels))
     if metric not in known: raise AgeclsError(f'metric must be one of {some(known, 9)}, not {metric!r}')
-    return 100 if 'accuracy' in metric else 1
+    return METRICS[metric].scale
 
 
 @_styled
@@ -187,7 +181,8 @@ def plot_by(
     "A score in each part of the pictures, with 95 % intervals by resampling subjects"
     runs = _runs(runs)
     _metric(runs, metric)
-    names = _names(runs)                                                 # refuses runs on other items
+    common_folds(runs)                                                   # refuses runs on other items
+    names = run_names(runs)
     return _draw_by(names, [_by(run, column, n_resamples) for run in runs], column, metric, ax)
 
 
@@ -204,7 +199,8 @@ def _draw_by(names, tables, column, metric, ax=None):
         ax.plot(x, y, marker, color=color, ms=5, label=_plain(name, 50))
     ax.set_yticks(range(n), [f'{_short(part, 16)}\n{k:,} {"person" if k == 1 else "people"}'
                              for part, k in tables[0]['subjects'].items()])
-    ax.set(ylim=(n - 0.5, -0.5), xlabel=f'{_words(metric)}, %', title=_plain(f'By {column.replace("_", " ")}', 50))
+    ax.set(ylim=(n - 0.5, -0.5), xlabel=f'{metric_words(metric)}, %',
+           title=_plain(f'By {column.replace("_", " ")}', 50))
     ax.grid(axis='x')
     ax.tick_params(axis='y', length=0)
     if len(names) > 1: _legend(ax, new)
@@ -229,7 +225,7 @@ def plot_intervals(
 ):  # the axes
     "A forest plot: a score of each run with its 95 % interval, and the published figures set apart"
     made = runs if isinstance(runs, Comparison) else compare(_runs(runs))
-    info, scale = made.runs[0].info, _metric(made.runs, metric, 9)
+    info, scale = made.runs[0].info, _metric(made.runs, metric, list)
     others = published(made.runs[0].labels) if known and scale == 100 else published([])
     others = others[others[metric].notna()].sort_values(metric, ascending=False)
     n_rows = len(made.names) + len(made.baselines) + 1.35 * len(others) + 1.2 * (len(others) > 0) + 1.1
@@ -266,7 +262,7 @@ def plot_intervals(
             y += 1.35
             ax.hlines(y, x - np.nan_to_num(std), x + np.nan_to_num(std), color=FAINT, lw=1)
             row(y, x, 'D', color=FAINT, mfc='none', ms=4.5)
-    ax.set(ylim=(y + 0.6, -0.8), yticks=[], xlabel=f'{_words(metric)}' + ', %' * (scale == 100))
+    ax.set(ylim=(y + 0.6, -0.8), yticks=[], xlabel=f'{metric_words(metric)}' + ', %' * (scale == 100))
     ax.spines['left'].set_visible(False)
     return ax
 
@@ -318,17 +314,17 @@ def plot_curves(
         raise AgeclsError(f'{run.path} has no learning curves: it was not trained by epochs')
     has_valid = 'valid_loss' in history and bool(history['valid_loss'].notna().any())
     panels = ['train_loss', *['valid_loss'] * has_valid]
-    panels = [panels, *[[m] for m in METRICS[:2] if m in history and has_valid], ['lr']]
+    panels = [panels, *[[m] for m in shares(METRICS) if m in history and has_valid], ['lr']]
     panels = [[c for c in columns if c in history] for columns in panels]
     panels = [columns for columns in panels if columns]
     if fig is None: fig = plt.figure(figsize=(WIDTH, 0.9 + 1.35 * len(panels)))
     axes = np.atleast_1d(fig.subplots(len(panels), sharex=True))
     titles = dict(train_loss='loss' + ' (dashed: of the training images)' * has_valid, lr='learning rate',
-                  **{m: f'{_words(m)} on the inner validation set, %' for m in METRICS[:2]})
+                  **{m: f'{metric_words(m)} on the inner validation set, %' for m in shares(METRICS)})
     for ax, columns in zip(axes, panels):
         for i, (k, rows) in enumerate(history.groupby('fold')):
             for column in columns:
-                y = rows[column] * (100 if 'accuracy' in column else 1)
+                y = rows[column] * (METRICS[column].scale if column in METRICS else 1)
                 ax.plot(rows['epoch'] + 1, y, marker='.', ms=3, lw=1.2, color=COLORS[i % len(COLORS)],
                         ls='--' if column == 'train_loss' and has_valid else '-',
                         label=f'fold {k}' if column == columns[-1] and ax is axes[0] else None)
@@ -621,37 +617,38 @@ def _scores_section(made):
     "Tables per recipe and fold, and the forest plots"
     metrics, several = metrics_for(made.runs[0].labels), len(made.folds) > 1
     def cell(s, metric):
-        if 'accuracy' in metric: return _percent(s['mean'], s['low'], s['high'])
+        if METRICS[metric].scale == 100: return _percent(s['mean'], s['low'], s['high'])
         return f'{s["mean"]:.2f} [{s["low"]:.2f}, {s["high"]:.2f}]'.replace('-', '−')
-    heads = {m: _words(m) + ', %' * ('accuracy' in m) for m in metrics}
+    in_percent = shares(metrics)
+    heads = {m: metric_words(m) + ', %' * (m in in_percent) for m in metrics}
     main = pd.DataFrame({heads[m]: [cell(made.scores.loc[(name, m)], m) for name in made.names] for m in metrics},
                         index=made.names)
     if several: main.insert(1, '± over folds', [f'{100 * made.scores.loc[(name, "accuracy"), "std"]:.1f}'
                                                 for name in made.names])
-    guess = pd.DataFrame({heads[m]: [_percent(x) if 'accuracy' in m else f'{x + 0:.2f}' for x in made.baselines[m]]
+    guess = pd.DataFrame({heads[m]: [_percent(x) if m in in_percent else f'{x + 0:.2f}' for x in made.baselines[m]]
                           for m in metrics}, index=made.baselines.index)
     about = ('Mean over folds [95 % interval by resampling subjects]; ± is the standard deviation over folds (n in the '
              'denominator)' if several else 'Score [95 % interval by resampling subjects]')
     blocks = [_table(pd.concat([main, guess]).fillna(''), about, 'run')]
     if several:
-        for m in metrics[:2]:
+        for m in in_percent:
             t = made.fold_scores[m].unstack('fold').loc[made.names].map(_percent).add_prefix('fold ')
             blocks.append(_table(t, f'{heads[m]}, fold by fold', 'run', narrow=True))
     if len(made.differences):
         d = made.differences.reset_index()
-        d = d[d['metric'].isin(metrics[:2])]
+        d = d[d['metric'].isin(in_percent)]
         between = [f'{_signed(100 * a)} to {_signed(100 * b)}' for a, b in zip(d['low'], d['high'])]
         shown = pd.DataFrame({
-            'score': d['metric'].map(_words), 'difference': [_signed(100 * x) for x in d['difference']],
+            'score': d['metric'].map(metric_words), 'difference': [_signed(100 * x) for x in d['difference']],
             '95 % interval': between, 'p': d['p'].map(_p), 'p by Holm': d['p_holm'].map(_p),
             'would be found from': d['detectable'].map(_percent)})
         shown.index = d['run'] + ' − ' + d['minus']
         blocks.append(_table(shown, 'Paired differences in percentage points: the same people drawn again for both. A '
                              'difference is found with a chance of 80 % from the last column on', 'runs'))
     trained = 'model' not in made.runs[0].info
-    for m in metrics[:2]:
+    for m in in_percent:
         about = ': mean over folds, 95 % interval by resampling subjects, and single folds (|)'
-        about = f'{_words(m).capitalize()}{about if several else " and its 95 % interval"}'
+        about = f'{metric_words(m).capitalize()}{about if several else " and its 95 % interval"}'
         blocks.append(_figure(about, plot_intervals, made, m, trained))
     known = published(made.runs[0].labels)
     if trained and len(known):
@@ -669,7 +666,7 @@ def _scores_section(made):
     return dict(title='Scores', blocks=blocks)
 
 
-def _p(p): return '' if pd.isna(p) else '< 0.001' if p < 0.001 else f'{p:.3f}'
+def _p(p): return '' if pd.isna(p) else p_words(p).removeprefix('= ')
 
 
 def _confusion_section(names, runs):
@@ -687,7 +684,7 @@ COLUMNS_SHOWN = {'label': 'true group', 'gender': 'gender', SUBJECT_IMAGES: 'num
 
 def _parts_section(names, runs, n_resamples):
     "Scores by group, gender, pose, quality, number of images"
-    figures, tables, missing, metrics = [], [], [], metrics_for(runs[0].labels)[:2]
+    figures, tables, missing, metrics = [], [], [], shares(metrics_for(runs[0].labels))
     for column, what in COLUMNS_SHOWN.items():
         if column != SUBJECT_IMAGES and column not in runs[0].predictions:
             missing.append(what.partition(',')[0])
@@ -696,13 +693,13 @@ def _parts_section(names, runs, n_resamples):
             continue                                                     # the true groups are that already
         found = [_by(run, column, n_resamples) for run in runs]
         for metric in metrics if column == 'label' else metrics[:1]:
-            about = f'{_words(metric).capitalize()} by {what}'
+            about = f'{metric_words(metric).capitalize()} by {what}'
             figures.append(_figure(about, _draw_by, names, found, column, metric))
         cells = {c: found[0][c].map('{:,}'.format) for c in ('images', 'subjects')}
         for metric in metrics:
             for name, t in zip(names, found):
                 of = f' of {name}' * (len(names) > 1)
-                cells[f'{_words(metric)}{of}, %'] = [
+                cells[f'{metric_words(metric)}{of}, %'] = [
                     _percent(*row) for row in t[[metric, f'{metric}_low', f'{metric}_high']].to_numpy()]
         tables.append(_table(pd.DataFrame(cells), corner=what.partition(',')[0]))
     about = ("All folds together; each part's interval comes from drawing its people again, and below "

@@ -4,35 +4,63 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'N_RESAMPLES', 'POWER', 'LEVI_HASSNER', 'MIVOLO', 'LAPUSCHKIN', 'PUBLISHED', 'MUST_SHARE', 'metrics_for',
-           'image_sums', 'scores_from_sums', 'finished_fold', 'Run', 'read_history', 'run_info', 'fold_folders',
-           'load_run', 'subject_sums', 'times_drawn', 'resample', 'interval', 'p_value', 'holm', 'summarize',
-           'baseline_scores', 'guessing_scores', 'published', 'metric_words', 'p_words', 'json_records', 'Comparison',
+           'metric_words', 'p_words', 'image_sums', 'scores_from_sums', 'finished_fold', 'Run', 'read_history',
+           'run_info', 'fold_folders', 'load_run', 'subject_sums', 'times_drawn', 'resample', 'interval', 'p_value',
+           'holm', 'summarize', 'baseline_scores', 'guessing_scores', 'published', 'json_records', 'Comparison',
            'open_runs', 'compare', 'by_subject', 'scores_by']
 
 # %% ../nbs/10_results.ipynb #f28fd4b3
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS
 from .errors import AgeclsError, DataWarning, first_line, is_number, read_json, some
-from .folds import _no_path, file_digest, read_table, spreadsheet_dates
+from .folds import file_digest, read_table, spreadsheet_dates, unsafe_paths
+
+# %% ../nbs/10_results.ipynb #7aafe1d3
+class Score(NamedTuple):
+    "What is told of a metric"
+    words: str  # in a sentence
+    short: str  # over a column
+    scale: int = 1  # by which it is multiplied where people read it: 100 of a share, for percent
+
+
+def shares(
+    metrics: Iterable[str],  # names, as in `METRICS`
+) -> list[str]:
+    "Those that are shares of the images, and shown in percent"
+    return [m for m in metrics if METRICS[m].scale == 100]
 
 # %% ../nbs/10_results.ipynb #0bf5c039
-METRICS = ['accuracy', 'one_off_accuracy', 'mean_group_error', 'quadratic_kappa']
+METRICS = {'accuracy': Score('accuracy', 'accuracy', 100),
+           'one_off_accuracy': Score('one-off accuracy', 'one-off accuracy', 100),
+           'mean_group_error': Score('mean group error', 'groups off'),
+           'quadratic_kappa': Score('quadratic kappa', 'kappa')}
 
 
 def metrics_for(
     labels: Sequence[str],  # the classes
 ) -> list[str]:
     "The metrics that mean something: of two classes each is the other's neighbour, so accuracy says it all"
-    return METRICS if len(labels) > 2 else METRICS[:1]
+    return list(METRICS) if len(labels) > 2 else ['accuracy']
+
+
+def metric_words(
+    metric: str,  # a metric, or another column of a history: 'valid_loss'
+) -> str:
+    "A name in words: 'one-off accuracy'"
+    return METRICS[metric].words if metric in METRICS else metric.replace('_', ' ')
+
+
+def p_words(p): return f'{"<" if p < 0.001 else "="} {max(p, 0.001):.3f}'  # '= 0.012', '< 0.001'
 
 
 def image_sums(
@@ -59,24 +87,54 @@ def scores_from_sums(
 def _score(x): return x is None or is_number(x)
 
 
-def _fits(value, shape):
+def has_shape(value, shape):
     "Has a value from JSON a shape: a type, a test, [shape], {str: shape}, or {key: shape}? A key? may be missing"
     if isinstance(shape, type): return isinstance(value, shape) and not isinstance(value, bool)
     if callable(shape): return shape(value)
-    if isinstance(shape, list): return isinstance(value, list) and all(_fits(x, shape[0]) for x in value)
+    if isinstance(shape, list): return isinstance(value, list) and all(has_shape(x, shape[0]) for x in value)
     if not isinstance(value, dict): return False
-    if str in shape: return all(_fits(x, shape[str]) for x in value.values())
-    return all(_fits(value.get(key.removesuffix('?')), x) for key, x in shape.items()
+    if str in shape: return all(has_shape(x, shape[str]) for x in value.values())
+    return all(has_shape(value.get(key.removesuffix('?')), x) for key, x in shape.items()
                if not key.endswith('?') or value.get(key[:-1]) is not None)
 
 
-_DONE = {'predictions_sha256': str, 'valid_sha256?': str, 'history_sha256?': str, 'run_sha256?': str,
-         'metrics?': {str: _score}, 'seconds?': is_number, 'epochs?': is_number, 'n_images?': is_number,
-         'n_subjects?': is_number, 'model?': {str: str}}
-_RUN = {'labels': [str], 'recipe': {'name': str, 'about?': str}, 'protocol?': str, 'data?': str, 'items_digest?': str,
-        'images_digest?': str, 'device?': str, 'device_name?': str, 'precision?': str, 'minutes?': dict, 'commit?': str,
-        'composition?': {str: [is_number]}, 'n_images?': is_number, 'n_subjects?': is_number, 'versions?': {str: str},
-        'skipped?': {str: str}, 'smaller_batches?': {str: is_number}, 'members?': [dict], 'model?': [str]}
+DONE_SHAPE = {'predictions_sha256': str, 'valid_sha256?': str, 'history_sha256?': str, 'run_sha256?': str,
+              'metrics?': {str: _score}, 'seconds?': is_number, 'epochs?': is_number, 'n_images?': is_number,
+              'n_subjects?': is_number, 'model?': {str: str}}
+RUN_SHAPE = {'labels': [str], 'recipe': {'name': str, 'about?': str}, 'protocol?': str, 'data?': str,
+             'items_digest?': str, 'images_digest?': str, 'device?': str, 'device_name?': str, 'precision?': str,
+             'minutes?': dict, 'commit?': str, 'composition?': {str: [is_number]}, 'n_images?': is_number,
+             'n_subjects?': is_number, 'versions?': {str: str}, 'skipped?': {str: str},
+             'smaller_batches?': {str: is_number}, 'members?': [dict], 'model?': [str]}
+
+# %% ../nbs/10_results.ipynb #70228b63
+def saved_dates(file, labels):
+    "`spreadsheet_dates` in predictions"
+    try: table = read_table(file)
+    except AgeclsError: return None
+    dates = (spreadsheet_dates(table[column], labels) for column in ('label', 'pred') if column in table)
+    return next(filter(None, dates), None)
+
+
+def read_predictions(
+    file,  # predictions.csv or valid.csv of a fold
+    labels: Sequence[str],  # the run's classes
+) -> pd.DataFrame:
+    "The answers for a fold's images; an `AgeclsError` where the file is not what was written"
+    columns = [f'p_{x}' for x in labels]
+    text = dict.fromkeys(['file', 'subject', 'label', 'pred'], str)
+    # a carriage return within a value is no end of a line
+    try: table = pd.read_csv(file, dtype=text | dict.fromkeys(columns, float), keep_default_na=False, index_col=False,
+                             lineterminator='\n')
+    except (OSError, ValueError, OverflowError) as e:
+        raise AgeclsError(f'{file} cannot be read: {first_line(e)}') from None
+    missing = [c for c in [*text, *columns] if c not in table]
+    if missing: raise AgeclsError(f'{file}: column {some(missing)} is missing')
+    if not len(table): raise AgeclsError(f'{file} has no rows')
+    if len(bad := table['file'][unsafe_paths(table['file'])]):
+        raise AgeclsError(f'{file}: a file is no path inside the data folder: {some(map(repr, bad))}')
+    if not np.isfinite(table[columns]).all(axis=None): raise AgeclsError(f'{file}: a probability is no number')
+    return table
 
 # %% ../nbs/10_results.ipynb #1d2e91ec
 def finished_fold(
@@ -86,7 +144,7 @@ def finished_fold(
     folder = Path(folder)
     try:
         done = read_json(folder / 'done.json')
-        if not _fits(done, _DONE): return None
+        if not has_shape(done, DONE_SHAPE): return None
         return done if done['predictions_sha256'] == file_digest(folder / 'predictions.csv') else None
     except (OSError, AgeclsError): return None
 
@@ -128,47 +186,22 @@ class Run:
                 raise AgeclsError(f'fold {k} of {self.path} has no predictions of an inner validation set: it needs '
                                   'the strict protocol')
             if not file.is_file() or file_digest(file) != self.done[k]['valid_sha256']:
-                why = _saved_dates(file, self.labels) if file.is_file() else None
+                why = saved_dates(file, self.labels) if file.is_file() else None
                 raise AgeclsError(f'{file} is gone or damaged{f" ({why})" if why else ""}; remove {file.parent} and '
                                   'make the run again')
-            tables.append(_read_predictions(file, self.labels).assign(fold=k))
+            tables.append(read_predictions(file, self.labels).assign(fold=k))
         return _categorical(pd.concat(tables, ignore_index=True), self.labels, self.path)
 
     def fold_scores(self) -> pd.DataFrame:
         "The scores of each fold"
         sums = image_sums(self.predictions['pred'].cat.codes, self.predictions['label'].cat.codes)
         by_fold = pd.DataFrame(sums).groupby(self.predictions['fold'].to_numpy()).sum()
-        scores = pd.DataFrame(scores_from_sums(by_fold.to_numpy()), columns=METRICS, index=by_fold.index.rename('fold'))
+        scores = pd.DataFrame(scores_from_sums(by_fold.to_numpy()), by_fold.index.rename('fold'), list(METRICS))
         return scores[metrics_for(self.labels)]
 
     def confusion(self) -> pd.DataFrame:
         "Images by true group (rows) and answer (columns), all folds together"
         return pd.crosstab(self.predictions['label'], self.predictions['pred'], dropna=False)
-
-
-def _saved_dates(file, labels):
-    "`spreadsheet_dates` in predictions"
-    try: table = read_table(file)
-    except AgeclsError: return None
-    dates = (spreadsheet_dates(table[column], labels) for column in ('label', 'pred') if column in table)
-    return next(filter(None, dates), None)
-
-
-def _read_predictions(file, labels):
-    columns = [f'p_{x}' for x in labels]
-    text = dict.fromkeys(['file', 'subject', 'label', 'pred'], str)
-    # a carriage return within a value is no end of a line
-    try: table = pd.read_csv(file, dtype=text | dict.fromkeys(columns, float), keep_default_na=False, index_col=False,
-                             lineterminator='\n')
-    except (OSError, ValueError, OverflowError) as e:
-        raise AgeclsError(f'{file} cannot be read: {first_line(e)}') from None
-    missing = [c for c in [*text, *columns] if c not in table]
-    if missing: raise AgeclsError(f'{file}: column {some(missing)} is missing')
-    if not len(table): raise AgeclsError(f'{file} has no rows')
-    if len(bad := table['file'][_no_path(table['file'])]):
-        raise AgeclsError(f'{file}: a file is no path inside the data folder: {some(map(repr, bad))}')
-    if not np.isfinite(table[columns]).all(axis=None): raise AgeclsError(f'{file}: a probability is no number')
-    return table
 
 
 def read_history(
@@ -199,7 +232,7 @@ def run_info(
     if not (path / 'run.json').is_file(): raise AgeclsError(f'{path} is no run folder: it has no run.json')
     info = read_json(path / 'run.json')
     labels, counts = info.get('labels'), info.get('composition') or {}
-    good = _fits(info, _RUN) and len(set(labels)) == len(labels) > 1 and all(
+    good = has_shape(info, RUN_SHAPE) and len(set(labels)) == len(labels) > 1 and all(
         re.fullmatch(r'-1|\d{1,9}', k, re.ASCII) and len(n) == len(labels) and min(n) >= 0 for k, n in counts.items())
     if not good: raise AgeclsError(f'{path / "run.json"} is damaged: not what cross_validate writes')
     return info
@@ -224,7 +257,7 @@ def load_run(
     done = {k: d for k, p in folders.items() if (d := finished_fold(p))}
     bad = [k for k in sorted(folders) if k not in done and (folders[k] / 'done.json').is_file()]
     files = [folders[k] / 'predictions.csv' for k in bad]
-    why = next((f' ({file}: {dates})' for file in files if (dates := _saved_dates(file, labels))), '')
+    why = next((f' ({file}: {dates})' for file in files if (dates := saved_dates(file, labels))), '')
     if not done: raise AgeclsError(f'no fold of {path} is finished{why}')
     if bad: warnings.warn(f'{path}: fold {some(bad, 9)} is damaged and left out; the command that made the run does it '
                           f'again{why}', DataWarning, stacklevel=2)
@@ -234,7 +267,7 @@ def load_run(
         raise AgeclsError(f'{path / "run.json"} is damaged: it lacks the protocol, the seed or the composition')
     tables = []
     for k in sorted(done):
-        tables.append(_read_predictions(path / f'fold_{k}' / 'predictions.csv', labels).assign(fold=k))
+        tables.append(read_predictions(path / f'fold_{k}' / 'predictions.csv', labels).assign(fold=k))
     return Run(path, info, done, _categorical(pd.concat(tables, ignore_index=True), labels, path))
 
 # %% ../nbs/10_results.ipynb #5d9188d4
@@ -350,7 +383,8 @@ def guessing_scores(
         for name, p in (('balanced guessing', np.full(g, 1 / g)), ('majority class', answer)):
             rows[name].append(scores_from_sums(np.einsum('t,a,tas->s', counts[k], p, pairs)))
     # + 0: no minus sign before a zero
-    return pd.DataFrame({name: np.mean(scores, 0).round(12) + 0 for name, scores in rows.items()}, index=METRICS).T
+    means = {name: np.mean(scores, 0).round(12) + 0 for name, scores in rows.items()}
+    return pd.DataFrame(means, index=list(METRICS)).T
 
 # %% ../nbs/10_results.ipynb #f7c2fb87
 LEVI_HASSNER, MIVOLO = 'doi:10.1109/CVPRW.2015.7301352', 'arXiv:2307.04616'
@@ -399,9 +433,36 @@ def published(
     targets = {tuple(AGE_GROUPS.values()): 'age', tuple(GENDERS.values()): 'gender'}
     return PUBLISHED[PUBLISHED['target'] == targets.get(tuple(labels))]
 
+# %% ../nbs/10_results.ipynb #6e562983
+def run_names(
+    runs: Sequence[Run],
+) -> list[str]:
+    "The recipes' names, told apart by their folders where two are the same"
+    names = [run.name for run in runs]
+    folders = [run.path.name for run in runs]
+    if len(set(zip(names, folders))) < len(runs): folders = [str(run.path) for run in runs]
+    return [name if names.count(name) == 1 else f'{name} ({folder})' for name, folder in zip(names, folders)]
+
+
+def common_folds(
+    runs: Sequence[Run],
+) -> list[int]:
+    "The folds that all have finished, on the same items and images; an `AgeclsError` if there are none"
+    for run in runs[1:]:
+        for key, what in MUST_SHARE.items():
+            if run.info.get(key) != runs[0].info.get(key):
+                raise AgeclsError(f'{runs[0].path} and {run.path} were not tested on the same {what}')
+    folds, paths = sorted(set.intersection(*(set(run.folds) for run in runs))), some([run.path for run in runs], 9)
+    if folds and any(set(run.folds) != set(folds) for run in runs):
+        warnings.warn(f'only fold {some(folds, 20)} is finished in all of {paths}', DataWarning, stacklevel=3)
+    if not folds: raise AgeclsError(f'there is no fold that all of {paths} have finished')
+    for k in folds:
+        tested = [run.predictions.loc[run.predictions['fold'] == k, 'file'] for run in runs]
+        if any(set(files) != set(tested[0]) for files in tested):
+            raise AgeclsError(f'{paths} were not tested on the same images in fold {k}')
+    return folds
+
 # %% ../nbs/10_results.ipynb #3c1b280d
-def metric_words(metric): return metric.replace('_', ' ').replace('one off', 'one-off')  # 'one-off accuracy'
-def p_words(p): return f'{"<" if p < 0.001 else "="} {max(p, 0.001):.3f}'  # '= 0.012', '< 0.001'
 def json_records(table): return json.loads(table.reset_index().to_json(orient='records'))  # a dict a row
 
 
@@ -431,7 +492,7 @@ class Comparison:
                     published=json_records(published(self.runs[0].labels)))
 
     @property
-    def names(self) -> list[str]: return _names(self.runs)
+    def names(self) -> list[str]: return run_names(self.runs)
 
     def __str__(self):
         tested = self.runs[0].predictions.query('fold in @self.folds')
@@ -444,9 +505,7 @@ class Comparison:
             shape = '{} ± {} [{}, {}]' if len(self.folds) > 1 else '{0} [{2}, {3}]'
             return [shape.format(*(number(x, scale) for x in row)) for row in s.itertuples(index=False)]
         metrics = metrics_for(self.runs[0].labels)
-        heads = {'accuracy %': ('accuracy', 100), 'one-off accuracy %': ('one_off_accuracy', 100),
-                 'groups off': ('mean_group_error', 1), 'kappa': ('quadratic_kappa', 1)}
-        heads = {head: what for head, what in heads.items() if what[0] in metrics}
+        heads = {METRICS[m].short + ' %' * (METRICS[m].scale == 100): (m, METRICS[m].scale) for m in metrics}
         percent = {metric: head for head, (metric, scale) in heads.items() if scale == 100}
         main = pd.DataFrame({head: cells(*what) for head, what in heads.items()}, index=self.names)
         guesses = pd.DataFrame({head: [number(x, scale) for x in self.baselines[metric]]
@@ -494,14 +553,6 @@ class Comparison:
         return '\n\n'.join(parts)
 
 
-def _names(runs):
-    "The recipes' names, told apart by their folders where two are the same"
-    names = [run.name for run in runs]
-    folders = [run.path.name for run in runs]
-    if len(set(zip(names, folders))) < len(runs): folders = [str(run.path) for run in runs]
-    return [name if names.count(name) == 1 else f'{name} ({folder})' for name, folder in zip(names, folders)]
-
-
 MUST_SHARE = {'items_digest': 'items', 'labels': 'labels', 'images_digest': 'pictures'}  # of run.json, in words
 
 
@@ -527,20 +578,7 @@ def compare(
     if baseline is not None and not 0 <= baseline < len(runs):
         raise AgeclsError(f'baseline must be the position of one of {len(runs)} runs, 0 to {len(runs) - 1}, '
                           f'not {baseline!r}')
-    for run in runs[1:]:
-        for key, what in MUST_SHARE.items():
-            if run.info.get(key) != runs[0].info.get(key):
-                raise AgeclsError(f'{runs[0].path} and {run.path} were not tested on the same {what}')
-    folds = sorted(set.intersection(*(set(run.folds) for run in runs)))
-    if folds and any(set(run.folds) != set(folds) for run in runs):
-        warnings.warn(f'only fold {some(folds, 20)} is finished in all of {some([r.path for r in runs], 9)}',
-                      DataWarning, stacklevel=2)
-    if not folds: raise AgeclsError(f'there is no fold that all of {some([r.path for r in runs], 9)} have finished')
-    for k in folds:
-        tested = [run.predictions.loc[run.predictions['fold'] == k, 'file'] for run in runs]
-        if any(set(files) != set(tested[0]) for files in tested):
-            raise AgeclsError(f'{some([r.path for r in runs], 9)} were not tested on the same images in fold {k}')
-    names = _names(runs)
+    folds, names = common_folds(runs), run_names(runs)
     draws = resample([subject_sums(run, folds) for run in runs], n_resamples, seed)
     by_fold = {name: run.fold_scores().loc[folds] for name, run in zip(names, runs)}
     scores, differences, metrics = {}, [], metrics_for(runs[0].labels)
@@ -600,6 +638,6 @@ def scores_by(
         low, high = interval(resample([{0: each}], n_resamples, seed)[0])
         scores = scores_from_sums(each.sum(0))
         rows[value] = dict(images=int(each[:, 0].sum()), subjects=len(each)) | {
-            f'{m}{end}': x[i] for i, m in enumerate(METRICS[:2])
+            f'{m}{end}': x[i] for i, m in enumerate(shares(METRICS))
             for end, x in (('', scores), ('_low', low), ('_high', high))}
     return pd.DataFrame(rows).T.rename_axis(by)

@@ -6,9 +6,12 @@
 __all__ = ['contiguous_order', 'contiguous_sets', 'set_names']
 
 # %% ../nbs/05a_sets.ipynb #245e942e
+import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from .errors import AgeclsError, some
 
 # %% ../nbs/05a_sets.ipynb #97deb8df
 def contiguous_order(
@@ -46,3 +49,13 @@ def set_names(
     "Sets in words: '25-32', '25-32 or 38-43', '25-32 to 48-53'"
     return [labels[a] if a == b else f'{labels[a]} {"or" if b == a + 1 else "to"} {labels[b]}'
             for a, b in zip(low, high)]
+
+# %% ../nbs/05a_sets.ipynb #1a7be5f0
+def threshold_at(
+    thresholds: dict | None,  # level, as in '0.9' → threshold; None: all classes
+    level: float,  # the share of images whose set shall hold the truth
+) -> float | None:  # infinite: all classes; None where there are no thresholds
+    "The threshold of a level"
+    if not thresholds: return None
+    if str(level) not in thresholds: raise AgeclsError(f'level must be one of {some(thresholds, 9)}, not {level}')
+    return math.inf if thresholds[str(level)] is None else thresholds[str(level)]

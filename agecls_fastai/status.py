@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from .errors import AgeclsError
-from .locks import _dead, lock_holder
+from .locks import is_dead, lock_holder
 from .progress import duration
 from .recipes import Recipe
 from .results import finished_fold, fold_folders, json_records, metric_words, metrics_for, read_history
@@ -29,7 +29,7 @@ def _at_work(path, fold, silent, patience):
     "Is a process at work at this fold, or going to be?"
     holder = lock_holder(path / f'.fold_{fold}.lock')
     here = holder.get('host') == platform.node()
-    return bool(holder) and not _dead(holder) and (here or silent < patience)
+    return bool(holder) and not is_dead(holder) and (here or silent < patience)
 
 
 def _touched(folder):

@@ -9,7 +9,6 @@ __all__ = ['grid', 'explained', 'Study', 'study']
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -18,13 +17,14 @@ import numpy as np
 import pandas as pd
 
 from .crossval import cross_validate
-from .errors import AgeclsError, is_number, read_json, some
+from .errors import AgeclsError, some
 from .folds import check_items, items_digest, write_atomic
 from .minutes import check_minutes
 from .pack import build_pack
 from .progress import Progress
 from .recipes import Recipe, change_recipe, get_recipe, resize_for
-from .results import N_RESAMPLES, _fits, compare, json_records, metric_words, metrics_for, p_words
+from .results import N_RESAMPLES, compare, json_records, metric_words, metrics_for, p_words
+from .synthetic import best_reachable
 
 # %% ../nbs/10c_study.ipynb #22a61b86
 def grid(
@@ -209,11 +209,7 @@ def study(
         folder = out / re.sub(r'^\.|[^\w,=.+-]', '_', recipe.name)
         runs.append(cross_validate(table, path, recipe, folder, pack=pack, progress=progress or False, **kwargs))
     made = _compared(runs, [factors for _, factors in cells], baseline, n_resamples)
-    manifest = path / 'manifest.json'
-    if manifest.is_file():
-        best = {}
-        with suppress(AgeclsError): best = read_json(manifest).get('best_reachable')
-        if _fits(best, dict(accuracy=is_number, one_off_accuracy=is_number)): made.best_reachable = best
+    made.best_reachable = best_reachable(path)
     write_atomic(out / 'study.json', json.dumps(made.to_dict(), indent=1, ensure_ascii=False))
     return made
 

@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from .adience import AGE_GROUPS, FOLD_COLUMNS, N_FOLDS, find_folds, fold_file_name, image_pattern
 from .adience import read_fold_table  # two lines: nbdev makes such imports relative
-from .errors import AgeclsError
+from .errors import AgeclsError, is_number, read_json
 
 # %% ../nbs/02_synthetic.ipynb #e4dae44d
 AMBIGUITY, LABEL_NOISE = 0.35, 0.03
@@ -358,3 +358,13 @@ def draw_adience(
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)
     return dest
+
+# %% ../nbs/02_synthetic.ipynb #502ebbac
+def best_reachable(
+    path,  # of a data set
+) -> dict | None:  # accuracy and one_off_accuracy; None where the faces were not drawn, or are none
+    "The best scores that anybody could reach on drawn faces"
+    try: best = read_json(Path(path) / 'manifest.json').get('best_reachable')
+    except (OSError, AgeclsError): return None
+    fits = isinstance(best, dict) and all(is_number(best.get(name)) for name in ('accuracy', 'one_off_accuracy'))
+    return best if fits else None

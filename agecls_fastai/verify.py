@@ -19,8 +19,8 @@ from .errors import AgeclsError, first_line, read_json, some
 from .folds import file_digest, items_digest
 from .images import images_digest
 from .recipes import Recipe
-from .results import _DONE, _fits, _read_predictions, _saved_dates, fold_folders, image_sums, metrics_for
-from .results import read_history, run_info, scores_from_sums
+from .results import DONE_SHAPE, fold_folders, has_shape, image_sums, metrics_for, read_history
+from .results import read_predictions, run_info, saved_dates, scores_from_sums
 
 # %% ../nbs/09a_verify.ipynb #1f6eb905
 FILES = dict(predictions_sha256='predictions.csv', valid_sha256='valid.csv', history_sha256='history.csv')
@@ -53,7 +53,7 @@ def _facts(file):
     "What done.json says, or None"
     try: found = read_json(file)
     except (OSError, AgeclsError): return None
-    return found if _fits(found, _DONE) else None
+    return found if has_shape(found, DONE_SHAPE) else None
 
 
 def _digests(folder, done, run):
@@ -73,8 +73,8 @@ def _contents(folder, done, labels, counts, loss, epochs):
     "What the files of a fold say against `done.json` and `run.json`"
     name = folder.name
     def dates():
-        if found := _saved_dates(folder / 'predictions.csv', labels): yield f'{name}/predictions.csv: {found}'
-    try: table = _read_predictions(folder / 'predictions.csv', labels)
+        if found := saved_dates(folder / 'predictions.csv', labels): yield f'{name}/predictions.csv: {found}'
+    try: table = read_predictions(folder / 'predictions.csv', labels)
     except (AgeclsError, OSError, ValueError) as e:
         yield from dates()
         yield f'{name}/predictions.csv cannot be read: {first_line(e)}'
@@ -152,7 +152,7 @@ def verify_run(
             continue
         findings += _digests(folder, facts, run)
         findings += _contents(folder, facts, labels, composition.get(str(k)), loss, epochs)
-        try: tables.append(_read_predictions(folder / 'predictions.csv', labels).assign(fold=k))
+        try: tables.append(read_predictions(folder / 'predictions.csv', labels).assign(fold=k))
         except (AgeclsError, OSError, ValueError): pass                  # told above
     crossed = '-1' not in composition                                    # else it was tested on other data, as one fold
     if crossed and {str(k) for k in done} == set(composition) and len(tables) == len(done):
