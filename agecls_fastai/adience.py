@@ -324,20 +324,8 @@ def _in_two_folds(table, column):
     return sorted(folds.index[folds > 1])
 
 
-def audit(
-    path,  # the data folder, or the folder of fold files
-    images: bool = False,  # look at the pictures too
-    source: str | None = None,  # which: see `image_pattern`; those of aligned/ and faces/ that are there if None
-    pattern: str | None = None,
-    looks: bool = True,  # compare pictures by perceptual hash, not only by content
-    progress: Callable[[str], Callable] | None = None,  # as `Progress.counter`
-) -> Audit:
-    "Count what is in the fold files, and compare it with the known complete copy or the drawn data set's manifest"
-    if pattern and not source: raise AgeclsError('pattern goes with a source: say which, frontalized for instance')
-    if source: image_pattern(source, pattern)                    # a mistake in it is told at once
-    files = {file.name: file for file in find_folds(path)}
-    folder = next(iter(files.values())).parent
-    reference, compared_with, size, drawn = _reference(folder)
+def _audit_fold_files(files, reference):
+    "The rows of all fold files, how many each has (None where it is missing), and what is wrong with them"
     tables, problems, rows = [], [], []
     for k, name in enumerate(map(fold_file_name, range(N_FOLDS))):
         if name not in files:
@@ -354,7 +342,41 @@ def audit(
         if not wrong and hashlib.sha256(files[name].read_bytes()).hexdigest() != expected['sha256']:
             wrong.append(f'{name}: the number of rows is right but the contents differ (SHA-256)')
         problems += wrong
-    table = pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True), rows, problems
+
+
+def _counts(table, unique):
+    "Subjects, accounts, groups and labels in numbers, as `Audit` has them"
+    group, by_fold = unique['age'].map(AGE_GROUPS), unique.groupby('fold')
+    odd = unique.loc[group.isna(), 'age'].value_counts()
+    def per_fold(counted): return [int(counted.get(k, 0)) for k in range(N_FOLDS)]
+    return dict(
+        repeated_rows=per_fold(table.groupby('fold').size() - by_fold.size()),
+        subjects=per_fold(by_fold['face_id'].nunique()), accounts=per_fold(by_fold['user_id'].nunique()),
+        groups={f'fold {k}': [int(((unique['fold'] == k) & (group == g)).sum()) for g in AGE_GROUPS.values()]
+                for k in range(N_FOLDS)},
+        benchmark_images=int(group.notna().sum()),
+        benchmark_subjects=int(unique.loc[group.notna(), 'face_id'].nunique()),
+        gender_images=int(unique['gender'].isin(GENDERS).sum()),
+        extended_images=int(unique['age'].map(lambda raw: age_group(raw, 'extended') is not None).sum()),
+        odd_labels={raw: dict(count=int(n), extended=age_group(raw, 'extended')) for raw, n in odd.items()})
+
+
+def audit(
+    path,  # the data folder, or the folder of fold files
+    images: bool = False,  # look at the pictures too
+    source: str | None = None,  # which: see `image_pattern`; those of aligned/ and faces/ that are there if None
+    pattern: str | None = None,
+    looks: bool = True,  # compare pictures by perceptual hash, not only by content
+    progress: Callable[[str], Callable] | None = None,  # as `Progress.counter`
+) -> Audit:
+    "Count what is in the fold files, and compare it with the known complete copy or the drawn data set's manifest"
+    if pattern and not source: raise AgeclsError('pattern goes with a source: say which, frontalized for instance')
+    if source: image_pattern(source, pattern)                    # a mistake in it is told at once
+    files = {file.name: file for file in find_folds(path)}
+    folder = next(iter(files.values())).parent
+    reference, compared_with, size, drawn = _reference(folder)
+    table, rows, problems = _audit_fold_files(files, reference)
     unique = table.drop_duplicates([*FOLD_COLUMNS, 'fold'])
     split = {what: _in_two_folds(table, column) for what, column in
              (('subject', 'face_id'), ('account', 'user_id'), ('photograph', 'original_image'))}
@@ -369,21 +391,7 @@ def audit(
         rows_of = _image_files(table, image_pattern(which, pattern))
         looked[which] = audit_images(rows_of, path, expected, looks, progress)
         problems += looked[which].problems
-    group = unique['age'].map(AGE_GROUPS)
-    odd = unique.loc[group.isna(), 'age'].value_counts()
-    def per_fold(counted): return [int(counted.get(k, 0)) for k in range(N_FOLDS)]
-    by_fold = unique.groupby('fold')
     return Audit(
         folder=str(folder), compared_with=compared_with, whole=not problems, problems=problems, rows=rows,
-        repeated_rows=per_fold(table.groupby('fold').size() - by_fold.size()),
-        subjects=per_fold(by_fold['face_id'].nunique()), accounts=per_fold(by_fold['user_id'].nunique()),
         subjects_in_two_folds=split['subject'], accounts_in_two_folds=split['account'],
-        photographs_in_two_folds=split['photograph'],
-        groups={f'fold {k}': [int(((unique['fold'] == k) & (group == g)).sum()) for g in AGE_GROUPS.values()]
-                for k in range(N_FOLDS)},
-        benchmark_images=int(group.notna().sum()),
-        benchmark_subjects=int(unique.loc[group.notna(), 'face_id'].nunique()),
-        gender_images=int(unique['gender'].isin(GENDERS).sum()),
-        extended_images=int(unique['age'].map(lambda raw: age_group(raw, 'extended') is not None).sum()),
-        odd_labels={raw: dict(count=int(n), extended=age_group(raw, 'extended')) for raw, n in odd.items()},
-        frontal=frontal, images=looked)
+        photographs_in_two_folds=split['photograph'], frontal=frontal, images=looked, **_counts(table, unique))

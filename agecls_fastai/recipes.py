@@ -80,67 +80,9 @@ class Recipe:
     about: str = ''  # in words
 
     def __post_init__(self):
-        def check(ok, name, allowed):
-            if not ok: raise AgeclsError(f'{name} must be {allowed}, not {getattr(self, name)!r}')
-        def number(name, low, kind=int, high=2**31):                     # beyond it nothing has a meaning
-            x = getattr(self, name)
-            ok = isinstance(x, (int, float) if kind is float else int) and not isinstance(x, bool)
-            check(ok and x >= low, name, f'{"a number" if kind is float else "a whole number"}, {low} or more')
-            check(x <= high, name, f'{high} or less')
-        check(isinstance(self.name, str) and self.name, 'name', 'a name')
-        check(isinstance(self.arch, str) and self.arch, 'arch', "the name of a network, as in 'resnet34'")
-        check(self.schedule in SCHEDULES, 'schedule', f'one of {some(SCHEDULES)}')
-        check(self.opt in OPTIMIZERS, 'opt', f'one of {some(OPTIMIZERS)}')
-        number('size', 16, high=4096)
-        if self.resize is not None: number('resize', 16, high=8192)
-        number('bs', 2)  # batch-norm has nothing to norm in a batch of one
-        number('freeze_epochs', 1 if self.schedule == 'fine_tune' else 0)
-        if self.schedule == 'probe':
-            for name in ('epochs', 'iters'):
-                check(getattr(self, name) is None, name, 'None for a probe: it has no epochs')
-            check(self.normalize != 'train_mean', 'normalize', "'imagenet' for a probe: one for all folds")
-        elif self.iters is None: number('epochs', 1)
-        else:
-            number('iters', 1)
-            check(self.epochs is None, 'epochs', 'None where iters is given')
-        check(not self.frozen or self.schedule in ('one_cycle', 'probe'), 'frozen',
-              "False, unless the schedule is 'one_cycle' or 'probe'")
-        check(self.frozen and not self.train_bn or self.schedule != 'probe', 'frozen', 'True, and train_bn False, '
-              "where the schedule is 'probe'")
-        check(self.schedule != 'probe' or self.arch != 'levi_hassner', 'arch', 'a pretrained network for a probe')
-        check(self.views in VIEWS, 'views', f'one of {some(VIEWS)}')
-        for name, known in (('loss', LOSS_NAMES), ('balance', BALANCES), ('mix', MIXES), ('features', FEATURES)):
-            check(getattr(self, name) in known, name, f'one of {some(known, 9)}')
-        check(isinstance(self.loss_args, dict), 'loss_args', "a dict, as in {'alpha': 2}")
-        for name, low, high in (('label_smoothing', 0, 1), ('average', 0, 0.99999), ('coverage', 0.1, 1)):
-            number(name, low, float)
-            check(getattr(self, name) <= high, name, f'{high} or less')
-        if self.class_weights is not None:
-            number('class_weights', 0, float)
-            check(self.class_weights <= 1, 'class_weights', 'from 0 to 1')
-        check(not self.label_smoothing or self.loss == 'cross_entropy', 'label_smoothing', '0 for another loss')
-        number('mix_alpha', 0, float)
-        check(self.mix_alpha > 0, 'mix_alpha', 'more than 0')
-        if self.start_size is not None:
-            number('start_size', 16)
-            check(self.start_size <= self.size, 'start_size', f'at most size, {self.size}')
-            check(self.augment == 'affine' and self.arch != 'levi_hassner', 'start_size',
-                  "None, unless augment is 'affine' and the network takes pictures of any size")
-        if self.accumulate is not None:
-            number('accumulate', 2)
-            check(self.accumulate % self.bs == 0, 'accumulate', f'a multiple of bs, {self.bs}')
-        check(self.features == 'last' or self.schedule == 'probe', 'features', "'last', unless the schedule is 'probe'")
-        if self.schedule == 'probe':
-            plain = self.defaults()
-            for name in ('loss', 'loss_args', 'label_smoothing', 'class_weights', 'balance', 'mix', 'average',
-                         'start_size', 'accumulate', 'lr_find'):
-                check(getattr(self, name) == plain[name], name, f'{plain[name]!r} for a probe')
-        check(not self.frozen or self.pretrained, 'pretrained', 'True where the body is frozen')
-        if self.wd is not None: number('wd', 0, float)
-        for name in ('base_lr', 'lr_mult'):
-            number(name, 0, float)
-            check(getattr(self, name) > 0, name, 'more than 0')
-        number('mom', 0, float)
+        for rules in (_schedule_rules, _loss_rules, _picture_rules, _rate_rules):
+            for ok, name, allowed in rules(self):                        # in order: the first mistake is told
+                if not ok: raise AgeclsError(f'{name} must be {allowed}, not {getattr(self, name)!r}')
 
     @classmethod
     def defaults(cls) -> dict:
@@ -176,6 +118,83 @@ class Recipe:
         if self.schedule == 'probe': return 0
         if self.iters is not None: return max(1, math.ceil(self.iters / max(1, len(dls.train))))
         return self.epochs + (self.freeze_epochs if self.schedule == 'fine_tune' else 0)
+
+
+def _number(recipe, name, low, kind=int, high=2**31):                    # beyond it nothing has a meaning
+    x = getattr(recipe, name)
+    ok = isinstance(x, (int, float) if kind is float else int) and not isinstance(x, bool)
+    yield ok and x >= low, name, f'{"a number" if kind is float else "a whole number"}, {low} or more'
+    yield x <= high, name, f'{high} or less'
+
+
+def _schedule_rules(recipe):
+    "Network, size, and how long it trains"
+    yield isinstance(recipe.name, str) and recipe.name, 'name', 'a name'
+    yield isinstance(recipe.arch, str) and recipe.arch, 'arch', "the name of a network, as in 'resnet34'"
+    yield recipe.schedule in SCHEDULES, 'schedule', f'one of {some(SCHEDULES)}'
+    yield recipe.opt in OPTIMIZERS, 'opt', f'one of {some(OPTIMIZERS)}'
+    yield from _number(recipe, 'size', 16, high=4096)
+    if recipe.resize is not None: yield from _number(recipe, 'resize', 16, high=8192)
+    yield from _number(recipe, 'bs', 2)  # batch-norm has nothing to norm in a batch of one
+    yield from _number(recipe, 'freeze_epochs', 1 if recipe.schedule == 'fine_tune' else 0)
+    if recipe.schedule == 'probe':
+        for name in ('epochs', 'iters'):
+            yield getattr(recipe, name) is None, name, 'None for a probe: it has no epochs'
+        yield recipe.normalize != 'train_mean', 'normalize', "'imagenet' for a probe: one for all folds"
+    elif recipe.iters is None: yield from _number(recipe, 'epochs', 1)
+    else:
+        yield from _number(recipe, 'iters', 1)
+        yield recipe.epochs is None, 'epochs', 'None where iters is given'
+    yield (not recipe.frozen or recipe.schedule in ('one_cycle', 'probe'), 'frozen',
+          "False, unless the schedule is 'one_cycle' or 'probe'")
+    yield (recipe.frozen and not recipe.train_bn or recipe.schedule != 'probe', 'frozen', 'True, and train_bn False, '
+          "where the schedule is 'probe'")
+    yield recipe.schedule != 'probe' or recipe.arch != 'levi_hassner', 'arch', 'a pretrained network for a probe'
+
+
+def _loss_rules(recipe):
+    "What is taught, and how often each picture"
+    yield recipe.views in VIEWS, 'views', f'one of {some(VIEWS)}'
+    for name, known in (('loss', LOSS_NAMES), ('balance', BALANCES), ('mix', MIXES), ('features', FEATURES)):
+        yield getattr(recipe, name) in known, name, f'one of {some(known, 9)}'
+    yield isinstance(recipe.loss_args, dict), 'loss_args', "a dict, as in {'alpha': 2}"
+    for name, low, high in (('label_smoothing', 0, 1), ('average', 0, 0.99999), ('coverage', 0.1, 1)):
+        yield from _number(recipe, name, low, float)
+        yield getattr(recipe, name) <= high, name, f'{high} or less'
+    if recipe.class_weights is not None:
+        yield from _number(recipe, 'class_weights', 0, float)
+        yield recipe.class_weights <= 1, 'class_weights', 'from 0 to 1'
+    yield not recipe.label_smoothing or recipe.loss == 'cross_entropy', 'label_smoothing', '0 for another loss'
+    yield from _number(recipe, 'mix_alpha', 0, float)
+    yield recipe.mix_alpha > 0, 'mix_alpha', 'more than 0'
+
+
+def _picture_rules(recipe):
+    "Pictures that grow, batches that add up, and what a probe has not"
+    if recipe.start_size is not None:
+        yield from _number(recipe, 'start_size', 16)
+        yield recipe.start_size <= recipe.size, 'start_size', f'at most size, {recipe.size}'
+        yield (recipe.augment == 'affine' and recipe.arch != 'levi_hassner', 'start_size',
+              "None, unless augment is 'affine' and the network takes pictures of any size")
+    if recipe.accumulate is not None:
+        yield from _number(recipe, 'accumulate', 2)
+        yield recipe.accumulate % recipe.bs == 0, 'accumulate', f'a multiple of bs, {recipe.bs}'
+    yield recipe.features == 'last' or recipe.schedule == 'probe', 'features', "'last', unless the schedule is 'probe'"
+    if recipe.schedule == 'probe':
+        plain = recipe.defaults()
+        for name in ('loss', 'loss_args', 'label_smoothing', 'class_weights', 'balance', 'mix', 'average',
+                     'start_size', 'accumulate', 'lr_find'):
+            yield getattr(recipe, name) == plain[name], name, f'{plain[name]!r} for a probe'
+
+
+def _rate_rules(recipe):
+    "Rates and momentum"
+    yield not recipe.frozen or recipe.pretrained, 'pretrained', 'True where the body is frozen'
+    if recipe.wd is not None: yield from _number(recipe, 'wd', 0, float)
+    for name in ('base_lr', 'lr_mult'):
+        yield from _number(recipe, name, 0, float)
+        yield getattr(recipe, name) > 0, name, 'more than 0'
+    yield from _number(recipe, 'mom', 0, float)
 
 
 def _check_fields(values):

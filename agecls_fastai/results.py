@@ -433,6 +433,22 @@ def published(
     targets = {tuple(AGE_GROUPS.values()): 'age', tuple(GENDERS.values()): 'gender'}
     return PUBLISHED[PUBLISHED['target'] == targets.get(tuple(labels))]
 
+# %% ../nbs/10_results.ipynb #5728508d
+def published_lines(
+    labels: Sequence[str],  # the classes of a run
+) -> list[str]:
+    "The published figures for the same task, a line each; the less certain ones are only counted"
+    def figure(what, x, std): return '' if pd.isna(x) else f'{what} {x}' + ('' if pd.isna(std) else f' ± {std}')
+    known = published(labels)
+    told = (known['checked'] == 'source') | known['one_off_accuracy'].notna() | (known['target'] == 'gender')
+    lines = [f'  {r.method}: {figure("accuracy", r.accuracy, r.accuracy_std)}'
+             + figure(', one-off', r.one_off_accuracy, r.one_off_accuracy_std)
+             + f' ({r.faces} faces{f", {r.labels} labels" if r.labels else ""}'
+             + f'{", trained on faces from elsewhere" if r.outside_face_data == "yes" else ""}; {r.source})'
+             for r in known[told].itertuples()]
+    if (~told).any(): lines.append(f'  {(~told).sum()} more, read second-hand or in an abstract: results.PUBLISHED')
+    return lines
+
 # %% ../nbs/10_results.ipynb #6e562983
 def run_names(
     runs: Sequence[Run],
@@ -495,62 +511,71 @@ class Comparison:
     def names(self) -> list[str]: return run_names(self.runs)
 
     def __str__(self):
+        info, several = self.runs[0].info, len(self.folds) > 1
         tested = self.runs[0].predictions.query('fold in @self.folds')
         n_images, n_subjects = len(tested), tested['subject'].nunique()
-        def number(x, scale):
+        def all_of(key): return ', '.join(dict.fromkeys(str(run.info.get(key)) for run in self.runs))
+        n = sum(int(k) >= 0 for k in info['composition'])
+        of_all = f'{len(self.folds)} of {n}' if len(self.folds) < n else f'{n}'
+        parts = [f'Measured on: {info.get("data") or "unnamed data"}\n{n_images:,} images of {n_subjects:,} subjects '
+                 f'in {of_all} fold{"s" * (of_all != "1")}; protocol {all_of("protocol")}; device {all_of("device")}',
+                 self._score_table().to_string(),
+                 'Mean over folds ± standard deviation over folds (n in the denominator) ' * several
+                 + '[95 % interval by resampling subjects]', *[self._fold_table().to_string()] * several]
+        if len(self.differences): parts.append(self._difference_lines())
+        lines = published_lines(self.runs[0].labels)
+        other = '' if info.get('benchmark', False) else ' (other data than above: not to be compared)'
+        if lines and self.trained: parts += [f'Published, on Adience{other}, in %:\n' + '\n'.join(lines)]
+        return '\n\n'.join(parts)
+
+    @property
+    def trained(self) -> bool: return 'model' not in self.runs[0].info    # or only evaluated
+
+    def _heads(self):
+        "metric → what stands over its column"
+        metrics = metrics_for(self.runs[0].labels)
+        return {m: METRICS[m].short + ' %' * (m in shares(metrics)) for m in metrics}
+
+    def _score_table(self):
+        "Runs and guesses, a column a metric"
+        def number(x, metric):
+            scale = METRICS[metric].scale
             digits = 1 if scale > 1 else 2
             return f'{round(scale * x, digits) + 0:.{digits}f}'  # + 0: no minus sign before a zero
-        def cells(metric, scale):
+        shape = '{} ± {} [{}, {}]' if len(self.folds) > 1 else '{0} [{2}, {3}]'
+        def cells(metric):
             s = self.scores.xs(metric, level='metric').loc[self.names, ['mean', 'std', 'low', 'high']]
-            shape = '{} ± {} [{}, {}]' if len(self.folds) > 1 else '{0} [{2}, {3}]'
-            return [shape.format(*(number(x, scale) for x in row)) for row in s.itertuples(index=False)]
-        metrics = metrics_for(self.runs[0].labels)
-        heads = {METRICS[m].short + ' %' * (METRICS[m].scale == 100): (m, METRICS[m].scale) for m in metrics}
-        percent = {metric: head for head, (metric, scale) in heads.items() if scale == 100}
-        main = pd.DataFrame({head: cells(*what) for head, what in heads.items()}, index=self.names)
-        guesses = pd.DataFrame({head: [number(x, scale) for x in self.baselines[metric]]
-                                for head, (metric, scale) in heads.items()}, index=self.baselines.index)
+            return [shape.format(*(number(x, metric) for x in row)) for row in s.itertuples(index=False)]
+        heads = self._heads()
+        main = pd.DataFrame({head: cells(m) for m, head in heads.items()}, index=self.names)
+        guesses = pd.DataFrame({head: [number(x, m) for x in self.baselines[m]] for m, head in heads.items()},
+                               index=self.baselines.index)
         seconds = [f'{sum(run.done[k].get("seconds", 0) for k in self.folds):,.0f} s' for run in self.runs]
-        trained = 'model' not in self.runs[0].info
-        main['training' if trained else 'time'], guesses['training' if trained else 'time'] = seconds, ''
+        time = 'training' if self.trained else 'time'
+        return pd.concat([main.assign(**{time: seconds}), guesses.assign(**{time: ''})])
+
+    def _fold_table(self):
+        "The shares, fold by fold"
+        heads = {m: self._heads()[m] for m in shares(metrics_for(self.runs[0].labels))}
         folds = pd.concat([self.fold_scores[m].unstack('fold').loc[self.names].mul(100).round(1).add_prefix('fold ')
-                           for m in percent], keys=percent.values(), names=['', ''])
+                           for m in heads], keys=heads.values(), names=['', ''])
         folds.columns.name = None
-        data = self.runs[0].info.get('data') or 'unnamed data'
-        protocols = ', '.join(dict.fromkeys(run.info['protocol'] for run in self.runs))
-        devices = ', '.join(dict.fromkeys(str(run.info.get('device')) for run in self.runs))
-        several, n = len(self.folds) > 1, sum(int(k) >= 0 for k in self.runs[0].info['composition'])
-        of_all = f'{len(self.folds)} of {n}' if len(self.folds) < n else f'{n}'
-        parts = [f'Measured on: {data}\n{n_images:,} images of {n_subjects:,} subjects in {of_all} '
-                 f'fold{"s" * (of_all != "1")}; protocol {protocols}; device {devices}',
-                 pd.concat([main, guesses]).to_string(),
-                 'Mean over folds ± standard deviation over folds (n in the denominator) ' * several
-                 + '[95 % interval by resampling subjects]', *[folds.to_string()] * several]
-        if len(self.differences):
-            d = self.differences.reset_index()
-            d, many = d[d['metric'].isin(list(percent))], len(self.differences.groupby(['run', 'minus'])) > 1
-            parts += ['Paired differences, in percentage points [95 % interval by resampling subjects]:\n' + '\n'.join(
-                f'  {r.run} − {r.minus}, {metric_words(r.metric)}: {100 * r.difference:+.1f} '
-                f'[{100 * r.low:+.1f}, {100 * r.high:+.1f}], p {p_words(r.p)}'
-                + (f', Holm {p_words(r.p_holm)}' if many else '') for r in d.itertuples())
-                + ('\n  Holm: corrected for the number of comparisons' if many else '')]
-            weakest = d.groupby('metric', sort=False)['detectable'].median()
-            parts[-1] += '\n  With these subjects, differences are found with a chance of 80 % from ' + ' and '.join(
-                f'{100 * x:.1f} points of {metric_words(metric)}' for metric, x in weakest.items()) + ' on' + (
-                ' (median of the pairs)' * many)
-        def figure(what, x, std): return '' if pd.isna(x) else f'{what} {x}' + ('' if pd.isna(std) else f' ± {std}')
-        known = published(self.runs[0].labels)
-        told = (known['checked'] == 'source') | known['one_off_accuracy'].notna() | (known['target'] == 'gender')
-        lines = [f'  {r.method}: {figure("accuracy", r.accuracy, r.accuracy_std)}'
-                 + figure(', one-off', r.one_off_accuracy, r.one_off_accuracy_std)
-                 + f' ({r.faces} faces{f", {r.labels} labels" if r.labels else ""}'
-                 + f'{", trained on faces from elsewhere" if r.outside_face_data == "yes" else ""}; {r.source})'
-                 for r in known[told].itertuples()]
-        if (~told).any(): lines.append(f'  {(~told).sum()} more, read second-hand or in an abstract: results.PUBLISHED')
-        same = self.runs[0].info.get('benchmark', False)
-        other = '' if same else ' (other data than above: not to be compared)'
-        if lines and trained: parts += [f'Published, on Adience{other}, in %:\n' + '\n'.join(lines)]
-        return '\n\n'.join(parts)
+        return folds
+
+    def _difference_lines(self):
+        "Paired differences of the shares, and which could have been found"
+        d = self.differences.reset_index()
+        d = d[d['metric'].isin(shares(metrics_for(self.runs[0].labels)))]
+        many = len(self.differences.groupby(['run', 'minus'])) > 1
+        weakest = d.groupby('metric', sort=False)['detectable'].median()
+        return '\n'.join(['Paired differences, in percentage points [95 % interval by resampling subjects]:', *(
+            f'  {r.run} − {r.minus}, {metric_words(r.metric)}: {100 * r.difference:+.1f} '
+            f'[{100 * r.low:+.1f}, {100 * r.high:+.1f}], p {p_words(r.p)}'
+            + (f', Holm {p_words(r.p_holm)}' if many else '') for r in d.itertuples()),
+            *['  Holm: corrected for the number of comparisons'] * many,
+            '  With these subjects, differences are found with a chance of 80 % from ' + ' and '.join(
+                f'{100 * x:.1f} points of {metric_words(metric)}' for metric, x in weakest.items()) + ' on'
+            + ' (median of the pairs)' * many])
 
 
 MUST_SHARE = {'items_digest': 'items', 'labels': 'labels', 'images_digest': 'pictures'}  # of run.json, in words

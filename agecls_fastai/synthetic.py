@@ -122,6 +122,129 @@ def _arc(x, y, rx, ry, start, end, n=9):
     return np.stack([x + rx * np.sin(t), y - ry * np.cos(t)], 1)
 
 
+class _Face:
+    "What `draw_face` draws on: a head of some age, and where its points lie in the picture"
+    def __init__(self, years, traits, rng, size, yaw, tilt):
+        self.years, self.traits, self.rng, self.size, self.big = years, traits, rng, size, 2 * size
+        self.grown = 1 - np.exp(-years / 9)                              # growing up is done by twenty
+        self.old, grey = np.clip((years - 20) / 60, 0, 1), np.clip((years - 28) / 40, 0, 1)
+        self.k = 0.05 + 0.42 * self.grown
+        aged = _blend(traits['skin'], traits['skin'].mean() * np.ones(3), 0.35 * self.old)
+        self.skin, self.hair = aged * (1 - 0.06 * self.old), _blend(traits['hair'], [205, 205, 205], grey)
+        self.line_color, self.turn = self.skin * 0.62, np.sin(np.radians(yaw))
+        outline = growth(_ellipse(0, 0, traits['width'], 1, 48), self.k)
+        top, chin = outline[:, 1].min(), outline[:, 1].max()
+        self.scale, self.middle = 2 / (chin - top), (chin + top) / 2
+        self.across, self.side, self.back = np.cos(np.radians(yaw)), np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
+        self.shift, self.zoom = rng.normal(0, 0.02, 2), rng.normal(1, 0.04)
+        self.eye_y, self.eye_r = 0.14, 0.165 * (1 - 0.48 * self.grown)
+        self.image = Image.new('RGB', (self.big, self.big), self.rgb(self.dull()))
+        self.draw = ImageDraw.Draw(self.image)
+
+    def pixels(self, points, depth=0.0, grow=True):
+        "From the head's coordinates to the picture's"
+        p = growth(points, self.k) if grow else np.asarray(points, float)
+        p = (p - [0, self.middle]) * self.scale * 0.74 * self.zoom
+        p = np.stack([p[:, 0] * self.across + depth * self.turn * 0.3, p[:, 1]], 1)
+        p = np.stack([p[:, 0] * self.side - p[:, 1] * self.back, p[:, 0] * self.back + p[:, 1] * self.side], 1)
+        return [tuple(xy) for xy in (p + self.shift + 1) * self.big / 2]
+
+    def rgb(self, color): return tuple(int(c) for c in np.clip(color, 0, 255))
+    def dull(self): return self.rng.uniform(50, 210) + self.rng.uniform(-35, 35, 3)
+
+    def fill(self, points, color, depth=0.0, grow=True):
+        self.draw.polygon(self.pixels(points, depth, grow), fill=self.rgb(color))
+
+    def stroke(self, points, color, width, depth=0.0):
+        self.draw.line(self.pixels(points, depth), fill=self.rgb(color), width=max(1, round(width * self.big / 100)),
+                       joint='curve')
+
+    def draw_head(self):
+        "Shoulders, neck, hair, the skin, ears and beard"
+        years, traits, skin, hair, fill = self.years, self.traits, self.skin, self.hair, self.fill
+        # shoulders, the hair behind, neck
+        fill(_ellipse(0, 2.3, 1.5, 0.9), self.dull(), grow=False)
+        long_hair = not traits['male'] and years > 3
+        if long_hair: fill(_ellipse(0, 0.15, traits['width'] * 1.18, 1.05), hair * 0.85)
+        fill([[-0.35, 0.7], [0.35, 0.7], [0.4, 2], [-0.4, 2]], skin * 0.85, grow=False)
+        # hair on top: little on babies; it goes back with age
+        lost = (0.75 if traits['male'] else 0.25) * np.clip((years - 35) / 45, 0, 1)
+        much = np.clip(0.3 + years / 4, 0, 1) * (1 - lost)
+        fill(_ellipse(0, -0.06 * much, traits['width'] * (1 + 0.05 * much), 1 + 0.06 * much, 48), hair)
+        fill(_ellipse(0, 0, traits['width'], 1, 48)[12:37], skin)                          # the lower half of the head
+        fill(_ellipse(0, 0.05 - 0.02 * much, traits['width'] * 0.97, 1 - 0.34 * much, 48), skin, 0.2)
+        for ear in (-1, 1): fill(_ellipse(ear * traits['width'], 0.12, 0.08, 0.17), skin * 0.93)
+        if traits['male'] and traits['beard'] and years > 18:
+            fill(_arc(0, 0.0, traits['width'] * 0.99, 1, 105, 255, 24), _blend(hair, skin, 0.25), 0.2)
+            fill(_ellipse(0, 0.3, traits['width'] * 0.72, 0.3), skin, 0.3)
+        elif years < 8:  # round cheeks
+            red = _blend(skin, [235, 110, 100], 0.28)
+            for cheek in (-1, 1): fill(_ellipse(cheek * 0.42, 0.42, 0.17, 0.13), red, 0.4)
+
+    def draw_features(self):
+        "Eyes, brows, nose, mouth, as on a child's face: growth brings them to their places"
+        traits, skin, grown, old, fill, stroke = self.traits, self.skin, self.grown, self.old, self.fill, self.stroke
+        eye_y, eye_r = self.eye_y, self.eye_r
+        open_ = eye_r * (0.95 - 0.3 * old) * self.rng.uniform(0.8, 1.05)
+        for s in (-1, 1):
+            x = s * traits['eyes'] * (0.98 - 0.08 * grown)
+            bag = _ellipse(x, eye_y + eye_r * 0.9, eye_r * 1.1, eye_r * 0.55)
+            if old > 0.3: fill(bag, _blend(skin, self.line_color, 0.5 * old), 0.5)
+            fill(_ellipse(x, eye_y, eye_r, open_), [244, 242, 238], 0.5)
+            fill(_ellipse(x + self.turn * 0.03, eye_y, eye_r * 0.52, min(open_, eye_r * 0.52)), traits['iris'], 0.5)
+            fill(_ellipse(x + self.turn * 0.03, eye_y, eye_r * 0.24, min(open_, eye_r * 0.24)), [8, 8, 8], 0.5)
+            stroke(_arc(x, eye_y, eye_r, open_, -80, 80), self.line_color * 0.6, 0.8 + 0.5 * old, 0.5)
+            brow_width = (0.6 + 1.7 * grown) * traits['brow'] * (1.3 if traits['male'] else 0.9)
+            brow_color = _blend(_blend(self.hair, [30, 25, 20], 0.3), skin, 0.55 - 0.5 * grown)
+            stroke(_arc(x, eye_y - 0.04, eye_r * 1.45, 0.21, -55, 55), brow_color, brow_width, 0.5)
+            if traits['glasses'] and self.years > 12: stroke(_ellipse(x, eye_y, 0.2, 0.17), [30, 30, 30], 0.9, 0.55)
+        nose = (0.11 + 0.12 * grown + 0.04 * old) * traits['nose']
+        self.tip = tip = eye_y + nose
+        ridge = [[0.02, eye_y + 0.06], [0.06, tip], [0, tip + 0.05], [-0.07, tip + 0.01]]
+        stroke(ridge, self.line_color, 0.9 + 0.5 * grown, 0.8)
+        mouth_y, mouth_x = self.mouth = 0.52 + 0.015 * grown, (0.13 + 0.07 * grown) * traits['mouth']
+        smile = self.rng.uniform(-0.02, 0.08)
+        lip = _blend([188, 80, 84], skin, 0.25 + 0.45 * old)
+        thick = 0.045 * (1 - 0.6 * old)
+        curve = np.linspace(-1, 1, 9)
+        upper = np.stack([curve * mouth_x, mouth_y - thick * (1 - curve**2) - smile * curve**2], 1)
+        lower = np.stack([curve[::-1] * mouth_x, mouth_y + (thick + 0.02) * (1 - curve**2) - smile * curve**2], 1)
+        fill(np.concatenate([upper, lower]), lip, 0.6)
+        stroke(np.stack([curve * mouth_x, mouth_y - smile * curve**2], 1), lip * 0.55, 0.7, 0.6)
+
+    def draw_lines(self):
+        "Forehead, crow's feet, from nose to mouth, jowls: lines that come one after the other, and deepen"
+        eye_y, eye_r, tip, (mouth_y, mouth_x) = self.eye_y, self.eye_r, self.tip, self.mouth
+        def wrinkle(points, since, depth=0.5):
+            deep = np.clip((self.years - since) / 32, 0, 1)
+            if deep <= 0.03: return
+            color = _blend(self.skin, self.line_color * 0.7, 0.3 + 0.7 * deep)
+            self.stroke(points, color, 0.6 + 1.2 * deep, depth)
+        for i, since in enumerate((26, 34, 42, 52)):
+            wrinkle(_arc(0, -0.28 + i * 0.1, 0.4, 0.06, -65, 65), since)
+        for s in (-1, 1):
+            x = s * self.traits['eyes'] * 0.92
+            for i, since in enumerate((30, 38, 46)):
+                corner, end = x + s * eye_r * 1.15, x + s * eye_r * 1.9
+                wrinkle([[corner, eye_y - 0.02 + 0.03 * i], [end, eye_y - 0.07 + 0.07 * i]], since)
+            corner = s * (mouth_x + 0.06), mouth_y - 0.03
+            wrinkle([[s * 0.1, tip], corner, [s * (mouth_x + 0.05), mouth_y + 0.05]], 24)
+            wrinkle([[s * (mouth_x + 0.04), mouth_y + 0.08], [s * (mouth_x + 0.07), mouth_y + 0.2]], 48)
+
+    def photograph(self, sharpness):
+        "The picture of it: blur, light from a side, texture of the skin and noise"
+        image, rng, size = self.image, self.rng, self.size
+        image = image.resize((size, size), Image.Resampling.BOX)
+        if (blur := (1 - sharpness) * size / 100 + abs(rng.normal(0, 0.2)) * size / 100) > 0.25:
+            image = image.filter(ImageFilter.GaussianBlur(float(blur)))
+        x = np.asarray(image, np.float32)
+        across, down = np.meshgrid(*2 * [np.linspace(-1, 1, size, dtype=np.float32)])
+        angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.25)
+        light = rng.uniform(0.8, 1.15) * (1 + strength * (np.cos(angle) * across + np.sin(angle) * down))
+        grain = rng.standard_normal((size, size, 1), np.float32) * (3 + 9 * self.old)   # skin, and the camera's noise
+        return Image.fromarray(np.clip(x * light[..., None] + grain, 0, 255).astype(np.uint8))
+
+
 def draw_face(
     years: float,  # the age that it should look
     traits: dict,  # from `draw_traits`
@@ -132,110 +255,11 @@ def draw_face(
     sharpness: float = 1,  # 0 is blurred
 ) -> Image.Image:
     "Draw one face"
-    grown = 1 - np.exp(-years / 9)                             # growing up is done by twenty
-    old = np.clip((years - 20) / 60, 0, 1)
-    grey = np.clip((years - 28) / 40, 0, 1)
-    k = 0.05 + 0.42 * grown
-    skin = _blend(traits['skin'], traits['skin'].mean() * np.ones(3), 0.35 * old) * (1 - 0.06 * old)
-    hair = _blend(traits['hair'], [205, 205, 205], grey)
-    line_color = skin * 0.62
-    turn = np.sin(np.radians(yaw))
-
-    outline = growth(_ellipse(0, 0, traits['width'], 1, 48), k)
-    top, chin = outline[:, 1].min(), outline[:, 1].max()
-    scale, middle = 2 / (chin - top), (chin + top) / 2
-    side, back = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
-    big = 2 * size
-    shift = rng.normal(0, 0.02, 2)
-    zoom = rng.normal(1, 0.04)
-
-    def pixels(points, depth=0.0, grow=True):
-        "From the head's coordinates to the picture's"
-        p = growth(points, k) if grow else np.asarray(points, float)
-        p = (p - [0, middle]) * scale * 0.74 * zoom
-        p = np.stack([p[:, 0] * np.cos(np.radians(yaw)) + depth * turn * 0.3, p[:, 1]], 1)
-        p = np.stack([p[:, 0] * side - p[:, 1] * back, p[:, 0] * back + p[:, 1] * side], 1) + shift
-        return [tuple(xy) for xy in (p + 1) * big / 2]
-
-    def rgb(color): return tuple(int(c) for c in np.clip(color, 0, 255))
-
-    def dull(): return rng.uniform(50, 210) + rng.uniform(-35, 35, 3)
-
-    image = Image.new('RGB', (big, big), rgb(dull()))
-    draw = ImageDraw.Draw(image)
-    def fill(points, color, depth=0.0): draw.polygon(pixels(points, depth), fill=rgb(color))
-    def stroke(points, color, width, depth=0.0):
-        draw.line(pixels(points, depth), fill=rgb(color), width=max(1, round(width * big / 100)), joint='curve')
-
-    # shoulders, the hair behind, neck
-    draw.polygon(pixels(_ellipse(0, 2.3, 1.5, 0.9), grow=False), fill=rgb(dull()))
-    long_hair = not traits['male'] and years > 3
-    if long_hair: fill(_ellipse(0, 0.15, traits['width'] * 1.18, 1.05), hair * 0.85)
-    draw.polygon(pixels([[-0.35, 0.7], [0.35, 0.7], [0.4, 2], [-0.4, 2]], grow=False), fill=rgb(skin * 0.85))
-    # hair on top: little on babies; it goes back with age
-    much = np.clip(0.3 + years / 4, 0, 1) * (1 - (0.75 if traits['male'] else 0.25) * np.clip((years - 35) / 45, 0, 1))
-    fill(_ellipse(0, -0.06 * much, traits['width'] * (1 + 0.05 * much), 1 + 0.06 * much, 48), hair)
-    fill(_ellipse(0, 0, traits['width'], 1, 48)[12:37], skin)                          # the lower half of the head
-    fill(_ellipse(0, 0.05 - 0.02 * much, traits['width'] * 0.97, 1 - 0.34 * much, 48), skin, 0.2)
-    for ear in (-1, 1): fill(_ellipse(ear * traits['width'], 0.12, 0.08, 0.17), skin * 0.93)
-    if traits['male'] and traits['beard'] and years > 18:
-        fill(_arc(0, 0.0, traits['width'] * 0.99, 1, 105, 255, 24), _blend(hair, skin, 0.25), 0.2)
-        fill(_ellipse(0, 0.3, traits['width'] * 0.72, 0.3), skin, 0.3)
-    elif years < 8: # round cheeks
-        for cheek in (-1, 1): fill(_ellipse(cheek * 0.42, 0.42, 0.17, 0.13), _blend(skin, [235, 110, 100], 0.28), 0.4)
-
-    # the features of a child's face; growth brings them to their places
-    eye_y, eye_r = 0.14, 0.165 * (1 - 0.48 * grown)
-    open_ = eye_r * (0.95 - 0.3 * old) * rng.uniform(0.8, 1.05)
-    for s in (-1, 1):
-        x = s * traits['eyes'] * (0.98 - 0.08 * grown)
-        bag = _ellipse(x, eye_y + eye_r * 0.9, eye_r * 1.1, eye_r * 0.55)
-        if old > 0.3: fill(bag, _blend(skin, line_color, 0.5 * old), 0.5)
-        fill(_ellipse(x, eye_y, eye_r, open_), [244, 242, 238], 0.5)
-        fill(_ellipse(x + turn * 0.03, eye_y, eye_r * 0.52, min(open_, eye_r * 0.52)), traits['iris'], 0.5)
-        fill(_ellipse(x + turn * 0.03, eye_y, eye_r * 0.24, min(open_, eye_r * 0.24)), [8, 8, 8], 0.5)
-        stroke(_arc(x, eye_y, eye_r, open_, -80, 80), line_color * 0.6, 0.8 + 0.5 * old, 0.5)
-        brow_width = (0.6 + 1.7 * grown) * traits['brow'] * (1.3 if traits['male'] else 0.9)
-        brow_color = _blend(_blend(hair, [30, 25, 20], 0.3), skin, 0.55 - 0.5 * grown)
-        stroke(_arc(x, eye_y - 0.04, eye_r * 1.45, 0.21, -55, 55), brow_color, brow_width, 0.5)
-        if traits['glasses'] and years > 12: stroke(_ellipse(x, eye_y, 0.2, 0.17), [30, 30, 30], 0.9, 0.55)
-    nose = (0.11 + 0.12 * grown + 0.04 * old) * traits['nose']
-    tip = eye_y + nose
-    ridge = [[0.02, eye_y + 0.06], [0.06, tip], [0, tip + 0.05], [-0.07, tip + 0.01]]
-    stroke(ridge, line_color, 0.9 + 0.5 * grown, 0.8)
-    mouth_y, mouth_x = 0.52 + 0.015 * grown, (0.13 + 0.07 * grown) * traits['mouth']
-    smile = rng.uniform(-0.02, 0.08)
-    lip = _blend([188, 80, 84], skin, 0.25 + 0.45 * old)
-    thick = 0.045 * (1 - 0.6 * old)
-    curve = np.linspace(-1, 1, 9)
-    upper = np.stack([curve * mouth_x, mouth_y - thick * (1 - curve**2) - smile * curve**2], 1)
-    lower = np.stack([curve[::-1] * mouth_x, mouth_y + (thick + 0.02) * (1 - curve**2) - smile * curve**2], 1)
-    fill(np.concatenate([upper, lower]), lip, 0.6)
-    stroke(np.stack([curve * mouth_x, mouth_y - smile * curve**2], 1), lip * 0.55, 0.7, 0.6)
-
-    # lines: forehead, crow's feet, from nose to mouth, jowls; they come one after the other and deepen
-    def wrinkle(points, since, depth=0.5):
-        deep = np.clip((years - since) / 32, 0, 1)
-        if deep > 0.03: stroke(points, _blend(skin, line_color * 0.7, 0.3 + 0.7 * deep), 0.6 + 1.2 * deep, depth)
-    for i, since in enumerate((26, 34, 42, 52)):
-        wrinkle(_arc(0, -0.28 + i * 0.1, 0.4, 0.06, -65, 65), since)
-    for s in (-1, 1):
-        x = s * traits['eyes'] * 0.92
-        for i, since in enumerate((30, 38, 46)):
-            corner, end = x + s * eye_r * 1.15, x + s * eye_r * 1.9
-            wrinkle([[corner, eye_y - 0.02 + 0.03 * i], [end, eye_y - 0.07 + 0.07 * i]], since)
-        wrinkle([[s * 0.1, tip], [s * (mouth_x + 0.06), mouth_y - 0.03], [s * (mouth_x + 0.05), mouth_y + 0.05]], 24)
-        wrinkle([[s * (mouth_x + 0.04), mouth_y + 0.08], [s * (mouth_x + 0.07), mouth_y + 0.2]], 48)
-
-    image = image.resize((size, size), Image.Resampling.BOX)
-    if (blur := (1 - sharpness) * size / 100 + abs(rng.normal(0, 0.2)) * size / 100) > 0.25:
-        image = image.filter(ImageFilter.GaussianBlur(float(blur)))
-    x = np.asarray(image, np.float32)
-    across, down = np.meshgrid(np.linspace(-1, 1, size, dtype=np.float32), np.linspace(-1, 1, size, dtype=np.float32))
-    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.25)
-    light = rng.uniform(0.8, 1.15) * (1 + strength * (np.cos(angle) * across + np.sin(angle) * down))
-    grain = rng.standard_normal((size, size, 1), np.float32) * (3 + 9 * old)  # skin texture, and the camera's noise
-    return Image.fromarray(np.clip(x * light[..., None] + grain, 0, 255).astype(np.uint8))
+    face = _Face(years, traits, rng, size, yaw, tilt)
+    face.draw_head()
+    face.draw_features()
+    face.draw_lines()
+    return face.photograph(sharpness)
 
 # %% ../nbs/02_synthetic.ipynb #19b28c00
 ODD_LABELS = ['35', '13', '22', '34', '23', '45', '(27, 32)', '55', '(25, 23)', '36', '(38, 42)', '57', '3', '(8, 23)']
