@@ -19,8 +19,7 @@ ABOUT = {
     'finetune_lite0_center': 'the same networks, one view',
     'finetune_lite0_ten': 'the same networks, ten views',
     'ordinal_lite0': 'with an ordinal loss (DLDL-v2) and averaged weights',
-    'levi_hassner_onecycle': 'the 2015 network from random weights, 18 epochs',
-    'levi_hassner_as_long': 'the 2015 network, about as long as the fine-tuning',
+    'levi_hassner_onecycle': 'the 2015 network from random weights, about as long as the fine-tuning',
     'smooth_short': 'short, with label smoothing',
     'sord_years_short': 'short, SORD by distance in years'}
 # Paplhám and Franc, CVPR 2024, and a reproduction reported in their repository's issue 19: other cuts, some hundred
