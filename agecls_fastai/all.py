@@ -23,6 +23,8 @@ from .ensemble import ensemble
 from .errors import *
 from .export import export_model, quantise
 from .faces import face_finder
+from .fold import *
+from .folder import *
 from .folds import *
 from .hub import load_bundle, push_bundle
 from .images import *
@@ -34,6 +36,7 @@ from .metrics import *
 from .models import *
 from .pack import Pack, build_pack, open_pack
 from .pictures import open_photo
+from .plan import *
 from .predict import *
 from .predictor import *
 from .probe import body_features, dataset_features, fit_probe

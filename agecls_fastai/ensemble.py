@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .crossval import open_run, prediction_table, write_fold
 from .errors import AgeclsError, some
+from .fold import prediction_table
+from .folder import open_run, write_fold
 from .results import MUST_SHARE, Run, finished_fold, load_run, open_runs
 
 # %% ../nbs/10b_ensemble.ipynb #63cdb1b9

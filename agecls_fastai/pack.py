@@ -195,6 +195,7 @@ class Pack:
         self._resident = {}  # device → tensor
 
     def __len__(self): return len(self.row)
+    def __reduce__(self): return open_pack, (self.folder,)               # to other processes as its folder
 
     def on_device(
         self,

@@ -15,12 +15,14 @@ import pandas as pd
 
 from .augment import view_preds
 from .bundle import Bundle
-from .crossval import prediction_table, run_environment, write_evaluation
 from .errors import AgeclsError, DataWarning, some
+from .fold import prediction_table
+from .folder import write_evaluation
 from .folds import check_items, composition, items_digest
 from .hub import load_bundle
 from .images import check_images, image_keys, images_digest
 from .loop import run_device
+from .plan import run_environment
 from .progress import Progress
 from .results import Run, load_run
 

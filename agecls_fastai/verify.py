@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 
 from .bundle import FILES as MODEL_FILES
-from .crossval import run_digest
 from .errors import AgeclsError, first_line, read_json, some
+from .folder import run_digest
 from .folds import file_digest, items_digest
 from .images import images_digest
 from .recipes import Recipe

@@ -29,9 +29,11 @@ from real_faces_tables import write_tables
 
 from agecls_fastai.augment import view_preds
 from agecls_fastai.calibrate import fit_temperature
-from agecls_fastai.crossval import ENVIRONMENT, cross_validate, open_run, prediction_table, write_fold
+from agecls_fastai.crossval import cross_validate
 from agecls_fastai.datasets import UTKFACE_RACES, group_ages, read_utkface
 from agecls_fastai.errors import AgeclsError
+from agecls_fastai.fold import prediction_table
+from agecls_fastai.folder import ENVIRONMENT, open_run, write_fold
 from agecls_fastai.folds import check_items, hash_order, limit_items, make_folds, split_items
 from agecls_fastai.hub import load_bundle
 from agecls_fastai.images import audit_images

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 from measure import machine, take_turns, write
 
-from agecls_fastai.crossval import prediction_table, write_fold
 from agecls_fastai.data import age_dls
+from agecls_fastai.fold import prediction_table
+from agecls_fastai.folder import write_fold
 from agecls_fastai.folds import check_items, composition, split_items
 from agecls_fastai.pack import SHARD, VERSION, open_pack
 from agecls_fastai.pictures import READER

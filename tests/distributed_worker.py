@@ -15,7 +15,7 @@ from torch import nn
 warnings.simplefilter('ignore')
 torch.cpu._is_avx512_bf16_supported = torch.cpu._is_amx_tile_supported = lambda: False
 
-from agecls_fastai import crossval  # noqa: E402
+from agecls_fastai import fold  # noqa: E402
 from agecls_fastai.adience import read_adience  # noqa: E402
 from agecls_fastai.cli import main  # noqa: E402
 from agecls_fastai.crossval import cross_validate  # noqa: E402
@@ -82,12 +82,12 @@ def one_fails(data, out):
     class Fails(Callback):
         def before_epoch(self):
             if self.epoch == 1 and RANK == 1: raise AgeclsError('process 1 has found a mistake')
-    train_fold = crossval.train_fold
+    train_fold = fold.train_fold
     def failing(*args, **kwargs):
         args = list(args)
         args[14] = [*args[14], Fails()]
         return train_fold(*args, **kwargs)
-    crossval.train_fold = failing
+    fold.train_fold = failing
     return cv(data, out)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from agecls_fastai.adience import read_adience
 from agecls_fastai.augment import view_preds
 from agecls_fastai.bundle import save_bundle
-from agecls_fastai.crossval import prediction_table
+from agecls_fastai.fold import prediction_table
 from agecls_fastai.predictor import Predictor
 from agecls_fastai.recipes import RECIPES
 from agecls_fastai.synthetic import draw_adience

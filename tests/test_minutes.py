@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 from conftest import agecls, predictions
 
-import agecls_fastai.crossval as crossval
+import agecls_fastai.settle as settle
 from agecls_fastai.adience import read_adience
 from agecls_fastai.crossval import cross_validate
 from agecls_fastai.errors import AgeclsError
@@ -32,7 +32,7 @@ def speed(monkeypatch):
         asked.append((recipe, kwargs))
         picture = recipe.size**2 / 64**2 / 100
         return Speed(picture, picture, picture, 0., 0., 0.)
-    monkeypatch.setattr(crossval, 'measure_speed', measure)
+    monkeypatch.setattr(settle, 'measure_speed', measure)
     return asked
 
 
@@ -72,12 +72,12 @@ def test_is_written_and_stays(drawn, items, speed, tmp_path):
 def test_two_begin_at_once(drawn, items, speed, tmp_path, monkeypatch):
     "As the tasks of an array job do: the one that measures is not overtaken, the other takes what it has chosen"
     from threading import Event, Thread
-    out, minutes, measure, measuring = tmp_path / 'run', seconds(items, 3.5) / 60, crossval.measure_speed, Event()
+    out, minutes, measure, measuring = tmp_path / 'run', seconds(items, 3.5) / 60, settle.measure_speed, Event()
     def slow(*args, **kwargs):
         measuring.set()
         time.sleep(3)
         return measure(*args, **kwargs)
-    monkeypatch.setattr(crossval, 'measure_speed', slow)
+    monkeypatch.setattr(settle, 'measure_speed', slow)
     def train(fold): cross_validate(items, drawn, RECIPE, out, [fold], 'fixed', progress=False, minutes=minutes)
     other = Thread(target=train, args=(1,))
     other.start()
@@ -129,7 +129,7 @@ def test_a_job_trains_what_the_driver_has_chosen(drawn, items, monkeypatch, tmp_
     def together(measure, jobs, gpus=None):
         assert jobs == 2 and measure.func.__name__ == 'measure_speed'
         return Speed(0.01, 0.01, 0.01, 0., 0., 0.)
-    monkeypatch.setattr(crossval, 'measure_together', together)
+    monkeypatch.setattr(settle, 'measure_together', together)
     minutes = seconds(items, 3.5) / 60
     run = cross_validate(items, drawn, RECIPE, tmp_path / 'run', [0, 1], 'fixed', progress=False,
                          minutes=minutes, jobs=2)

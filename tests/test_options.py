@@ -7,7 +7,7 @@ from io import StringIO
 
 import pytest
 
-from agecls_fastai.cli import _Parser, make_parser
+from agecls_fastai.cli import Parser, make_parser
 
 PARSER = make_parser()
 COMMANDS = next(a for a in PARSER._actions if isinstance(a, argparse._SubParsersAction)).choices
@@ -112,7 +112,7 @@ def test_a_login_is_not_told_and_a_line_is_one_line():
 
 
 def test_defaults_groups_and_parents():
-    parent = _Parser(add_help=False)
+    parent = Parser(add_help=False)
     parent.add_argument_group('group').add_argument('--x', nargs='+', default=['default'])
     parent.add_mutually_exclusive_group().add_argument('--y', default='default')
     parser = argparse.ArgumentParser(parents=[parent], exit_on_error=False)

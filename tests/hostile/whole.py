@@ -45,7 +45,7 @@ def probabilities(n, seed):
 
 
 def run_folder(path):
-    from agecls_fastai.crossval import write_fold
+    from agecls_fastai.folder import write_fold
     from agecls_fastai.recipes import RECIPES
     items = table(24)
     path.joinpath('run.json').write_text(json.dumps(dict(
