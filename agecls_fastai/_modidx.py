@@ -1056,6 +1056,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'agecls_fastai/progress.py'),
                                         'agecls_fastai.progress.duration': ('progress.html#duration', 'agecls_fastai/progress.py')},
             'agecls_fastai.recipes': { 'agecls_fastai.recipes.Recipe': ('recipes.html#recipe', 'agecls_fastai/recipes.py'),
+                                       'agecls_fastai.recipes.Recipe.__getattr__': ( 'recipes.html#recipe.__getattr__',
+                                                                                     'agecls_fastai/recipes.py'),
                                        'agecls_fastai.recipes.Recipe.__post_init__': ( 'recipes.html#recipe.__post_init__',
                                                                                        'agecls_fastai/recipes.py'),
                                        'agecls_fastai.recipes.Recipe.defaults': ( 'recipes.html#recipe.defaults',

@@ -106,6 +106,11 @@ class Recipe:
         _check_fields(values)
         return cls(**values)
 
+    def __getattr__(self, name):
+        if name in ('dls', 'loss_func', 'learner', 'fit'):               # with the module, the class has them
+            raise AttributeError(f'Recipe.{name} comes with agecls_fastai.fit, as with agecls_fastai.all: import it')
+        raise AttributeError(f'a recipe has no {name}')
+
     def smaller_batch(self) -> 'Recipe | None':  # None where the batch cannot be smaller
         "The variant with at most half the images in a batch, and as many as before to a step of the optimizer"
         step = self.bs if self.schedule == 'probe' else self.accumulate or self.bs

@@ -27,6 +27,7 @@ from fastai.vision.learner import vision_learner
 from measure import machine, per_second, plain_fastai, take_turns, write
 from torchvision.models import resnet34
 
+import agecls_fastai.fit  # noqa: F401  recipes get their methods
 from agecls_fastai.adience import read_adience
 from agecls_fastai.augment import view_preds
 from agecls_fastai.loop import keep_memory

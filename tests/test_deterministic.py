@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import agecls_fastai.fit  # noqa: F401  recipes get their methods
 from agecls_fastai.adience import read_adience
 from agecls_fastai.loop import deterministic_algorithms
 from agecls_fastai.losses import LOSSES

@@ -16,6 +16,7 @@ from conftest import ROOT
 from fastai.callback.progress import ProgressCallback
 from fastai.torch_core import set_seed
 
+import agecls_fastai.fit  # noqa: F401  recipes get their methods
 from agecls_fastai.augment import view_preds
 from agecls_fastai.datasets import UTKFACE_RACES, read_utkface
 from agecls_fastai.errors import DataWarning
