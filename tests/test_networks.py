@@ -11,6 +11,7 @@ import torchvision
 from conftest import predictions
 from fastai.callback.core import Callback
 
+from agecls_fastai import fit
 from agecls_fastai.adience import read_adience
 from agecls_fastai.bundle import to_learner
 from agecls_fastai.cams import activation_maps
@@ -22,7 +23,7 @@ from agecls_fastai.hub import load_bundle, push_bundle
 from agecls_fastai.models import NetBody, age_learner, depth_groups, resolve_arch
 from agecls_fastai.predict import evaluate
 from agecls_fastai.predictor import Predictor
-from agecls_fastai.recipes import RECIPES, Recipe
+from agecls_fastai.recipes import RECIPES
 
 SIZE, VIT, SWIN = 64, 'test_vit', 'swin_tiny_patch4_window7_224'
 NETWORKS = ['resnet18', 'tf_efficientnet_lite0', 'mobilenetv3_small_050', 'convnext_atto', VIT, SWIN]
@@ -78,12 +79,12 @@ def test_goes_on(trained, items, drawn, tmp_path, monkeypatch):
     class Stop(Callback):
         def before_epoch(self):
             if self.opt.frozen_idx == 0: raise KeyboardInterrupt
-    def stopped(self): return [*callbacks(self), Stop()]
-    callbacks = Recipe._callbacks
+    def stopped(recipe): return [*callbacks(recipe), Stop()]
+    callbacks = fit.training_callbacks
     args = dict(folds=[0], weights=file, progress=False, num_workers=0)
-    monkeypatch.setattr(Recipe, '_callbacks', stopped)
+    monkeypatch.setattr(fit, 'training_callbacks', stopped)
     with pytest.raises(KeyboardInterrupt): cross_validate(items, drawn, recipe, tmp_path / 'run', **args)
-    monkeypatch.setattr(Recipe, '_callbacks', callbacks)
+    monkeypatch.setattr(fit, 'training_callbacks', callbacks)
     assert (tmp_path / 'run/fold_0/checkpoint.pt').is_file()
     cross_validate(items, drawn, recipe, tmp_path / 'run', **args)
     assert predictions(tmp_path / 'run') == predictions(run.path)
