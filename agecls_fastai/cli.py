@@ -199,14 +199,14 @@ def add_synth(commands):
 def synth(args):
     "agecls synth"
     from agecls_fastai.progress import Progress
-    from agecls_fastai.synthetic import best_reachable, draw_adience
+    from agecls_fastai.synthetic import draw_adience
     progress = Progress()
     path = draw_adience(args.dest, args.subjects, args.size, args.seed, args.folds, args.source, args.ambiguity,
                         args.label_noise, progress=progress.counter('images drawn'))
     manifest = json.loads((path / 'manifest.json').read_text('utf-8'))
     if args.json: print(json.dumps(manifest | dict(path=str(path)), indent=1))
     else:
-        best = best_reachable(path)
+        best = manifest['best_reachable']
         print(f'{path}: {manifest["subjects"]:,} subjects, {sum(f["rows"] for f in manifest["fold_files"].values()):,} '
               f'rows in {len(manifest["fold_files"])} fold files')
         if best: print(f'the best that can be reached on it: accuracy {best["accuracy"]:.3f}, one-off accuracy '

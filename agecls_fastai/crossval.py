@@ -118,15 +118,17 @@ def cross_validate(
     say = show.line if show else print
     plan = make_plan(items, path, recipe, protocol, seed, weights, skip_bad_images, data, benchmark, pack, show)
     folder.check_place()
-    began = False
-    if team and not team.first: plan = replace(plan, precision=team.hear())
+    began, size = False, team.size if team else 1
+    if team and not team.first:
+        plan = replace(plan, precision=team.hear())
+        environment = how.environment(plan, device, size)
     else:
         measures = (minutes is not None or precision == 'measure') and not folder.begun()
         with measuring(folder) if measures else nullcontext():
             plan = settle(plan, how, folder, device, folds[0], precision, minutes, jobs, trains_on, say)
-            if measures: began = open_run(folder.path, plan.info(how.environment(plan, device)))
+            environment = how.environment(plan, device, size)
+            if measures: began = open_run(folder.path, plan.info(environment))
         if team: team.tell(plan.precision)
-    environment = how.environment(plan, device, team.size if team else 1)
     say(plan.headline(environment))
     at_once = engine or jobs > 1 and plan.recipe.schedule != 'probe'     # a probe has its features to share
     todo = [k for k in folds if not finished_fold(folder.fold(k))] if at_once else []
@@ -139,7 +141,7 @@ def cross_validate(
     elif len(todo) > 1:
         shared = max(1, min(16, os.cpu_count() or 1) // jobs)
         workers = shared if num_workers is None and device.type == 'cuda' else num_workers
-        in_jobs(plan, replace(how, num_workers=workers), folder.path, todo, jobs, told, began)
+        in_jobs(plan, replace(how, num_workers=workers), folder.path, todo, plan.info(environment), jobs, told, began)
     else: todo = []
-    do_folds(plan, how, folder.path, [k for k in folds if k not in todo], show, began, final, team)
+    do_folds(plan, how, folder.path, [k for k in folds if k not in todo], show, began, final, team, environment)
     return load_run(folder.path)

@@ -293,7 +293,7 @@ class DataSet(NamedTuple):
     read: Callable  # called with the data folder and those of its options that are given: an items table, or `Data`
     options: tuple  # of `read_data`, those that mean something for it
     words: str | Callable = ''  # what it is; or what says so, called like `read`
-    needs: tuple = ()  # options that must be given
+    table: bool = False  # it needs one, as `items`
 
 
 def check_dataset(
@@ -350,14 +350,14 @@ def _table_words(path, items, **given):
 _FOLDS = ('n_folds', 'fold_seed')
 DATASETS = {
     'adience': DataSet(_read_adience, ('labels', 'target', 'source', 'subset', 'pattern')),
-    'table': DataSet(_read_table, ('items', 'classes', 'columns', 'ages', *_FOLDS), _table_words, ('items',)),
+    'table': DataSet(_read_table, ('items', 'classes', 'columns', 'ages', *_FOLDS), _table_words, True),
     'utkface': DataSet(_renamed(read_utkface, classes='groups', fold_seed='seed'), ('target', 'classes', *_FOLDS),
                        'UTKFace'),
     'fairface': DataSet(_renamed(read_fairface, items='csv', fold_seed='seed'), ('items', 'target', *_FOLDS),
                         'FairFace'),
     'fgnet': DataSet(_renamed(read_fgnet, classes='groups', fold_seed='seed'), ('classes', *_FOLDS), 'FG-NET'),
     'imdb-wiki': DataSet(_renamed(read_imdb_wiki, items='csv', classes='groups', fold_seed='seed'),
-                         ('items', 'target', 'classes', *_FOLDS), 'IMDB-WIKI', ('items',)),
+                         ('items', 'target', 'classes', *_FOLDS), 'IMDB-WIKI', True),
     'folder': DataSet(_renamed(read_folder, classes='labels', fold_seed='seed'), ('classes', 'subject', *_FOLDS),
                       lambda path, **given: f'the class folders of {path}')}
 
@@ -386,8 +386,7 @@ def read_data(
     if odd := [name for name in columns or {} if name not in COLUMNS]:
         raise AgeclsError(f'columns must name {some(COLUMNS, 9)}, not {odd[0]!r}')
     kind, options['classes'] = DATASETS[dataset], None if classes is None else list(classes) or None
-    if any(options[name] is None for name in kind.needs):
-        raise AgeclsError(f'{dataset} data needs a table, items (--items FILE)')
+    if kind.table and items is None: raise AgeclsError(f'{dataset} data needs a table, items (--items FILE)')
     given = {name: options[name] for name in kind.options if options[name] is not None}
     found = kind.read(path, **given)
     if isinstance(found, Data): return found

@@ -223,10 +223,11 @@ def do_folds(
     new: bool = False,  # the run folder was made for this call
     final: bool = False,  # then train a network on all folds
     team: Processes | None = None,  # the processes that train each network together
+    environment: dict | None = None,  # `How.environment`, where it is known; looked up if None
 ):
     "Do the folds that are not done, one after the other, in this process"
     folder, device, say = RunFolder(out), run_device(how.device), show.line if show else print
-    environment = how.environment(plan, device, team.size if team else 1)
+    environment = environment or how.environment(plan, device)
     info = plan.info(environment)
     train = _Trainer(plan, how, folder, device, info, show, team)
     if team and not team.first:

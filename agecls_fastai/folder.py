@@ -100,11 +100,12 @@ def open_run(
             elif old != new: differ.append(f'{key} ({old!r} there, {new!r} now)' if len(str(new)) < 60 else key)
         if differ: raise AgeclsError(f'{out} holds another run: {some(differ, 4)}')
     else:
-        RunFolder(out).check_place()
+        run = RunFolder(out)
+        run.check_place()
         out.mkdir(parents=True, exist_ok=True)
         try: write_atomic(file, json.dumps(info, indent=1, ensure_ascii=False))
         except BaseException:
-            with suppress(OSError): out.rmdir()                          # if it is empty
+            run.remove_empty()
             raise
         return True
     return False

@@ -645,13 +645,12 @@ def _scores_section(made):
         shown.index = d['run'] + ' − ' + d['minus']
         blocks.append(_table(shown, 'Paired differences in percentage points: the same people drawn again for both. A '
                              'difference is found with a chance of 80 % from the last column on', 'runs'))
-    trained = 'model' not in made.runs[0].info
     for m in in_percent:
         about = ': mean over folds, 95 % interval by resampling subjects, and single folds (|)'
         about = f'{metric_words(m).capitalize()}{about if several else " and its 95 % interval"}'
-        blocks.append(_figure(about, plot_intervals, made, m, trained))
+        blocks.append(_figure(about, plot_intervals, made, m, made.trained))
     known = published(made.runs[0].labels)
-    if trained and len(known):
+    if made.trained and len(known):
         shown = known[['method', 'accuracy', 'one_off_accuracy']].copy()
         for m in ('accuracy', 'one_off_accuracy'):
             shown[m] = [f'{x:g}' + ('' if pd.isna(s) else f' ± {s:g}') if pd.notna(x) else ''
@@ -662,7 +661,7 @@ def _scores_section(made):
         if len(made.runs[0].labels) == 2: shown = shown.drop(columns='one_off_accuracy')
         same = '' if made.runs[0].info.get('benchmark') else ', which is not the data above: not to be compared'
         blocks.append(_table(shown.set_index('method'), f'Published, on Adience{same}', words=True))
-    elif trained: blocks.append(_note('No published figures are known for these classes.'))
+    elif made.trained: blocks.append(_note('No published figures are known for these classes.'))
     return dict(title='Scores', blocks=blocks)
 
 

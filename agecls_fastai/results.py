@@ -533,8 +533,7 @@ class Comparison:
 
     def _heads(self):
         "metric → what stands over its column"
-        metrics = metrics_for(self.runs[0].labels)
-        return {m: METRICS[m].short + ' %' * (m in shares(metrics)) for m in metrics}
+        return {m: METRICS[m].short + ' %' * (METRICS[m].scale == 100) for m in metrics_for(self.runs[0].labels)}
 
     def _score_table(self):
         "Runs and guesses, a column a metric"
@@ -556,16 +555,16 @@ class Comparison:
 
     def _fold_table(self):
         "The shares, fold by fold"
-        heads = {m: self._heads()[m] for m in shares(metrics_for(self.runs[0].labels))}
+        heads = self._heads()
         folds = pd.concat([self.fold_scores[m].unstack('fold').loc[self.names].mul(100).round(1).add_prefix('fold ')
-                           for m in heads], keys=heads.values(), names=['', ''])
+                           for m in shares(heads)], keys=[heads[m] for m in shares(heads)], names=['', ''])
         folds.columns.name = None
         return folds
 
     def _difference_lines(self):
         "Paired differences of the shares, and which could have been found"
         d = self.differences.reset_index()
-        d = d[d['metric'].isin(shares(metrics_for(self.runs[0].labels)))]
+        d = d[d['metric'].isin(shares(self._heads()))]
         many = len(self.differences.groupby(['run', 'minus'])) > 1
         weakest = d.groupby('metric', sort=False)['detectable'].median()
         return '\n'.join(['Paired differences, in percentage points [95 % interval by resampling subjects]:', *(

@@ -39,8 +39,9 @@ def _on_node(call, how, run_json, told, folds, folder, stream, **places):
         device = run_device(how.device)
         plan = make_plan(**call, show=progress)
         plan = settle(plan, how, RunFolder(out), device, folds[0], precision)
-        progress.line(plan.headline(how.environment(plan, device)))
-        do_folds(plan, how, out, folds, progress)
+        environment = how.environment(plan, device)
+        progress.line(plan.headline(environment))
+        do_folds(plan, how, out, folds, progress, environment=environment)
     except AgeclsError as e:
         raise type(e)(str(e).replace(f'{out} holds another run', f'{platform.node()} sees other data')) from None
     return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob('*')) if file.is_file()}

@@ -14,7 +14,6 @@ from functools import partial
 from .fold import do_folds
 from .folder import RunFolder
 from .jobs import side_by_side
-from .loop import run_device
 from .plan import How, Plan
 from .progress import Progress
 
@@ -31,13 +30,13 @@ def in_jobs(
     how: How,
     out,  # the run folder
     folds: Sequence[int],
+    info: dict,  # for run.json
     jobs: int,  # at once
     told: bool = True,  # by lines, how far they are
     new: bool = False,  # the run folder was made for this call
 ):
     "Do folds in processes of this machine"
     folder = RunFolder(out)
-    info = plan.info(how.environment(plan, run_device(how.device)))
     with ExitStack() as locks: new = folder.enter(locks, info, [], how.wait, None) or new
     try: side_by_side(partial(_one_fold, plan, how, folder.path, told), folds, jobs,
                       gpus=None if how.device is None else ())

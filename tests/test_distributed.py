@@ -140,6 +140,13 @@ def test_stopped_and_started_again(drawn, both, tmp_path):
     assert predictions(out) == predictions(both[1] / 'levi')
 
 
+def test_what_is_measured_is_of_both(drawn, tmp_path):
+    "One process measures before the run begins; the run that it writes down is that of two"
+    work(TWO, 'cv', drawn, tmp_path / 'run', '--precision', 'measure', check=0)
+    for file in ('run.json', 'fold_0/done.json'):
+        assert json.loads((tmp_path / 'run' / file).read_text())['processes'] == 2, file
+
+
 def test_not_launched(drawn, tmp_path, capsys):
     assert main(['cv', str(drawn), '--out', str(tmp_path / 'run'), '--distributed']) == 2
     assert capsys.readouterr().err == ('agecls: distributed needs several processes, as started by accelerate launch '
