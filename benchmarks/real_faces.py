@@ -160,7 +160,8 @@ def _run_fold(call, name, fold):
     run = cross_validate(
         items, path, recipe, call['folder'](name, fold), None if fold is None else [0 if call['whole'] else fold],
         protocol=protocol, seed=seed, weights=call['weights'] if recipe.pretrained else None, data=call['words'],
-        pack=keep / f'pack_{resize_for(recipe.size, recipe.resize)}', keep_models=views, progress=progress)
+        pack=keep / f'pack_{resize_for(recipe.size, recipe.resize)}', keep_models=views, progress=progress,
+        precision=call['precision'])
     if views: other_views(run, fold, items, path, keep)
 
 
@@ -299,6 +300,7 @@ def five_folds(args, keep, folder, say):
                 take_in(figured, run, k, np.flatnonzero(items['fold'] == k), items, k, args.jobs, items)
                 say.line(f'{called}, fold {k}: written to {folder.name}')
     call = dict(recipes=every, keep=keep, path=path, weights=args.weights, words=WORDS, whole=False,
+                precision=args.precision,
                 folder=lambda name, fold: keep / name, items=lambda name, fold: (items, SEED, 'strict'))
     side_by_side(partial(run_fold, call), work, args.jobs, note)
     return [(name, k) for name, k in work if set(folds if k is None else [k]) - set(kept(name).folds)]
@@ -331,7 +333,7 @@ def whole_set(args, keep, folder, say):
         take_in(kept(task[0]), run, 0, np.flatnonzero(rows['fold'] == task[1]), rows, task[1], args.jobs, here)
         say.line(f'{task[0]}, split {task[1]}: written to {folder.name}')
     call = dict(recipes={n: r[0] for n, r in every.items()}, keep=keep, path=path, weights=args.weights,
-                words=WHOLE_WORDS, whole=True, folder=place, items=table)
+                words=WHOLE_WORDS, whole=True, precision=args.precision, folder=place, items=table)
     side_by_side(partial(run_fold, call), work, args.jobs, note)
     return [(name, s) for name, s in work if s not in kept(name).folds]
 
@@ -357,6 +359,7 @@ def main():
     parser.add_argument('--jobs', type=int, default=1, help='folds at once, each in a process of its own')
     parser.add_argument('--weights', help='a file of weights of the network, instead of a package or a download')
     parser.add_argument('--other', help='the table that real_faces/other_ages.py wrote')
+    parser.add_argument('--precision', default='auto', help='so that all folds are trained alike, on whatever machine')
     parser.add_argument('--size', type=int, default=128, help='pixels that the network sees')
     parser.add_argument('--epochs', type=int, help='for a try: of every training')
     parser.add_argument('--limit', type=int, help='for a try: so many pictures of each fold')
