@@ -17,9 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from .errors import AgeclsError, read_json, some, what_it_is
-from .folds import check_items, nearest_group, spreadsheet_dates
+from .ages import nearest_group
+from .errors import AgeclsError, some, what_it_is
+from .files import read_json
 from .images import audit_images
+from .items import check_items
+from .tables import spreadsheet_dates
 
 # %% ../nbs/01_adience.ipynb #bdaa5ce5
 AGE_GROUPS = {'(0, 2)': '0-2', '(4, 6)': '4-6', '(8, 12)': '8-13', '(15, 20)': '15-20',

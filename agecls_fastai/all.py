@@ -9,6 +9,7 @@ __all__ = []
 from fastai.vision.all import *
 
 from .adience import *
+from .ages import *
 from .augment import ByteBatch, batch_transforms, view_preds
 from .bundle import *
 from .calibrate import *
@@ -25,10 +26,12 @@ from .export import export_model, quantise
 from .faces import face_finder
 from .fold import *
 from .folder import *
+from .files import *
 from .folds import *
 from .hub import load_bundle, push_bundle
 from .images import *
 from .loader import PackedDL
+from .items import *
 from .logs import fold_log
 from .loop import FusedAdam, FusedSGD, run_device, speed_up
 from .losses import *
@@ -47,8 +50,10 @@ from .report import plot_errors, plot_intervals, plot_reliability, report
 from .results import *
 from .sets import *
 from .status import Status, status
+from .sheets import *
 from .study import Study, explained, grid, study
 from .synthetic import *
+from .tables import *
 from .verify import verify_run
 from .weights import *
 

@@ -14,7 +14,8 @@ from itertools import islice
 
 import numpy as np
 
-from .errors import AgeclsError, first_line, is_number, parse_json, some, what_file_is
+from .errors import AgeclsError, first_line, some, what_file_is
+from .files import is_number, parse_json
 from .photos import find_photos, square
 from .pictures import open_photo
 from .sets import contiguous_sets, set_names, threshold_at

@@ -28,12 +28,12 @@ from safetensors.torch import save_file
 
 from .calibrate import conformal_scores, conformal_threshold, fit_temperature, with_temperature
 from .data import age_block
-from .errors import AgeclsError, first_line, parse_json, some, what_file_is, what_it_is
-from .fit import Recipe  # with its methods
-from .folds import file_digest
+from .errors import AgeclsError, first_line, some, what_file_is, what_it_is
+from .files import file_digest, parse_json
 from .images import image_keys
 from .models import age_learner
 from .probe import add_probe_head
+from .recipes import Recipe  # with its methods
 from .results import scores_by
 from .sets import threshold_at
 

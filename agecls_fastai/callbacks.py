@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from .augment import byte_batches
 from .errors import AgeclsError
-from .folds import write_atomic
+from .files import write_atomic
 from .progress import Progress, duration
 from .results import metric_words
 

@@ -25,7 +25,7 @@ from fastcore.foundation import L
 from torch.distributed import get_rank, is_initialized
 
 from .errors import AgeclsError, DataWarning, first_line, some
-from .folds import write_atomic
+from .files import write_atomic
 
 # %% ../nbs/08d_checkpoint.ipynb #956a9242
 FORMAT = 1

@@ -107,7 +107,7 @@ DATA_OPTIONS = ('dataset', 'labels', 'target', 'source', 'subset', 'pattern', 'i
 def data_options(args):
     "The options that say which data, as keyword arguments of `read_data`"
     from agecls_fastai.errors import AgeclsError, some
-    from agecls_fastai.folds import COLUMNS
+    from agecls_fastai.items import COLUMNS
     options = {name: getattr(args, name) for name in DATA_OPTIONS}
     if args.columns:
         options['columns'] = dict(pair.partition('=')[::2] for pair in args.columns)
@@ -273,7 +273,8 @@ def items(args):
     "agecls items"
     from agecls_fastai.datasets import read_data
     from agecls_fastai.errors import some
-    from agecls_fastai.folds import fold_balance, write_items
+    from agecls_fastai.folds import fold_balance
+    from agecls_fastai.tables import write_items
     data = read_data(args.data, **data_options(args))
     balance = fold_balance(data.items)
     absent = [file for file in data.items['file'] if not os.path.isfile(os.path.join(args.data, file))]

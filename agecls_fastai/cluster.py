@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import AgeclsError, first_line
-from .locks import locked
+from .files import locked
 
 # %% ../nbs/09c_cluster.ipynb #34f91675
 def _ray():

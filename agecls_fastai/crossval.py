@@ -21,7 +21,8 @@ from .distributed import processes
 from .errors import AgeclsError, some
 from .fold import do_folds
 from .folder import RunFolder, open_run
-from .folds import PROTOCOLS, check_items
+from .folds import PROTOCOLS
+from .items import check_items
 from .logs import check_log
 from .loop import check_precision, run_device
 from .losses import class_ages

@@ -23,8 +23,9 @@ from fastcore.basics import patch
 
 from .augment import batch_transforms
 from .errors import AgeclsError, some
-from .folds import check_items, hash_order, split_items, valid_subjects
+from .folds import hash_order, split_items, valid_subjects
 from .images import check_inside
+from .items import check_items
 from .loader import AgeDL, PackedDL, PackedImage
 from .pack import Pack, open_pack
 from .pictures import open_photo

@@ -22,12 +22,22 @@ import numpy as np
 import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS, Audit, audit, has_fold_files, read_adience
+from .ages import age_order, group_years, nearest_group
 from .errors import AgeclsError, DataWarning, some
-from .folds import COLUMNS, age_order, as_classes, as_numbers, check_once, fold_balance, group_years
-from .folds import label_order, leave_out, make_folds, nearest_group, read_items, read_table
-from .folds import spreadsheet_dates
+from .folds import fold_balance, make_folds
 from .images import ImageAudit, audit_images
+from .items import COLUMNS
 from .pictures import find_pictures, left_out_words
+from .sheets import read_table
+from agecls_fastai.tables import (
+    as_classes,
+    as_numbers,
+    check_once,
+    label_order,
+    leave_out,
+    read_items,
+    spreadsheet_dates,
+)
 
 # %% ../nbs/01c_datasets.ipynb #d13d5d55
 ADIENCE_GROUPS = list(AGE_GROUPS.values())

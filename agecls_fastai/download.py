@@ -22,8 +22,8 @@ from getpass import getpass
 from pathlib import Path, PurePosixPath
 
 from .adience import KNOWN_FOLD_FILES, N_FOLDS, fold_file_name
-from .errors import AgeclsError, first_line, read_json, some
-from .folds import file_digest, write_atomic
+from .errors import AgeclsError, first_line, some
+from .files import file_digest, read_json, write_atomic
 from .progress import Progress, duration
 
 # %% ../nbs/01a_download.ipynb #f151ba28

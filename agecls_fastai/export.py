@@ -22,8 +22,9 @@ import torch
 
 from .answers import NEEDS_ONNX, ONNX_FORMAT, answer, load_onnx, read_squares
 from .errors import AgeclsError, some
-from .folds import check_items, hash_order
+from .folds import hash_order
 from .images import check_inside, image_keys
+from .items import check_items
 from .metrics import cumulative_score
 from .predict import find_bundles
 from .predictor import NetAnswerer, answer_table

@@ -29,14 +29,16 @@ from .callbacks import Diverged, FoldLog, fold_name
 from .checkpoint import Checkpoint
 from .distributed import Processes, Together
 from .errors import AgeclsError
-from .fit import Recipe, in_memory  # with its methods
+from .fit import in_memory  # with its methods
 from .folder import DEFINES_A_RUN, RunFolder, tidy_fold, write_fold
-from .folds import COLUMNS, split_items
+from .folds import split_items
+from .items import COLUMNS
 from .logs import fold_log
 from .loop import deterministic_algorithms, run_device
 from .plan import How, Plan
 from .probe import dataset_features, fill_head, probe_fold
 from .progress import FoldTable, Progress, duration
+from .recipes import Recipe
 from .results import METRICS, finished_fold, load_run, metric_words, shares
 
 # %% ../nbs/09i_fold.ipynb #4d631fdf

@@ -19,9 +19,8 @@ import pandas as pd
 
 from .bundle import FILES
 from .callbacks import fold_name
-from .errors import AgeclsError, parse_json, read_json, some
-from .folds import file_digest, write_atomic
-from .locks import locked
+from .errors import AgeclsError, some
+from .files import file_digest, locked, parse_json, read_json, write_atomic
 from .recipes import Recipe
 from .results import Run, finished_fold, image_sums, load_run, metrics_for, scores_from_sums
 

@@ -21,7 +21,8 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from .errors import AgeclsError, some
-from .folds import check_items, file_digest
+from .files import file_digest
+from .items import check_items
 from .pictures import open_photo, photo_size
 
 # %% ../nbs/01b_images.ipynb #6fd7ccb3

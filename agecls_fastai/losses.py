@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'OrdinalLoss', 'CELoss', 'CORALHead', 'CORALLoss', 'CORNLoss', 'SORDLoss', 'EMDLoss', 'DLDLLoss',
-           'RegressionLoss', 'BinomialLoss', 'group_middles', 'class_ages', 'get_loss', 'class_balanced_weights',
-           'set_head', 'ClassMetric']
+           'RegressionLoss', 'BinomialLoss', 'class_ages', 'get_loss', 'class_balanced_weights', 'set_head',
+           'ClassMetric']
 
 # %% ../nbs/06_losses.ipynb #6c29f6f5
 import inspect
@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from fastai.learner import Learner, Metric, mk_metric
 from torch import nn
 
+from .ages import group_middles, is_age_group
 from .errors import AgeclsError, DataWarning, some
-from .folds import group_years, is_age_group
 from .recipes import LOSS_NAMES
 
 # %% ../nbs/06_losses.ipynb #78cb526e
@@ -368,16 +368,6 @@ class BinomialLoss(OrdinalLoss):
         return (self.log_ways.to(logits) + logits * torch.arange(self.n_classes, device=logits.device)) / self.tau
 
 # %% ../nbs/06_losses.ipynb #89067c9a
-def group_middles(
-    labels: Sequence[str],  # such as '25-32' or '70', as `group_years` understands them
-) -> list[float]:  # years
-    "The middle of every age group; a group without an end goes to 100, as Adience's oldest does"
-    if bad := [repr(label) for label in labels if not is_age_group(label)]:
-        raise AgeclsError(f'the label {some(bad)} is no age such as 70 or 25-32; give the groups\' ages: ages=[…]')
-    years = map(group_years, labels)
-    return [(first + (max(first, 100) if last == math.inf else last)) / 2 for first, last in years]
-
-
 def class_ages(
     labels: Sequence[str],  # the classes
 ) -> list[float] | None:  # None where they are no ages

@@ -22,7 +22,8 @@ from fastai.callback.core import Callback, CancelFitException
 
 from .augment import view_preds
 from .callbacks import grown_size
-from .errors import AgeclsError, read_json
+from .errors import AgeclsError
+from .files import read_json
 from .fit import training_callbacks
 from .jobs import side_by_side
 from .recipes import VIEWS, Recipe, change_recipe

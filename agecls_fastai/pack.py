@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from filelock import FileLock, Timeout
 
-from .errors import AgeclsError, first_line, parse_json, read_json, some
-from .folds import file_digest, write_atomic
+from .errors import AgeclsError, first_line, some
+from .files import file_digest, parse_json, read_json, write_atomic
 from .images import check_inside
 from .pictures import READER, decode, need_plain_file
 

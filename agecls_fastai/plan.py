@@ -18,8 +18,8 @@ import torch
 
 import agecls_fastai
 from .errors import some
-from .folds import composition, items_digest
 from .images import check_images, images_digest
+from .items import composition, items_digest
 from .pack import Pack, open_pack
 from .pictures import READER
 from .progress import Progress

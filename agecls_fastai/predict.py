@@ -18,9 +18,9 @@ from .bundle import Bundle
 from .errors import AgeclsError, DataWarning, some
 from .fold import prediction_table
 from .folder import write_evaluation
-from .folds import check_items, composition, items_digest
 from .hub import load_bundle
 from .images import check_images, image_keys, images_digest
+from .items import check_items, composition, items_digest
 from .loop import run_device
 from .plan import run_environment
 from .progress import Progress

@@ -27,8 +27,9 @@ from torch.amp import autocast
 from torch.nn import functional as F
 
 from .augment import byte_batches, looking
-from .errors import AgeclsError, DataWarning, first_line, read_json
-from .folds import file_digest, split_items, write_atomic
+from .errors import AgeclsError, DataWarning, first_line
+from .files import file_digest, read_json, write_atomic
+from .folds import split_items
 from .metrics import cumulative_score, one_off_accuracy
 from .models import n_features, picture_size
 from .pack import Pack

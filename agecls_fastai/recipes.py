@@ -12,7 +12,8 @@ import json
 import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 
-from .errors import AgeclsError, parse_json, some
+from .errors import AgeclsError, some
+from .files import parse_json
 
 # %% ../nbs/08_recipes.ipynb #9e73e074
 SCHEDULES = ('fine_tune', 'one_cycle', 'step', 'probe')

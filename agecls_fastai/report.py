@@ -31,14 +31,30 @@ from .cams import activation_maps
 from .data import open_image
 from .datasets import DRAWN
 from .errors import AgeclsError, some
-from .folds import write_atomic
+from .files import write_atomic
 from .hub import load_bundle
 from .images import check_inside
 from .progress import duration
 from .recipes import RECIPES
-from .results import METRICS, N_RESAMPLES, Comparison, Run, common_folds, compare, image_sums, interval
-from .results import metric_words, metrics_for, open_runs, p_words, published, resample, run_names
-from .results import scores_by, shares
+from agecls_fastai.results import (
+    METRICS,
+    N_RESAMPLES,
+    Comparison,
+    Run,
+    common_folds,
+    compare,
+    image_sums,
+    interval,
+    metric_words,
+    metrics_for,
+    open_runs,
+    p_words,
+    published,
+    resample,
+    run_names,
+    scores_by,
+    shares,
+)
 from .weights import PACKAGED
 
 # %% ../nbs/11_report.ipynb #96db2569

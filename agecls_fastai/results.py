@@ -22,8 +22,11 @@ import numpy as np
 import pandas as pd
 
 from .adience import AGE_GROUPS, GENDERS
-from .errors import AgeclsError, DataWarning, first_line, is_number, read_json, some
-from .folds import file_digest, read_table, spreadsheet_dates, unsafe_paths
+from .errors import AgeclsError, DataWarning, first_line, some
+from .files import file_digest, has_shape, is_number, read_json
+from .items import unsafe_paths
+from .sheets import read_table
+from .tables import spreadsheet_dates
 
 # %% ../nbs/10_results.ipynb #7aafe1d3
 class Score(NamedTuple):
@@ -85,17 +88,6 @@ def scores_from_sums(
 
 # %% ../nbs/10_results.ipynb #a215403a
 def _score(x): return x is None or is_number(x)
-
-
-def has_shape(value, shape):
-    "Has a value from JSON a shape: a type, a test, [shape], {str: shape}, or {key: shape}? A key? may be missing"
-    if isinstance(shape, type): return isinstance(value, shape) and not isinstance(value, bool)
-    if callable(shape): return shape(value)
-    if isinstance(shape, list): return isinstance(value, list) and all(has_shape(x, shape[0]) for x in value)
-    if not isinstance(value, dict): return False
-    if str in shape: return all(has_shape(x, shape[str]) for x in value.values())
-    return all(has_shape(value.get(key.removesuffix('?')), x) for key, x in shape.items()
-               if not key.endswith('?') or value.get(key[:-1]) is not None)
 
 
 DONE_SHAPE = {'predictions_sha256': str, 'valid_sha256?': str, 'history_sha256?': str, 'run_sha256?': str,

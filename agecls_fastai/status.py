@@ -15,11 +15,18 @@ from pathlib import Path
 import pandas as pd
 
 from .errors import AgeclsError
-from .locks import is_dead, lock_holder
+from .files import is_dead, lock_holder
 from .progress import duration
 from .recipes import Recipe
-from .results import finished_fold, fold_folders, json_records, metric_words, metrics_for, read_history
-from .results import run_info
+from agecls_fastai.results import (
+    finished_fold,
+    fold_folders,
+    json_records,
+    metric_words,
+    metrics_for,
+    read_history,
+    run_info,
+)
 
 # %% ../nbs/10d_status.ipynb #a5d4fdcf
 PATIENCE = 120, 1800, 3  # without a sign from another machine: seconds at least; before an epoch has ended; epochs

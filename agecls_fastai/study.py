@@ -18,7 +18,8 @@ import pandas as pd
 
 from .crossval import cross_validate
 from .errors import AgeclsError, some
-from .folds import check_items, items_digest, write_atomic
+from .files import write_atomic
+from .items import check_items, items_digest
 from .minutes import check_minutes
 from .pack import build_pack
 from .progress import Progress

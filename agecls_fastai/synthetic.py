@@ -23,9 +23,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter
 
-from .adience import AGE_GROUPS, FOLD_COLUMNS, N_FOLDS, find_folds, fold_file_name, image_pattern
-from .adience import read_fold_table  # two lines: nbdev makes such imports relative
-from .errors import AgeclsError, is_number, read_json
+from agecls_fastai.adience import (
+    AGE_GROUPS,
+    FOLD_COLUMNS,
+    N_FOLDS,
+    find_folds,
+    fold_file_name,
+    image_pattern,
+    read_fold_table,  # two lines: nbdev makes such imports relative
+)
+from .errors import AgeclsError
+from .files import is_number, read_json
 
 # %% ../nbs/02_synthetic.ipynb #e4dae44d
 AMBIGUITY, LABEL_NOISE = 0.35, 0.03

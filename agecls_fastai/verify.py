@@ -14,13 +14,23 @@ import pandas as pd
 import torch
 
 from .bundle import FILES as MODEL_FILES
-from .errors import AgeclsError, first_line, read_json, some
+from .errors import AgeclsError, first_line, some
+from .files import file_digest, has_shape, read_json
 from .folder import run_digest
-from .folds import file_digest, items_digest
 from .images import images_digest
+from .items import items_digest
 from .recipes import Recipe
-from .results import DONE_SHAPE, fold_folders, has_shape, image_sums, metrics_for, read_history
-from .results import read_predictions, run_info, saved_dates, scores_from_sums
+from agecls_fastai.results import (
+    DONE_SHAPE,
+    fold_folders,
+    image_sums,
+    metrics_for,
+    read_history,
+    read_predictions,
+    run_info,
+    saved_dates,
+    scores_from_sums,
+)
 
 # %% ../nbs/09a_verify.ipynb #1f6eb905
 FILES = dict(predictions_sha256='predictions.csv', valid_sha256='valid.csv', history_sha256='history.csv')

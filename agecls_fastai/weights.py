@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from .errors import AgeclsError, first_line, some, what_file_is
-from .folds import file_digest
+from .files import file_digest
 
 # %% ../nbs/07c_weights.ipynb #fc6f18c7
 def load_weights(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from agecls_fastai.calibrate import expected_calibration_error, negative_log_likelihood, reliability, with_temperature
 from agecls_fastai.errors import AgeclsError
-from agecls_fastai.folds import write_atomic
+from agecls_fastai.files import write_atomic
 from agecls_fastai.recipes import Recipe
 from agecls_fastai.results import N_RESAMPLES, holm, interval, p_value, times_drawn
 

@@ -27,7 +27,7 @@ from real_faces import ROOT, grouped, in_drawn_order, pictures
 from real_faces_tables import lines
 
 from agecls_fastai.augment import view_preds
-from agecls_fastai.folds import write_atomic
+from agecls_fastai.files import write_atomic
 from agecls_fastai.jobs import side_by_side
 from agecls_fastai.metrics import cumulative_score
 from agecls_fastai.pack import build_pack

@@ -34,9 +34,10 @@ from agecls_fastai.datasets import UTKFACE_RACES, group_ages, read_utkface
 from agecls_fastai.errors import AgeclsError
 from agecls_fastai.fold import prediction_table
 from agecls_fastai.folder import ENVIRONMENT, open_run, write_fold
-from agecls_fastai.folds import check_items, hash_order, limit_items, make_folds, split_items
+from agecls_fastai.folds import hash_order, limit_items, make_folds, split_items
 from agecls_fastai.hub import load_bundle
 from agecls_fastai.images import audit_images
+from agecls_fastai.items import check_items
 from agecls_fastai.jobs import side_by_side
 from agecls_fastai.pack import build_pack
 from agecls_fastai.progress import Progress

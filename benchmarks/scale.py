@@ -23,7 +23,8 @@ from measure import machine, take_turns, write
 from agecls_fastai.data import age_dls
 from agecls_fastai.fold import prediction_table
 from agecls_fastai.folder import write_fold
-from agecls_fastai.folds import check_items, composition, split_items
+from agecls_fastai.folds import split_items
+from agecls_fastai.items import check_items, composition
 from agecls_fastai.pack import SHARD, VERSION, open_pack
 from agecls_fastai.pictures import READER
 from agecls_fastai.recipes import RECIPES

@@ -17,8 +17,8 @@ from agecls_fastai.answers import Answerer, answer, read_squares
 from agecls_fastai.data import age_dls, open_image
 from agecls_fastai.datasets import read_fgnet, read_folder, read_utkface
 from agecls_fastai.errors import AgeclsError, DataWarning
-from agecls_fastai.folds import check_items
 from agecls_fastai.images import audit_images, check_images
+from agecls_fastai.items import check_items
 from agecls_fastai.pack import build_pack, open_pack
 from agecls_fastai.photos import square
 from agecls_fastai.pictures import decode, find_pictures, open_photo, photo_size, picture_kind, reads_heif

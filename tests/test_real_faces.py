@@ -20,8 +20,9 @@ import agecls_fastai.fit  # noqa: F401  recipes get their methods
 from agecls_fastai.augment import view_preds
 from agecls_fastai.datasets import UTKFACE_RACES, read_utkface
 from agecls_fastai.errors import DataWarning
-from agecls_fastai.folds import check_items, make_folds, split_items
+from agecls_fastai.folds import make_folds, split_items
 from agecls_fastai.images import audit_images
+from agecls_fastai.items import check_items
 from agecls_fastai.pack import build_pack
 from agecls_fastai.recipes import RECIPES, change_recipe, resize_for
 

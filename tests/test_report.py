@@ -9,7 +9,7 @@ import pytest
 from conftest import agecls
 
 from agecls_fastai.cli import main
-from agecls_fastai.folds import file_digest
+from agecls_fastai.files import file_digest
 
 SMALL = ['--size', '40', '--epochs', '2', '--bs', '16', '--device', 'cpu', '--recipe', 'levi_hassner_onecycle']
 VOID = {'meta', 'img', 'br', 'wbr', 'link', 'input', 'hr', 'path', 'use', 'image', 'rect', 'circle', 'line'}

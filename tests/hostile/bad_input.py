@@ -511,7 +511,7 @@ ELSEWHERE = [
     (TABLES, 'anything at all', 'it is read, or one line says why not', 'tests/hostile/test_fuzz.py::test_items',
      'told_in_one_line'),
     (TABLES, 'a class called `all`, which heads a column of tables', 'a class cannot be called so',
-     'nbs/00_folds.ipynb', 'a class cannot be called'),
+     'nbs/00b_items.ipynb', 'a class cannot be called'),
     (PICTURES, 'CMYK, 16 bits, transparent, turned, moving', 'answered as what it shows',
      'tests/test_predict.py::test_every_kind_of_picture', "convert('CMYK')"),
     (PICTURES, 'some that cannot be read, among others that `agecls predict` is given',

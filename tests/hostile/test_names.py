@@ -14,8 +14,8 @@ from whole import LABELS, bundle, fold_files, keep, pack, run_folder, table
 from agecls_fastai.adience import audit, read_adience
 from agecls_fastai.datasets import read_data
 from agecls_fastai.errors import AgeclsError
-from agecls_fastai.folds import read_items
 from agecls_fastai.images import check_images
+from agecls_fastai.tables import read_items
 
 BAD = ['../private.jpg', 'p/../../private.jpg', '/etc/passwd', 'C:\\private.jpg', 'c:private.jpg', '..\\private.jpg',
        '\\\\host\\share\\x.jpg', '//host/x.jpg', 'p/\0.jpg', 'p/a\nb.jpg', 'p/a\rb.jpg', '..', '', ' ']

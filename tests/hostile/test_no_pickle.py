@@ -124,8 +124,8 @@ def test_packs_and_features(trap, tmp_path, kind):
 @pytest.mark.parametrize('kind', KINDS)
 def test_what_is_no_model_at_all(trap, tmp_path, kind):
     from agecls_fastai.answers import load_onnx
-    from agecls_fastai.folds import read_table
     from agecls_fastai.pictures import open_photo
+    from agecls_fastai.sheets import read_table
     readers = {'m.onnx': load_onnx, 't.csv': read_table, 't.parquet': read_table, 'p.jpg': open_photo}
     for name, reader in readers.items():
         shutil.copy(trap / kind, tmp_path / name)

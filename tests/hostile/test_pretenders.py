@@ -8,8 +8,9 @@ import whole
 
 from agecls_fastai.answers import load_onnx
 from agecls_fastai.bundle import FILES
-from agecls_fastai.errors import AgeclsError, read_json
+from agecls_fastai.errors import AgeclsError
 from agecls_fastai.faces import face_finder
+from agecls_fastai.files import read_json
 from agecls_fastai.hub import load_bundle
 from agecls_fastai.weights import load_weights
 
