@@ -13,9 +13,11 @@ from .ages import *
 from .augment import ByteBatch, batch_transforms, view_preds
 from .bundle import *
 from .calibrate import *
+from .calibration import *
 from .callbacks import *
 from .cams import activation_maps
 from .checkpoint import Checkpoint
+from .compare import *
 from .crossval import *
 from .data import *
 from .datasets import *
@@ -28,6 +30,7 @@ from .fold import *
 from .folder import *
 from .files import *
 from .folds import *
+from .format import *
 from .hub import load_bundle, push_bundle
 from .images import *
 from .loader import PackedDL
@@ -47,7 +50,8 @@ from .progress import FoldTable, Progress
 from .recipes import *
 from .report import in_words, plot_by, plot_cams, plot_confusion, plot_curves
 from .report import plot_errors, plot_intervals, plot_reliability, report
-from .results import *
+from .published import *
+from .statistics import *
 from .sets import *
 from .status import Status, status
 from .sheets import *

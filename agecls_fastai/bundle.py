@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save_file
 
-from .calibrate import conformal_scores, conformal_threshold, fit_temperature, with_temperature
+from .calibration import conformal_scores, conformal_threshold, fit_temperature, with_temperature
 from .data import age_block
 from .errors import AgeclsError, first_line, some, what_file_is, what_it_is
 from .files import file_digest, parse_json
@@ -34,8 +34,8 @@ from .images import image_keys
 from .models import age_learner
 from .probe import add_probe_head
 from .recipes import Recipe  # with its methods
-from .results import scores_by
 from .sets import threshold_at
+from .statistics import scores_by
 
 # %% ../nbs/08b_bundle.ipynb #0fc48a50
 FORMAT = 2  # of model.json

@@ -20,7 +20,7 @@ from .augment import byte_batches
 from .errors import AgeclsError
 from .files import write_atomic
 from .progress import Progress, duration
-from .results import metric_words
+from .statistics import metric_words
 
 # %% ../nbs/07b_callbacks.ipynb #6f05a7c8
 def _average(decay):

@@ -383,7 +383,7 @@ def cv(args):
     data = read_limited(args)
     from agecls_fastai.crossval import cross_validate
     from agecls_fastai.progress import Progress
-    from agecls_fastai.results import compare
+    from agecls_fastai.compare import compare
     with redirect_stdout(sys.stderr):  # where Ray would print what it thinks of its machines
         run = cross_validate(data.items, args.data, recipe, args.out, args.folds, args.protocol, args.seed,
                              args.weights, args.skip_bad_images, data.words, data.benchmark, Progress(),
@@ -463,7 +463,8 @@ def add_ensemble(commands):
 def ensemble(args):
     "agecls ensemble"
     from agecls_fastai.ensemble import ensemble
-    from agecls_fastai.results import compare, load_run
+    from agecls_fastai.compare import compare
+    from agecls_fastai.format import load_run
     runs = [load_run(run) for run in args.runs]
     run = ensemble(runs, args.out, args.name)
     print_result(compare([*runs, run], baseline=len(runs)), args.json)
@@ -506,7 +507,7 @@ def demo(args):
     from agecls_fastai.datasets import DRAWN
     from agecls_fastai.errors import AgeclsError
     from agecls_fastai.models import fetch_weights
-    from agecls_fastai.results import compare
+    from agecls_fastai.compare import compare
     recipes = {name: replace(RECIPES[name], **changes) for name, changes in DEMO_CHANGES.items()}
     notes = ['Pictures and trainings are far smaller than the recipes say, so that it takes minutes on a processor.']
     for name, recipe in recipes.items():
@@ -556,7 +557,8 @@ def add_compare(commands):
 def compare(args):
     "agecls compare"
     from agecls_fastai.errors import AgeclsError, some
-    from agecls_fastai.results import by_subject, compare, load_run
+    from agecls_fastai.compare import by_subject, compare
+    from agecls_fastai.format import load_run
     runs, baseline = [load_run(run) for run in args.runs], None
     if args.baseline:
         places = [Path(run).resolve() for run in args.runs]
@@ -611,7 +613,7 @@ def add_calibrate(commands):
 def calibrate(args):
     "agecls calibrate"
     from agecls_fastai.calibrate import calibrate, prediction_sets
-    from agecls_fastai.results import load_run
+    from agecls_fastai.format import load_run
     run = load_run(args.run)
     sets, found = prediction_sets(run, args.level, args.unit), calibrate(run)
     tables = {'': sets.coverage(), 'label': sets.coverage('label'), 'fold': sets.coverage('fold')}
@@ -659,7 +661,7 @@ def evaluate(args):
     bundles = find_bundles(args.model)  # a mistake in it is told before the data is read
     data = unweighed(args.data, args)
     from agecls_fastai.progress import Progress
-    from agecls_fastai.results import compare
+    from agecls_fastai.compare import compare
     run = evaluate(bundles, data.items, args.data, args.out, data.words, args.skip_bad_images, Progress(),
                    args.workers or 0, args.device)
     print_result(compare([run]), args.json)

@@ -22,6 +22,7 @@ from .errors import AgeclsError, some
 from .fold import do_folds
 from .folder import RunFolder, open_run
 from .folds import PROTOCOLS
+from .format import Run, finished_fold, load_run
 from .items import check_items
 from .logs import check_log
 from .loop import check_precision, run_device
@@ -30,7 +31,6 @@ from .minutes import check_minutes
 from .plan import How, make_plan
 from .progress import Progress
 from .recipes import Recipe, get_recipe
-from .results import Run, finished_fold, load_run
 from .run_cluster import on_cluster
 from .run_jobs import in_jobs
 from .settle import measuring, settle

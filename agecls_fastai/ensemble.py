@@ -15,7 +15,7 @@ import pandas as pd
 from .errors import AgeclsError, some
 from .fold import prediction_table
 from .folder import open_run, write_fold
-from .results import MUST_SHARE, Run, finished_fold, load_run, open_runs
+from .format import MUST_SHARE, Run, finished_fold, load_run, open_runs
 
 # %% ../nbs/10b_ensemble.ipynb #63cdb1b9
 def ensemble(

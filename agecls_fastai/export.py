@@ -29,7 +29,7 @@ from .metrics import cumulative_score
 from .predict import find_bundles
 from .predictor import NetAnswerer, answer_table
 from .recipes import VIEWS
-from .results import metric_words
+from .statistics import metric_words
 
 # %% ../nbs/12d_export.ipynb #be87fb22
 TARGETS = {'onnx': '.onnx', 'torch-export': '.pt2'}

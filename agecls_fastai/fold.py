@@ -32,6 +32,7 @@ from .errors import AgeclsError
 from .fit import in_memory  # with its methods
 from .folder import DEFINES_A_RUN, RunFolder, tidy_fold, write_fold
 from .folds import split_items
+from .format import finished_fold, load_run
 from .items import COLUMNS
 from .logs import fold_log
 from .loop import deterministic_algorithms, run_device
@@ -39,7 +40,7 @@ from .plan import How, Plan
 from .probe import dataset_features, fill_head, probe_fold
 from .progress import FoldTable, Progress, duration
 from .recipes import Recipe
-from .results import METRICS, finished_fold, load_run, metric_words, shares
+from .statistics import METRICS, metric_words, shares
 
 # %% ../nbs/09i_fold.ipynb #4d631fdf
 def fold_seed(

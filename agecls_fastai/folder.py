@@ -21,8 +21,9 @@ from .bundle import FILES
 from .callbacks import fold_name
 from .errors import AgeclsError, some
 from .files import file_digest, locked, parse_json, read_json, write_atomic
+from .format import Run, finished_fold, load_run
 from .recipes import Recipe
-from .results import Run, finished_fold, image_sums, load_run, metrics_for, scores_from_sums
+from .statistics import image_sums, metrics_for, scores_from_sums
 
 # %% ../nbs/09f_folder.ipynb #0663bcb9
 ENVIRONMENT = ('device', 'device_name', 'precision', 'precision_seconds', 'commit', 'versions', 'compiled',

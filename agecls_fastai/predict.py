@@ -18,13 +18,13 @@ from .bundle import Bundle
 from .errors import AgeclsError, DataWarning, some
 from .fold import prediction_table
 from .folder import write_evaluation
+from .format import Run, load_run
 from .hub import load_bundle
 from .images import check_images, image_keys, images_digest
 from .items import check_items, composition, items_digest
 from .loop import run_device
 from .plan import run_environment
 from .progress import Progress
-from .results import Run, load_run
 
 # %% ../nbs/12_predict.ipynb #5ce234d5
 def find_bundles(

@@ -26,32 +26,29 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from . import __version__
-from .calibrate import calibrate, prediction_sets, reliability
+from .calibrate import calibrate, prediction_sets
+from .calibration import reliability
 from .cams import activation_maps
+from .compare import Comparison, common_folds, compare, run_names
 from .data import open_image
 from .datasets import DRAWN
 from .errors import AgeclsError, some
 from .files import write_atomic
+from .format import Run, open_runs
 from .hub import load_bundle
 from .images import check_inside
 from .progress import duration
+from .published import published
 from .recipes import RECIPES
-from agecls_fastai.results import (
+from agecls_fastai.statistics import (
     METRICS,
     N_RESAMPLES,
-    Comparison,
-    Run,
-    common_folds,
-    compare,
     image_sums,
     interval,
     metric_words,
     metrics_for,
-    open_runs,
     p_words,
-    published,
     resample,
-    run_names,
     scores_by,
     shares,
 )

@@ -17,10 +17,10 @@ from .cluster import RayEngine
 from .errors import AgeclsError
 from .fold import do_folds, teller
 from .folder import RunFolder
+from .format import finished_fold
 from .loop import run_device
 from .plan import How, Plan, make_plan
 from .progress import Progress
-from .results import finished_fold
 from .settle import settle
 
 # %% ../nbs/09k_run_cluster.ipynb #bf27d01b

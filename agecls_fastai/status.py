@@ -16,17 +16,10 @@ import pandas as pd
 
 from .errors import AgeclsError
 from .files import is_dead, lock_holder
+from .format import finished_fold, fold_folders, read_history, run_info
 from .progress import duration
 from .recipes import Recipe
-from agecls_fastai.results import (
-    finished_fold,
-    fold_folders,
-    json_records,
-    metric_words,
-    metrics_for,
-    read_history,
-    run_info,
-)
+from .statistics import json_records, metric_words, metrics_for
 
 # %% ../nbs/10d_status.ipynb #a5d4fdcf
 PATIENCE = 120, 1800, 3  # without a sign from another machine: seconds at least; before an epoch has ended; epochs

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .compare import compare
 from .crossval import cross_validate
 from .errors import AgeclsError, some
 from .files import write_atomic
@@ -24,7 +25,7 @@ from .minutes import check_minutes
 from .pack import build_pack
 from .progress import Progress
 from .recipes import Recipe, change_recipe, get_recipe, resize_for
-from .results import N_RESAMPLES, compare, json_records, metric_words, metrics_for, p_words
+from .statistics import N_RESAMPLES, json_records, metric_words, metrics_for, p_words
 from .synthetic import best_reachable
 
 # %% ../nbs/10c_study.ipynb #22a61b86

@@ -17,20 +17,11 @@ from .bundle import FILES as MODEL_FILES
 from .errors import AgeclsError, first_line, some
 from .files import file_digest, has_shape, read_json
 from .folder import run_digest
+from .format import DONE_SHAPE, fold_folders, read_history, read_predictions, run_info, saved_dates
 from .images import images_digest
 from .items import items_digest
 from .recipes import Recipe
-from agecls_fastai.results import (
-    DONE_SHAPE,
-    fold_folders,
-    image_sums,
-    metrics_for,
-    read_history,
-    read_predictions,
-    run_info,
-    saved_dates,
-    scores_from_sums,
-)
+from .statistics import image_sums, metrics_for, scores_from_sums
 
 # %% ../nbs/09a_verify.ipynb #1f6eb905
 FILES = dict(predictions_sha256='predictions.csv', valid_sha256='valid.csv', history_sha256='history.csv')

@@ -26,7 +26,7 @@ from agecls_fastai.export import export_model, quantise
 from agecls_fastai.hub import load_bundle
 from agecls_fastai.predictor import Predictor
 from agecls_fastai.recipes import RECIPES
-from agecls_fastai.results import metric_words
+from agecls_fastai.statistics import metric_words
 from agecls_fastai.synthetic import draw_adience
 
 

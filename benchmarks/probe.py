@@ -24,11 +24,12 @@ from measure import machine, plain_fastai, seconds, take_turns, write
 from torchvision.models import resnet34
 
 from agecls_fastai.adience import read_adience
+from agecls_fastai.compare import subject_sums
 from agecls_fastai.crossval import cross_validate
 from agecls_fastai.models import age_learner
 from agecls_fastai.pack import build_pack
 from agecls_fastai.recipes import RECIPES
-from agecls_fastai.results import image_sums, interval, resample, scores_from_sums, subject_sums
+from agecls_fastai.statistics import image_sums, interval, resample, scores_from_sums
 from agecls_fastai.synthetic import draw_adience
 
 

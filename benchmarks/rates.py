@@ -33,7 +33,7 @@ from agecls_fastai.metrics import cumulative_score
 from agecls_fastai.pack import build_pack
 from agecls_fastai.progress import Progress
 from agecls_fastai.recipes import Recipe, change_recipe, resize_for
-from agecls_fastai.results import N_RESAMPLES, interval, times_drawn
+from agecls_fastai.statistics import N_RESAMPLES, interval, times_drawn
 
 TRAIN, SCORE = 4_000, 3_000
 SCORES = ('accuracy', 'one_off_accuracy', 'mae', 'cs5', 'nll')

@@ -28,13 +28,14 @@ from measure import machine
 from real_faces_tables import write_tables
 
 from agecls_fastai.augment import view_preds
-from agecls_fastai.calibrate import fit_temperature
+from agecls_fastai.calibration import fit_temperature
 from agecls_fastai.crossval import cross_validate
 from agecls_fastai.datasets import UTKFACE_RACES, group_ages, read_utkface
 from agecls_fastai.errors import AgeclsError
 from agecls_fastai.fold import prediction_table
 from agecls_fastai.folder import ENVIRONMENT, open_run, write_fold
 from agecls_fastai.folds import hash_order, limit_items, make_folds, split_items
+from agecls_fastai.format import finished_fold, load_run
 from agecls_fastai.hub import load_bundle
 from agecls_fastai.images import audit_images
 from agecls_fastai.items import check_items
@@ -42,7 +43,6 @@ from agecls_fastai.jobs import side_by_side
 from agecls_fastai.pack import build_pack
 from agecls_fastai.progress import Progress
 from agecls_fastai.recipes import LOSS_NAMES, RECIPES, change_recipe, resize_for
-from agecls_fastai.results import finished_fold, load_run
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 0

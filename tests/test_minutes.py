@@ -11,10 +11,10 @@ from agecls_fastai.adience import read_adience
 from agecls_fastai.crossval import cross_validate
 from agecls_fastai.errors import AgeclsError
 from agecls_fastai.folds import limit_items
+from agecls_fastai.format import load_run
 from agecls_fastai.minutes import MARGIN, Speed, fold_seconds
 from agecls_fastai.pack import build_pack
 from agecls_fastai.recipes import RECIPES, Recipe
-from agecls_fastai.results import load_run
 from agecls_fastai.study import study
 
 RECIPE = replace(RECIPES['levi_hassner_onecycle'], size=64, resize=64, bs=16, epochs=2)

@@ -88,7 +88,7 @@ def test_in_predictions(tmp_path, name):
     "Whoever draws a report of somebody else's run does not publish a picture of their own"
     from whole import believed
 
-    from agecls_fastai.results import load_run
+    from agecls_fastai.format import load_run
     from agecls_fastai.verify import verify_run
     path = shutil.copytree(keep(run_folder), tmp_path / 'run')
     file = path / 'fold_0/predictions.csv'
