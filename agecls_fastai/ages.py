@@ -83,12 +83,12 @@ def nearest_group(
         return -overlap, 0 if meant else max(first - high, low - last, 0)
     return min(groups, key=rank)  # min keeps the first of equals: a tie goes to the younger group
 
-# %% ../nbs/00c_ages.ipynb #84413b30
-def _before(a, b):
+# %% ../nbs/00c_ages.ipynb #84413bx81
+def comes_before(a, b):
     "Do the years `a` end where `b` begin, or earlier?"
     return a[1] < b[0] or a[1] == b[0] and a[0] < a[1] and b[0] < b[1]    # 0-10, 10-20: so people write it
 
-
+# %% ../nbs/00c_ages.ipynb #84413b30
 def age_order(
     names: Sequence[str],  # the classes, in any order
 ) -> list[str] | None:  # youngest first; None where one of them is no age group
@@ -98,7 +98,7 @@ def age_order(
     order = sorted(years, key=years.get)
     for a, b in zip(order, order[1:]):
         if years[a] == years[b]: raise AgeclsError(f'the classes {a!r} and {b!r} mean the same ages; call them alike')
-        if not _before(years[a], years[b]):
+        if not comes_before(years[a], years[b]):
             raise AgeclsError(f'the classes {a!r} and {b!r} share ages, so their order is not known; '
                               'give labels (--classes), youngest first')
     return order

@@ -48,8 +48,12 @@ from .predictor import *
 from .probe import body_features, dataset_features, fit_probe
 from .progress import FoldTable, Progress
 from .recipes import *
-from .report import in_words, plot_by, plot_cams, plot_confusion, plot_curves
-from .report import plot_errors, plot_intervals, plot_reliability, report
+from .compare import in_words
+from .examples import plot_cams
+from .plots import plot_by, plot_confusion, plot_curves
+from .examples import plot_errors
+from .plots import plot_intervals, plot_reliability
+from .report import report
 from .published import *
 from .statistics import *
 from .sets import *

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import AgeclsError, DataWarning, some
-from .items import COLUMNS, _check_table, check_items
+from .items import COLUMNS, check_columns, check_items
 
 # %% ../nbs/00e_folds.ipynb #439873ff
 def hash_order(
@@ -64,7 +64,7 @@ def make_folds(
     from sklearn.model_selection import StratifiedGroupKFold  # here: its import takes most of a second
 
     if n < 2: raise AgeclsError(f'cross-validation needs two folds or more, not {n}')
-    items = _check_table(items, ['file', 'label', 'subject'])
+    items = check_columns(items, ['file', 'label', 'subject'])
     n_subjects, largest = items['subject'].nunique(), items['label'].value_counts().max()
     if n_subjects < n: raise AgeclsError(f'{n} folds need {n} subjects or more; there are {n_subjects}')
     if largest < n: raise AgeclsError(f'{n} folds need a label with {n} images; the most that one has is {largest}')

@@ -76,11 +76,8 @@ def _check_folds(items):
                  for s in split[:3]] + list(split[3:])
         raise AgeclsError(f'a subject must be in one fold only: {some(where)}')
 
-# %% ../nbs/00b_items.ipynb #dd5dbf83
-_CHECKS = {'file': _check_files, 'label': _check_labels, 'subject': _check_subjects, 'fold': _check_folds}
-
-
-def _check_table(items, columns):
+# %% ../nbs/00b_items.ipynb #dd5dbfx65
+def check_columns(items, columns):
     "Check `columns` of a table; the table with a plain index, and its text as str"
     if not isinstance(items, pd.DataFrame): raise AgeclsError(f'items must be a DataFrame, not {type(items).__name__}')
     missing = [c for c in columns if c not in items]
@@ -89,12 +86,15 @@ def _check_table(items, columns):
     for column in columns: _CHECKS[column](items)
     return items.reset_index(drop=True).astype({'file': str, 'subject': str})
 
+# %% ../nbs/00b_items.ipynb #dd5dbf83
+_CHECKS = {'file': _check_files, 'label': _check_labels, 'subject': _check_subjects, 'fold': _check_folds}
+
 
 def check_items(
     items: pd.DataFrame,  # the items table: columns file, label, fold, subject, and any others
 ) -> pd.DataFrame:  # the same table, its index 0 … n-1 and `subject` as str
     "Enforce the contract of the items table; an `AgeclsError` names the rows that break it"
-    return _check_table(items, _CHECKS)
+    return check_columns(items, _CHECKS)
 
 # %% ../nbs/00b_items.ipynb #398db5ea
 def items_digest(

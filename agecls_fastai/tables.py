@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .ages import _before, age_order, group_years, is_age_group
+from .ages import comes_before, age_order, group_years, is_age_group
 from .errors import AgeclsError, DataWarning, some
 from .files import write_atomic
 from .folds import make_folds
@@ -125,7 +125,7 @@ def _check_order(labels):
     "Classes that say years go from young to old, else each ordinal loss and one-off accuracy would be wrong"
     if not all(map(is_age_group, labels)): return
     years = {label: group_years(label) for label in labels}
-    wrong = next(((a, b) for a, b in combinations(labels, 2) if _before(years[b], years[a])), None)
+    wrong = next(((a, b) for a, b in combinations(labels, 2) if comes_before(years[b], years[a])), None)
     if not wrong: return
     told = (f'labels (--classes) go from young to old, but {wrong[1]!r} comes after {wrong[0]!r}; by their years the '
             f'order is {" ".join(shlex.quote(x) for x in sorted(labels, key=years.get))}')

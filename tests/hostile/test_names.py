@@ -101,7 +101,7 @@ def test_in_predictions(tmp_path, name):
 
 
 def test_links_behind_a_run(tmp_path):
-    from agecls_fastai.report import plot_errors
+    from agecls_fastai.examples import plot_errors
     path, data = keep(run_folder), tmp_path / 'data'
     (data / 'p').mkdir(parents=True)
     Image.new('RGB', (20, 20), 'red').save(tmp_path / 'private.png')
