@@ -19,8 +19,9 @@ from .cams import activation_maps
 from .checkpoint import Checkpoint
 from .compare import *
 from .crossval import *
-from .data import *
-from .datasets import *
+from .loaders import *
+from .sources import *
+from .audit import *
 from .download import REMOTE_FILES, download_adience, unpack
 from .ensemble import ensemble
 from .errors import *
@@ -33,17 +34,19 @@ from .folds import *
 from .format import *
 from .hub import load_bundle, push_bundle
 from .images import *
-from .loader import PackedDL
+from .batches import PackedDL
 from .items import *
 from .logs import fold_log
 from .loop import FusedAdam, FusedSGD, run_device, speed_up
+from .levi_hassner import *
 from .losses import *
+from .ordinal import *
 from .metrics import *
 from .models import *
 from .pack import Pack, build_pack, open_pack
 from .pictures import open_photo
 from .plan import *
-from .predict import *
+from .evaluate import *
 from .predictor import *
 from .probe import body_features, dataset_features, fit_probe
 from .progress import FoldTable, Progress

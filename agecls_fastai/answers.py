@@ -44,7 +44,7 @@ def decide(
     probabilities,  # (n, classes)
     rule: str = 'mode',  # 'mode', 'median' or 'mean'
 ) -> np.ndarray:  # (n,) class indices
-    "The answers by a loss's rule, as `decodes` of the [losses](06_losses.ipynb) has it"
+    "The answers by a loss's rule, as `decodes` of the [losses](06a_losses.ipynb) has it"
     p = np.asarray(probabilities)
     if rule == 'median': return (p.cumsum(1)[:, :-1] < 0.5).sum(1)
     if rule == 'mean': return np.round(p @ np.arange(p.shape[1])).astype(int)

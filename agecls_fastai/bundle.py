@@ -27,10 +27,10 @@ from safetensors.torch import load as safetensors_load
 from safetensors.torch import save_file
 
 from .calibration import conformal_scores, conformal_threshold, fit_temperature, with_temperature
-from .data import age_block
 from .errors import AgeclsError, first_line, some, what_file_is, what_it_is
 from .files import file_digest, parse_json
 from .images import image_keys
+from .loaders import age_block
 from .models import age_learner
 from .probe import add_probe_head
 from .recipes import Recipe  # with its methods

@@ -16,8 +16,8 @@ from fastai.callback.hook import hook_output
 from fastai.learner import Learner
 
 from .errors import AgeclsError
-from .losses import OrdinalLoss
 from .models import last_map
+from .ordinal import OrdinalLoss
 
 # %% ../nbs/07d_cams.ipynb #9a4be6f2
 def class_maps(

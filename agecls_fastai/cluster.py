@@ -6,18 +6,28 @@
 __all__ = ['RayEngine']
 
 # %% ../nbs/09c_cluster.ipynb #7b27e936
+import io
 import os
+import platform
 import shutil
 import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .errors import AgeclsError, first_line
 from .files import locked
+from .fold import do_folds, teller
+from .folder import RunFolder
+from .format import finished_fold
+from .loop import run_device
+from .plan import How, Plan, make_plan
+from .progress import Progress
+from .settle import settle
 
 # %% ../nbs/09c_cluster.ipynb #34f91675
 def _ray():
@@ -198,3 +208,62 @@ def _task(shared, task):
     with tempfile.TemporaryDirectory(dir=_place(scratch)) as folder:
         try: return work(task, Path(folder), out, **folders)
         finally: ray.get(out.last)                                       # the lines come before the result
+
+# %% ../nbs/09c_cluster.ipynb #bf27d01b
+def _on_node(call, how, run_json, told, folds, folder, stream, **places):
+    "Folds on a node of a cluster: the files of a run folder, which is this node's own"
+    call |= {name: place / call[name].name if name == 'weights' else place for name, place in places.items()}
+    for what in ('path', 'pack', 'weights'):
+        if call[what] and not Path(call[what]).exists():
+            raise AgeclsError(f'{platform.node()} does not see {call[what]}; share it between the machines, or ship it '
+                              '(--ship)')
+    precision, out = call.pop('precision'), folder / 'run'
+    out.mkdir()
+    (out / 'run.json').write_bytes(run_json)                             # what is otherwise here is refused
+    progress = Progress(stream, every=30) if told else Progress(io.StringIO())
+    try:
+        device = run_device(how.device)
+        plan = make_plan(**call, show=progress)
+        plan = settle(plan, how, RunFolder(out), device, folds[0], precision)
+        environment = how.environment(plan, device)
+        progress.line(plan.headline(environment))
+        do_folds(plan, how, out, folds, progress, environment=environment)
+    except AgeclsError as e:
+        raise type(e)(str(e).replace(f'{out} holds another run', f'{platform.node()} sees other data')) from None
+    return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob('*')) if file.is_file()}
+
+
+def on_cluster(
+    engine: RayEngine,
+    plan: Plan,  # settled for the nodes, as far as it can be here
+    how: How,
+    out,  # the run folder
+    folds: Sequence[int],
+    info: dict,  # for run.json
+    show: Progress | None = None,  # None: fastai's bars
+    told: bool = True,  # by lines, how far they are
+):
+    "Do folds on a cluster; here they are locked, and their files are written"
+    files, tell, folder, say = {}, teller(folds, show), RunFolder(out), show.line if show else print
+    call = dict(items=plan.items, path=Path(plan.path).resolve(), recipe=plan.recipe, protocol=plan.protocol,
+                seed=plan.seed, weights=plan.weights and Path(plan.weights).resolve(), data=plan.data,
+                benchmark=plan.benchmark, pack=plan.pack and Path(plan.pack.folder).resolve(),
+                precision=plan.precision)
+    if engine.ship:
+        files['path'] = call['path'], plan.items['file'].tolist()
+        if call['pack']: files['pack'] = call['pack'], sorted(p.name for p in call['pack'].iterdir() if p.is_file())
+        if call['weights']: files['weights'] = call['weights'].parent, [call['weights'].name]
+    # a probe has its features to share
+    tasks = [folds] if plan.recipe.schedule == 'probe' else [[k] for k in folds]
+    with ExitStack() as locks:
+        new = folder.enter(locks, info, folds, how.wait, say)
+        try:
+            work = partial(_on_node, call, how, folder.file.read_bytes(), told)
+            for some_folds, found in engine.run(work, tasks, files, say):
+                folder.take_in(some_folds, found)
+                if show is None:
+                    for k in some_folds: tell(k, 'done', finished_fold(folder.fold(k)))
+        except BaseException:
+            locks.close()
+            if new: folder.close_unused()
+            raise

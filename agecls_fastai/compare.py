@@ -18,20 +18,8 @@ from .errors import AgeclsError, DataWarning, some
 from .format import MUST_SHARE, Run, open_runs
 from .published import published, published_lines
 from agecls_fastai.statistics import (
-    METRICS,
-    N_RESAMPLES,
-    POWER,
-    holm,
-    image_sums,
-    interval,
-    json_records,
-    metric_words,
-    metrics_for,
-    p_value,
-    p_words,
-    resample,
-    scores_from_sums,
-    shares,
+    METRICS, N_RESAMPLES, POWER, holm, image_sums, interval, json_records, metric_words, metrics_for, p_value,
+    p_words, resample, scores_from_sums, shares,
 )
 
 # %% ../nbs/10_compare.ipynb #5d9188d4

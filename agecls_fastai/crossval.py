@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 from fastcore.basics import IN_NOTEBOOK
 
-from .cluster import RayEngine
+from .cluster import RayEngine, on_cluster
 from .distributed import processes
 from .errors import AgeclsError, some
 from .fold import do_folds
@@ -24,6 +24,7 @@ from .folder import RunFolder, open_run
 from .folds import PROTOCOLS
 from .format import Run, finished_fold, load_run
 from .items import check_items
+from .jobs import in_jobs
 from .logs import check_log
 from .loop import check_precision, run_device
 from .losses import class_ages
@@ -31,8 +32,6 @@ from .minutes import check_minutes
 from .plan import How, make_plan
 from .progress import Progress
 from .recipes import Recipe, get_recipe
-from .run_cluster import on_cluster
-from .run_jobs import in_jobs
 from .settle import measuring, settle
 
 # %% ../nbs/09_crossval.ipynb #5056d9b3

@@ -27,9 +27,9 @@ from fastai.callback.mixup import MixHandler
 from torch.overrides import TorchFunctionMode
 
 from .augment import ALONE, own_rows
+from .batches import AgeDL
 from .errors import AgeclsError, first_line
 from .fit import in_memory, no_memory
-from .loader import AgeDL
 from .recipes import Recipe
 
 # %% ../nbs/09d_distributed.ipynb #ba865626

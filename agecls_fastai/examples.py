@@ -6,7 +6,6 @@
 __all__ = ['plot_errors', 'plot_cams']
 
 # %% ../nbs/10g_examples.ipynb #b5b69316
-import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from .cams import activation_maps
-from .data import open_image
 from .errors import AgeclsError
 from .format import Run
 from .hub import load_bundle
 from .images import check_inside
+from .loaders import open_image
 from .plots import COLORS, INK, WIDTH, as_runs, short_text, styled
 
 # %% ../nbs/10g_examples.ipynb #50b512x5

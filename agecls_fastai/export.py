@@ -22,11 +22,11 @@ import torch
 
 from .answers import NEEDS_ONNX, ONNX_FORMAT, answer, load_onnx, read_squares
 from .errors import AgeclsError, some
+from .evaluate import find_bundles
 from .folds import hash_order
 from .images import check_inside, image_keys
 from .items import check_items
 from .metrics import cumulative_score
-from .predict import find_bundles
 from .predictor import NetAnswerer, answer_table
 from .recipes import VIEWS
 from .statistics import metric_words

@@ -19,11 +19,12 @@ from fastai.callback.training import BnFreeze, GradientAccumulation
 from fastcore.basics import patch
 
 from .callbacks import GrowSize, WeightAverage
-from .data import age_dls
 from .errors import AgeclsError, first_line, last_line
-from .losses import class_balanced_weights, get_loss
+from .levi_hassner import LEVI_HASSNER_LR_MULTS
+from .loaders import age_dls
 from .loop import FusedAdam, FusedSGD, best_precision, speed_up
-from .models import LEVI_HASSNER_LR_MULTS, age_learner, resolve_arch
+from .losses import class_balanced_weights, get_loss
+from .models import age_learner, resolve_arch
 from .probe import add_probe_head, fit_learner
 from .recipes import Recipe
 

@@ -6,17 +6,24 @@
 __all__ = ['job_environment', 'side_by_side']
 
 # %% ../nbs/09b_jobs.ipynb #327d3f64
+import io
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import ExitStack
+from functools import partial
 
 import torch
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from .errors import AgeclsError
+from .fold import do_folds
+from .folder import RunFolder
+from .plan import How, Plan
+from .progress import Progress
 
 # %% ../nbs/09b_jobs.ipynb #0ddba490
 def job_environment(
@@ -73,3 +80,30 @@ def side_by_side(
                           'memory was short') from None
     finally:
         for pool in pools: pool.shutdown(kill_workers=True)
+
+# %% ../nbs/09b_jobs.ipynb #529a533d
+def _one_fold(plan, how, out, told, k):
+    "In a process of its own"
+    progress = Progress(every=30) if told else Progress(io.StringIO())
+    progress.live = False                                                # two cannot write over one line
+    do_folds(plan, how, out, [k], progress)
+
+
+def in_jobs(
+    plan: Plan,  # settled
+    how: How,
+    out,  # the run folder
+    folds: Sequence[int],
+    info: dict,  # for run.json
+    jobs: int,  # at once
+    told: bool = True,  # by lines, how far they are
+    new: bool = False,  # the run folder was made for this call
+):
+    "Do folds in processes of this machine"
+    folder = RunFolder(out)
+    with ExitStack() as locks: new = folder.enter(locks, info, [], how.wait, None) or new
+    try: side_by_side(partial(_one_fold, plan, how, folder.path, told), folds, jobs,
+                      gpus=None if how.device is None else ())
+    except BaseException:
+        if new: folder.close_unused()
+        raise

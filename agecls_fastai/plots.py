@@ -21,15 +21,7 @@ from .errors import AgeclsError, some
 from .format import Run, open_runs
 from .published import published
 from agecls_fastai.statistics import (
-    METRICS,
-    N_RESAMPLES,
-    image_sums,
-    interval,
-    metric_words,
-    metrics_for,
-    resample,
-    scores_by,
-    shares,
+    METRICS, N_RESAMPLES, image_sums, interval, metric_words, metrics_for, resample, scores_by, shares,
 )
 
 # %% ../nbs/10f_plots.ipynb #96db2569

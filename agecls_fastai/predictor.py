@@ -20,9 +20,9 @@ from .answers import Answerer, answer, combine, load_onnx
 from .augment import ByteBatch
 from .bundle import Bundle
 from .errors import AgeclsError, some
+from .evaluate import find_bundles
 from .loop import run_device
 from .losses import class_ages
-from .predict import find_bundles
 from .recipes import VIEWS, resize_for
 
 # %% ../nbs/12c_predictor.ipynb #ce6772ae

@@ -18,29 +18,20 @@ from markupsafe import Markup
 from . import __version__
 from .calibrate import calibrate, prediction_sets
 from .compare import compare, in_words, signed
-from .datasets import DRAWN
 from .errors import AgeclsError, some
 from .examples import check_data_folder, has_models, plot_cams, plot_errors, worst_answers
 from .files import write_atomic
 from .format import Run
 from .page import CSS, PAGE, figure_block, head_block, note_block, percent, table_block, text_block
 from agecls_fastai.plots import (
-    FEWEST,
-    SUBJECT_IMAGES,
-    as_runs,
-    draw_by,
-    has_validation,
-    part_scores,
-    plot_confusion,
-    plot_curves,
-    plot_intervals,
-    plot_reliability,
-    published_facts,
+    FEWEST, SUBJECT_IMAGES, as_runs, draw_by, has_validation, part_scores, plot_confusion, plot_curves,
+    plot_intervals, plot_reliability, published_facts,
 )
 from .progress import duration
 from .published import published
 from .recipes import RECIPES
-from .statistics import METRICS, N_RESAMPLES, interval, metric_words, metrics_for, p_words, shares
+from .sources import DRAWN
+from .statistics import METRICS, N_RESAMPLES, metric_words, metrics_for, p_words, shares
 from .weights import PACKAGED
 
 # %% ../nbs/11_report.ipynb #ea80d477

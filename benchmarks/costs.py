@@ -18,8 +18,8 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from agecls_fastai.adience import AGE_GROUPS, audit, read_adience
 from agecls_fastai.compare import compare
-from agecls_fastai.data import age_dls
 from agecls_fastai.folder import write_evaluation
+from agecls_fastai.loaders import age_dls
 from agecls_fastai.synthetic import draw_adience
 
 PACK = '''

@@ -24,7 +24,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from agecls_fastai.adience import read_adience
-from agecls_fastai.data import age_dls
+from agecls_fastai.loaders import age_dls
 from agecls_fastai.pack import build_pack, decode_square
 from agecls_fastai.synthetic import draw_adience
 

@@ -19,10 +19,10 @@ from probe import pretrain
 from agecls_fastai.adience import read_adience
 from agecls_fastai.calibrate import calibrate, prediction_sets
 from agecls_fastai.compare import by_subject, compare
-from agecls_fastai.datasets import DRAWN
 from agecls_fastai.ensemble import ensemble
 from agecls_fastai.progress import Progress
 from agecls_fastai.recipes import RECIPES, change_recipe
+from agecls_fastai.sources import DRAWN
 from agecls_fastai.study import study
 from agecls_fastai.synthetic import draw_adience
 

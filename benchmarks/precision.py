@@ -22,7 +22,7 @@ ARCHS = ('resnet34', 'tf_efficientnet_lite0', 'mobilenetv3_large_100', 'convnext
 def network(arch, size):
     "With eight classes"
     if arch == 'levi_hassner':
-        from agecls_fastai.models import LeviHassnerNet
+        from agecls_fastai.levi_hassner import LeviHassnerNet
         return LeviHassnerNet(8, size)
     if arch == 'resnet34':
         from torchvision.models import resnet34

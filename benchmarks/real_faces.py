@@ -30,7 +30,6 @@ from real_faces_tables import write_tables
 from agecls_fastai.augment import view_preds
 from agecls_fastai.calibration import fit_temperature
 from agecls_fastai.crossval import cross_validate
-from agecls_fastai.datasets import UTKFACE_RACES, group_ages, read_utkface
 from agecls_fastai.errors import AgeclsError
 from agecls_fastai.fold import prediction_table
 from agecls_fastai.folder import ENVIRONMENT, open_run, write_fold
@@ -43,6 +42,7 @@ from agecls_fastai.jobs import side_by_side
 from agecls_fastai.pack import build_pack
 from agecls_fastai.progress import Progress
 from agecls_fastai.recipes import LOSS_NAMES, RECIPES, change_recipe, resize_for
+from agecls_fastai.sources import UTKFACE_RACES, group_ages, read_utkface
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 0

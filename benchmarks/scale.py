@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 from measure import machine, take_turns, write
 
-from agecls_fastai.data import age_dls
 from agecls_fastai.fold import prediction_table
 from agecls_fastai.folder import write_fold
 from agecls_fastai.folds import split_items
 from agecls_fastai.format import load_run
 from agecls_fastai.items import check_items, composition
+from agecls_fastai.loaders import age_dls
 from agecls_fastai.pack import SHARD, VERSION, open_pack
 from agecls_fastai.pictures import READER
 from agecls_fastai.recipes import RECIPES

@@ -17,12 +17,12 @@ torch.cpu._is_avx512_bf16_supported = torch.cpu._is_amx_tile_supported = lambda:
 
 from agecls_fastai import fold  # noqa: E402
 from agecls_fastai.adience import read_adience  # noqa: E402
+from agecls_fastai.batches import AgeDL  # noqa: E402
 from agecls_fastai.cli import main  # noqa: E402
 from agecls_fastai.crossval import cross_validate  # noqa: E402
 from agecls_fastai.distributed import _WholeBatch  # noqa: E402
 from agecls_fastai.errors import AgeclsError, last_line  # noqa: E402
 from agecls_fastai.folds import limit_items  # noqa: E402
-from agecls_fastai.loader import AgeDL  # noqa: E402
 from agecls_fastai.recipes import change_recipe, get_recipe  # noqa: E402
 
 LIMIT = 30  # images of a fold

@@ -15,7 +15,7 @@ import torch
 from conftest import agecls, predictions
 from torchvision.models import ResNet18_Weights, resnet18
 
-from agecls_fastai import cli
+import agecls_fastai.commands_training as training
 from agecls_fastai.adience import read_adience
 from agecls_fastai.cli import main
 from agecls_fastai.crossval import cross_validate
@@ -182,8 +182,9 @@ def test_mistakes(drawn, tmp_path, capsys):
 def test_demo(tmp_path, monkeypatch, package):
     "The demo, smaller still: both recipes, one table; without a package of weights the notice that there were none"
     tiny = dict(size=40, resize=40, bs=8, epochs=1)
-    monkeypatch.setattr(cli, 'DEMO_DATA', dict(n_subjects=40, size=40))
-    monkeypatch.setattr(cli, 'DEMO_CHANGES', {name: changes | tiny for name, changes in cli.DEMO_CHANGES.items()})
+    monkeypatch.setattr(training, 'DEMO_DATA', dict(n_subjects=40, size=40))
+    changed = {name: changes | tiny for name, changes in training.DEMO_CHANGES.items()}
+    monkeypatch.setattr(training, 'DEMO_CHANGES', changed)
     no_weights(monkeypatch, tmp_path)
     if not package:
         def gone(name): raise PackageNotFoundError(name)

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import agecls_fastai.fit  # noqa: F401  recipes get their methods
 from agecls_fastai.adience import read_adience
 from agecls_fastai.loop import deterministic_algorithms
-from agecls_fastai.losses import LOSSES
+from agecls_fastai.ordinal import LOSSES
 from agecls_fastai.recipes import RECIPES, get_recipe
 
 # what torch.use_deterministic_algorithms names as raising an error on a GPU, by the names below autograd

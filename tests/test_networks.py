@@ -17,11 +17,11 @@ from agecls_fastai.bundle import to_learner
 from agecls_fastai.cams import activation_maps
 from agecls_fastai.crossval import cross_validate
 from agecls_fastai.errors import AgeclsError
+from agecls_fastai.evaluate import evaluate
 from agecls_fastai.export import export_model, quantise
 from agecls_fastai.folds import limit_items
 from agecls_fastai.hub import load_bundle, push_bundle
 from agecls_fastai.models import NetBody, age_learner, depth_groups, resolve_arch
-from agecls_fastai.predict import evaluate
 from agecls_fastai.predictor import Predictor
 from agecls_fastai.recipes import RECIPES
 

@@ -7,7 +7,8 @@ from io import StringIO
 
 import pytest
 
-from agecls_fastai.cli import Parser, make_parser
+from agecls_fastai.cli import make_parser
+from agecls_fastai.commands_options import Parser
 
 PARSER = make_parser()
 COMMANDS = next(a for a in PARSER._actions if isinstance(a, argparse._SubParsersAction)).choices

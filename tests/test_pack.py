@@ -15,7 +15,7 @@ from torchvision.models import resnet18
 from agecls_fastai.adience import read_adience
 from agecls_fastai.compare import compare
 from agecls_fastai.crossval import cross_validate
-from agecls_fastai.data import age_dls
+from agecls_fastai.loaders import age_dls
 from agecls_fastai.models import age_learner
 from agecls_fastai.pack import build_pack, open_pack
 from agecls_fastai.recipes import RECIPES

@@ -12,16 +12,16 @@ import torch
 from fastai.vision.core import PILImage, TensorImage
 from PIL import Image, ImageCms
 
-from agecls_fastai import app, images, report
+from agecls_fastai import app, examples, images
 from agecls_fastai.answers import Answerer, answer, read_squares
-from agecls_fastai.data import age_dls, open_image
-from agecls_fastai.datasets import read_fgnet, read_folder, read_utkface
 from agecls_fastai.errors import AgeclsError, DataWarning
 from agecls_fastai.images import audit_images, check_images
 from agecls_fastai.items import check_items
+from agecls_fastai.loaders import age_dls, open_image
 from agecls_fastai.pack import build_pack, open_pack
 from agecls_fastai.photos import square
 from agecls_fastai.pictures import decode, find_pictures, open_photo, photo_size, picture_kind, reads_heif
+from agecls_fastai.sources import read_fgnet, read_folder, read_utkface
 
 COLOURS = np.uint8([[180, 60, 50], [60, 140, 70], [60, 80, 170], [200, 190, 90]])
 SIDE = 64
@@ -257,7 +257,7 @@ READERS = {
     'training': by_loader, 'training, packed': lambda file, tmp: by_loader(file, tmp, True),
     'prediction': lambda file, tmp: read_squares(file, [SIDE])[SIDE],
     'prediction of bytes': lambda file, tmp: read_squares(file.read_bytes(), [SIDE])[SIDE],
-    'report': lambda file, tmp: report._picture(tmp, file.name, SIDE)}
+    'report': lambda file, tmp: examples._picture(tmp, file.name, SIDE)}
 
 
 @pytest.mark.parametrize('name', FILES)

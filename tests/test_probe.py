@@ -11,8 +11,8 @@ from conftest import agecls, predictions
 from torchvision.models import resnet34
 
 from agecls_fastai.adience import read_adience
+from agecls_fastai.evaluate import find_bundles, predict_items
 from agecls_fastai.format import load_run
-from agecls_fastai.predict import find_bundles, predict_items
 
 
 def kept(pack): return sorted(p.suffix for p in pack.glob('*features_*'))

@@ -11,10 +11,10 @@ from PIL import Image
 from agecls_fastai.adience import FOLD_COLUMNS, read_fold_table
 from agecls_fastai.ages import age_order, group_middles, group_years, is_age_group, nearest_group
 from agecls_fastai.cli import main
-from agecls_fastai.datasets import FAIRFACE_FILES, FAIRFACE_GROUPS, group_ages, read_data, read_fairface
 from agecls_fastai.errors import AgeclsError, DataWarning, what_file_is, what_it_is
 from agecls_fastai.files import read_json
 from agecls_fastai.sheets import read_table
+from agecls_fastai.sources import FAIRFACE_FILES, FAIRFACE_GROUPS, group_ages, read_data, read_fairface
 from agecls_fastai.tables import read_items
 from agecls_fastai.weights import load_weights
 

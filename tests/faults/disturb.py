@@ -25,7 +25,8 @@ from pathlib import Path
 
 import torch
 
-from agecls_fastai import cli, results
+import agecls_fastai.compare as compare
+from agecls_fastai import cli
 from agecls_fastai.adience import read_adience
 from agecls_fastai.errors import DataWarning
 from agecls_fastai.recipes import Recipe
@@ -515,7 +516,7 @@ def main():
     warnings.simplefilter('ignore')
     warnings.simplefilter('always', DataWarning)
     torch.set_num_threads(1)
-    results.compare = lambda runs, **kwargs: 'the table is of no interest here'
+    compare.compare = lambda runs, **kwargs: 'the table is of no interest here'
     gc.collect()
     gc.freeze()  # what is loaded here is never looked at again: a fork would do so after each fold
     rows, seconds = run_trials(args.short, args.only, args.seed, lambda line: print(line, flush=True))

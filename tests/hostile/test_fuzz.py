@@ -20,13 +20,13 @@ from agecls_fastai.answers import load_onnx
 from agecls_fastai.bundle import FILES
 from agecls_fastai.checkpoint import read_checkpoint
 from agecls_fastai.compare import compare
-from agecls_fastai.datasets import read_data
 from agecls_fastai.format import load_run
 from agecls_fastai.hub import load_bundle
 from agecls_fastai.images import audit_images, check_images
 from agecls_fastai.items import check_items
 from agecls_fastai.pack import build_pack, open_pack
 from agecls_fastai.recipes import RECIPES, Recipe, change_recipe, parse_setting
+from agecls_fastai.sources import read_data
 from agecls_fastai.status import status
 from agecls_fastai.tables import read_items
 from agecls_fastai.verify import verify_run

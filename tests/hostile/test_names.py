@@ -12,9 +12,9 @@ from PIL import Image
 from whole import LABELS, bundle, fold_files, keep, pack, run_folder, table
 
 from agecls_fastai.adience import audit, read_adience
-from agecls_fastai.datasets import read_data
 from agecls_fastai.errors import AgeclsError
 from agecls_fastai.images import check_images
+from agecls_fastai.sources import read_data
 from agecls_fastai.tables import read_items
 
 BAD = ['../private.jpg', 'p/../../private.jpg', '/etc/passwd', 'C:\\private.jpg', 'c:private.jpg', '..\\private.jpg',
@@ -59,7 +59,7 @@ def linked(tmp_path):
 
 
 def test_links(linked, tmp_path):
-    from agecls_fastai.data import age_dls
+    from agecls_fastai.loaders import age_dls
     from agecls_fastai.pack import build_pack
     items, path = linked
     for reader in (check_images, lambda i, p: build_pack(i, p, tmp_path / 'pack', 16),
