@@ -14,7 +14,7 @@ from itertools import islice
 
 import numpy as np
 
-from .errors import AgeclsError, first_line, some, what_file_is
+from .errors import AgeclsError, first_line, printable, some, what_file_is
 from .files import is_number, parse_json
 from .photos import find_photos, square
 from .pictures import open_photo
@@ -136,6 +136,14 @@ def _in_words(name, box, p, best, labels, ages, threshold):
     if ages: row['expected_age'] = float(p @ np.asarray(ages))
     if threshold is not None: row['set'] = set_names(*contiguous_sets(p[None], threshold), labels)[0]
     return row | dict(probabilities=dict(zip(labels, p.tolist())))
+
+# %% ../nbs/12b_answers.ipynb #83db8ax31
+def answer_line(row):
+    "An answer in words"
+    at = ' at {},{} {}×{}'.format(*row['box']) if 'box' in row else ''
+    age = f', about {row["expected_age"]:.0f} years' if 'expected_age' in row else ''
+    sure = f'; {row["set"]}' if 'set' in row else ''
+    return f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}'
 
 # %% ../nbs/12b_answers.ipynb #396e0d5c
 ONNX_FORMAT = 1

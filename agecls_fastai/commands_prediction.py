@@ -13,6 +13,7 @@ import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
+from .answers import answer_line
 from .commands_options import add_data_options, at_least, command, data_options, print_result
 
 # %% ../nbs/13e_prediction.ipynb #83db8a25
@@ -54,15 +55,6 @@ def as_json(row):
     "A line of JSON; a name that is not UTF-8 in escapes"
     text = json.dumps(row, ensure_ascii=False)
     return text if text.encode(errors='ignore').decode() == text else json.dumps(row)
-
-
-def answer_line(row):
-    "An answer in words"
-    from agecls_fastai.errors import printable
-    at = ' at {},{} {}×{}'.format(*row['box']) if 'box' in row else ''
-    age = f', about {row["expected_age"]:.0f} years' if 'expected_age' in row else ''
-    sure = f'; {row["set"]}' if 'set' in row else ''
-    return f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}'
 
 
 def add_predict(commands):

@@ -12,10 +12,10 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from .answers import answer_line
 from agecls_fastai.commands_options import (
     add_data_options, add_training_options, at_least, command, data_options, place, print_result,
 )
-from .commands_prediction import answer_line
 
 # %% ../nbs/13c_training.ipynb #526328ad
 def chosen_engine(args):

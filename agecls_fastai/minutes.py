@@ -25,7 +25,7 @@ from .callbacks import grown_size
 from .errors import AgeclsError
 from .files import read_json
 from .fit import training_callbacks
-from .jobs import side_by_side
+from .processes import side_by_side
 from .recipes import VIEWS, Recipe, change_recipe
 
 # %% ../nbs/09e_minutes.ipynb #c598ab1b

@@ -28,9 +28,9 @@ from real_faces_tables import lines
 
 from agecls_fastai.augment import view_preds
 from agecls_fastai.files import write_atomic
-from agecls_fastai.jobs import side_by_side
 from agecls_fastai.metrics import cumulative_score
 from agecls_fastai.pack import build_pack
+from agecls_fastai.processes import side_by_side
 from agecls_fastai.progress import Progress
 from agecls_fastai.recipes import Recipe, change_recipe, resize_for
 from agecls_fastai.statistics import N_RESAMPLES, interval, times_drawn

@@ -38,8 +38,8 @@ from agecls_fastai.format import finished_fold, load_run
 from agecls_fastai.hub import load_bundle
 from agecls_fastai.images import audit_images
 from agecls_fastai.items import check_items
-from agecls_fastai.jobs import side_by_side
 from agecls_fastai.pack import build_pack
+from agecls_fastai.processes import side_by_side
 from agecls_fastai.progress import Progress
 from agecls_fastai.recipes import LOSS_NAMES, RECIPES, change_recipe, resize_for
 from agecls_fastai.sources import UTKFACE_RACES, group_ages, read_utkface
