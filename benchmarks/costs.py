@@ -16,16 +16,16 @@ import pandas as pd
 from measure import machine, seconds, take_turns, write
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
-from agecls_fastai.adience import AGE_GROUPS, audit, read_adience
-from agecls_fastai.compare import compare
-from agecls_fastai.folder import write_evaluation
-from agecls_fastai.loaders import age_dls
-from agecls_fastai.synthetic import draw_adience
+from agecls_fastai.data.adience import AGE_GROUPS, audit, read_adience
+from agecls_fastai.data.synthetic import draw_adience
+from agecls_fastai.loading.loaders import age_dls
+from agecls_fastai.results.compare import compare
+from agecls_fastai.runs.folder import write_evaluation
 
 PACK = '''
 import json, sys, time
-from agecls_fastai.adience import read_adience
-from agecls_fastai.pack import build_pack
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.loading.pack import build_pack
 import pandas as pd
 table, path, out = sys.argv[1:]
 start = time.perf_counter()

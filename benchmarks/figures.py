@@ -9,11 +9,16 @@ import json
 import numpy as np
 import pandas as pd
 
-from agecls_fastai.calibration import expected_calibration_error, negative_log_likelihood, reliability, with_temperature
-from agecls_fastai.errors import AgeclsError
-from agecls_fastai.files import write_atomic
+from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.core.files import write_atomic
 from agecls_fastai.recipes import Recipe
-from agecls_fastai.statistics import N_RESAMPLES, holm, interval, p_value, times_drawn
+from agecls_fastai.scores.calibration import (
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+    with_temperature,
+)
+from agecls_fastai.scores.statistics import N_RESAMPLES, holm, interval, p_value, times_drawn
 
 SEXES = ['m', 'f']
 NONE = 255  # of answers: none yet

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from agecls_fastai.files import write_atomic  # which loads no PyTorch
+from agecls_fastai.core.files import write_atomic  # which loads no PyTorch
 
 HERE = Path(__file__).resolve().parent
 # in the order of importance; name → benchmark, most seconds, words, and the words of a try

@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from measure import machine, seconds, take_turns, write
 
-from agecls_fastai.adience import read_adience
-from agecls_fastai.crossval import cross_validate
-from agecls_fastai.pack import build_pack
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.synthetic import draw_adience
+from agecls_fastai.loading.pack import build_pack
 from agecls_fastai.recipes import RECIPES
-from agecls_fastai.synthetic import draw_adience
+from agecls_fastai.runs.crossval import cross_validate
 
 
 def main():

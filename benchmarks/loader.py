@@ -23,10 +23,10 @@ from measure import machine, per_second, plain_fastai, take_turns, write
 from PIL import Image
 from torchvision.transforms import v2
 
-from agecls_fastai.adience import read_adience
-from agecls_fastai.loaders import age_dls
-from agecls_fastai.pack import build_pack, decode_square
-from agecls_fastai.synthetic import draw_adience
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.synthetic import draw_adience
+from agecls_fastai.loading.loaders import age_dls
+from agecls_fastai.loading.pack import build_pack, decode_square
 
 CORES = os.cpu_count()
 

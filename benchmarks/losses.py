@@ -16,15 +16,15 @@ import torch
 from measure import command, machine
 from probe import pretrain
 
-from agecls_fastai.adience import read_adience
-from agecls_fastai.calibrate import calibrate, prediction_sets
-from agecls_fastai.compare import by_subject, compare
-from agecls_fastai.ensemble import ensemble
-from agecls_fastai.progress import Progress
+from agecls_fastai.core.progress import Progress
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.sources import DRAWN
+from agecls_fastai.data.synthetic import draw_adience
 from agecls_fastai.recipes import RECIPES, change_recipe
-from agecls_fastai.sources import DRAWN
-from agecls_fastai.study import study
-from agecls_fastai.synthetic import draw_adience
+from agecls_fastai.results.calibrate import calibrate, prediction_sets
+from agecls_fastai.results.compare import by_subject, compare
+from agecls_fastai.results.study import study
+from agecls_fastai.runs.ensemble import ensemble
 
 ALL = ['finetune_resnet34', 'smooth_resnet34', *(name for name, r in RECIPES.items() if r.loss != 'cross_entropy'
                                                 and name not in ('ordinal_resnet34', 'modern'))]

@@ -43,9 +43,9 @@ def plain_fastai(items, path, item_tfms, batch_tfms=(), **kwargs):
 
 def drawn_as_utkface(folder, subjects=30, size=48):
     "Drawn faces under names like UTKFace's, to try what is meant for real ones"
-    from agecls_fastai.adience import read_adience
-    from agecls_fastai.ages import group_years
-    from agecls_fastai.synthetic import draw_adience
+    from agecls_fastai.data.adience import read_adience
+    from agecls_fastai.data.ages import group_years
+    from agecls_fastai.data.synthetic import draw_adience
     folder = Path(folder)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as tmp:

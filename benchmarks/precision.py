@@ -4,7 +4,7 @@
 
 Training steps on one batch in memory, channels last, the steps in turn: float32, and bfloat16 and float16 where the
 device has instructions for it. ResNet-34 sees 224 pixels as well, and there float32 is timed in PyTorch's own layout,
-too. The table in `agecls_fastai.loop` that `auto` goes by, `BFLOAT16_FROM`, is made of what this writes.
+too. The table in `agecls_fastai.training.loop` that `auto` goes by, `BFLOAT16_FROM`, is made of what this writes.
 """
 import argparse
 import gc
@@ -14,7 +14,7 @@ import torch
 from measure import machine, per_second, take_turns, write
 from torch import nn
 
-from agecls_fastai.loop import best_precision, hardware_precisions, keep_memory
+from agecls_fastai.training.loop import best_precision, hardware_precisions, keep_memory
 
 ARCHS = ('resnet34', 'tf_efficientnet_lite0', 'mobilenetv3_large_100', 'convnext_atto', 'levi_hassner')
 
@@ -22,7 +22,7 @@ ARCHS = ('resnet34', 'tf_efficientnet_lite0', 'mobilenetv3_large_100', 'convnext
 def network(arch, size):
     "With eight classes"
     if arch == 'levi_hassner':
-        from agecls_fastai.levi_hassner import LeviHassnerNet
+        from agecls_fastai.training.levi_hassner import LeviHassnerNet
         return LeviHassnerNet(8, size)
     if arch == 'resnet34':
         from torchvision.models import resnet34

@@ -19,15 +19,15 @@ import torch
 from measure import machine, per_second, plain_fastai, seconds, take_turns, write
 from PIL import Image
 
-from agecls_fastai.adience import read_adience
-from agecls_fastai.bundle import save_bundle
-from agecls_fastai.crossval import cross_validate
-from agecls_fastai.export import export_model, quantise
-from agecls_fastai.hub import load_bundle
-from agecls_fastai.predictor import Predictor
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.synthetic import draw_adience
+from agecls_fastai.predict.export import export_model, quantise
+from agecls_fastai.predict.predictor import Predictor
 from agecls_fastai.recipes import RECIPES
-from agecls_fastai.statistics import metric_words
-from agecls_fastai.synthetic import draw_adience
+from agecls_fastai.runs.crossval import cross_validate
+from agecls_fastai.scores.statistics import metric_words
+from agecls_fastai.training.bundle import save_bundle
+from agecls_fastai.training.hub import load_bundle
 
 
 def untrained(items, path, folder, sees):

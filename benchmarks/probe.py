@@ -23,14 +23,14 @@ from fastai.vision.augment import Resize
 from measure import machine, plain_fastai, seconds, take_turns, write
 from torchvision.models import resnet34
 
-from agecls_fastai.adience import read_adience
-from agecls_fastai.compare import subject_sums
-from agecls_fastai.crossval import cross_validate
-from agecls_fastai.models import age_learner
-from agecls_fastai.pack import build_pack
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.synthetic import draw_adience
+from agecls_fastai.loading.pack import build_pack
 from agecls_fastai.recipes import RECIPES
-from agecls_fastai.statistics import image_sums, interval, resample, scores_from_sums
-from agecls_fastai.synthetic import draw_adience
+from agecls_fastai.results.compare import subject_sums
+from agecls_fastai.runs.crossval import cross_validate
+from agecls_fastai.scores.statistics import image_sums, interval, resample, scores_from_sums
+from agecls_fastai.training.models import age_learner
 
 
 def pretrain(path, size, epochs):

@@ -26,14 +26,14 @@ from measure import machine
 from real_faces import ROOT, grouped, in_drawn_order, pictures
 from real_faces_tables import lines
 
-from agecls_fastai.augment import view_preds
-from agecls_fastai.files import write_atomic
-from agecls_fastai.metrics import cumulative_score
-from agecls_fastai.pack import build_pack
-from agecls_fastai.processes import side_by_side
-from agecls_fastai.progress import Progress
+from agecls_fastai.core.files import write_atomic
+from agecls_fastai.core.progress import Progress
+from agecls_fastai.loading.augment import view_preds
+from agecls_fastai.loading.pack import build_pack
 from agecls_fastai.recipes import Recipe, change_recipe, resize_for
-from agecls_fastai.statistics import N_RESAMPLES, interval, times_drawn
+from agecls_fastai.runs.processes import side_by_side
+from agecls_fastai.scores.statistics import N_RESAMPLES, interval, times_drawn
+from agecls_fastai.training.metrics import cumulative_score
 
 TRAIN, SCORE = 4_000, 3_000
 SCORES = ('accuracy', 'one_off_accuracy', 'mae', 'cs5', 'nll')

@@ -27,22 +27,22 @@ import pandas as pd
 from measure import machine
 from real_faces_tables import write_tables
 
-from agecls_fastai.augment import view_preds
-from agecls_fastai.calibration import fit_temperature
-from agecls_fastai.crossval import cross_validate
-from agecls_fastai.errors import AgeclsError
-from agecls_fastai.fold import prediction_table
-from agecls_fastai.folder import ENVIRONMENT, open_run, write_fold
-from agecls_fastai.folds import hash_order, limit_items, make_folds, split_items
-from agecls_fastai.format import finished_fold, load_run
-from agecls_fastai.hub import load_bundle
-from agecls_fastai.images import audit_images
-from agecls_fastai.items import check_items
-from agecls_fastai.pack import build_pack
-from agecls_fastai.processes import side_by_side
-from agecls_fastai.progress import Progress
+from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.core.progress import Progress
+from agecls_fastai.data.folds import hash_order, limit_items, make_folds, split_items
+from agecls_fastai.data.images import audit_images
+from agecls_fastai.data.items import check_items
+from agecls_fastai.data.sources import UTKFACE_RACES, group_ages, read_utkface
+from agecls_fastai.loading.augment import view_preds
+from agecls_fastai.loading.pack import build_pack
 from agecls_fastai.recipes import LOSS_NAMES, RECIPES, change_recipe, resize_for
-from agecls_fastai.sources import UTKFACE_RACES, group_ages, read_utkface
+from agecls_fastai.runs.crossval import cross_validate
+from agecls_fastai.runs.fold import prediction_table
+from agecls_fastai.runs.folder import ENVIRONMENT, open_run, write_fold
+from agecls_fastai.runs.format import finished_fold, load_run
+from agecls_fastai.runs.processes import side_by_side
+from agecls_fastai.scores.calibration import fit_temperature
+from agecls_fastai.training.hub import load_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 0

@@ -6,9 +6,9 @@ import figures
 import numpy as np
 import pandas as pd
 
-from agecls_fastai.compare import guessing_scores
-from agecls_fastai.files import write_atomic
-from agecls_fastai.statistics import N_RESAMPLES, p_words
+from agecls_fastai.core.files import write_atomic
+from agecls_fastai.results.compare import guessing_scores
+from agecls_fastai.scores.statistics import N_RESAMPLES, p_words
 
 BASELINE, SHORT = 'finetune_lite0', 'cross_entropy_short'  # what the others, and the short ones, are compared with
 ABOUT = {

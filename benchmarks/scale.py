@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 from measure import machine, take_turns, write
 
-from agecls_fastai.fold import prediction_table
-from agecls_fastai.folder import write_fold
-from agecls_fastai.folds import split_items
-from agecls_fastai.format import load_run
-from agecls_fastai.items import check_items, composition
-from agecls_fastai.loaders import age_dls
-from agecls_fastai.pack import SHARD, VERSION, open_pack
-from agecls_fastai.pictures import READER
+from agecls_fastai.data.folds import split_items
+from agecls_fastai.data.items import check_items, composition
+from agecls_fastai.data.pictures import READER
+from agecls_fastai.loading.loaders import age_dls
+from agecls_fastai.loading.pack import SHARD, VERSION, open_pack
 from agecls_fastai.recipes import RECIPES
+from agecls_fastai.runs.fold import prediction_table
+from agecls_fastai.runs.folder import write_fold
+from agecls_fastai.runs.format import load_run
 
 SIZE = 16  # pixels: as little as a pack takes
 LABELS = ['0-2', '4-6', '8-13', '15-20', '25-32', '38-43', '48-53', '60-100']

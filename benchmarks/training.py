@@ -27,13 +27,13 @@ from fastai.vision.learner import vision_learner
 from measure import machine, per_second, plain_fastai, take_turns, write
 from torchvision.models import resnet34
 
-import agecls_fastai.fit  # noqa: F401  recipes get their methods
-from agecls_fastai.adience import read_adience
-from agecls_fastai.augment import view_preds
-from agecls_fastai.loop import keep_memory
-from agecls_fastai.pack import build_pack
+import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.synthetic import draw_adience
+from agecls_fastai.loading.augment import view_preds
+from agecls_fastai.loading.pack import build_pack
 from agecls_fastai.recipes import RECIPES
-from agecls_fastai.synthetic import draw_adience
+from agecls_fastai.training.loop import keep_memory
 
 
 def bare(arch, sees, bs, batches, kept, number, device):

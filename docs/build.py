@@ -26,6 +26,9 @@ NBS = ROOT / 'nbs'
 TUTORIALS = ['adience_in_colab', 'your_own_data', 'a_fold_by_hand']
 PAGES = ['real_faces', 'which_loss', 'performance', 'when_it_breaks', 'hostile_input', 'many_machines', 'ten_million',
          'how_a_beats_b', 'responsible_use']
+# the packages, from the ground up, with what a part of the site is called
+PACKAGES = dict(core='Foundations', data='Data', scores='Scores', loading='Batches', training='Training', runs='Runs',
+                results='Results', predict='Prediction', commands='Commands')
 PROJECT = {'CHANGELOG.md': 'changelog', 'CONTRIBUTING.md': 'contributing'}
 
 
@@ -39,8 +42,9 @@ def notebooks():
     def rank(order): return lambda p: (order.index(p.stem) if p.stem in order else len(order), p.stem)
     top = [p for p in NBS.glob('*.ipynb') if p.name[0] not in '._' and p.stem != 'index']
     numbered = sorted(p for p in top if p.name[0].isdigit())
-    return {'Tutorials': sorted((NBS / 'tutorials').glob('[!._]*.ipynb'), key=rank(TUTORIALS)), 'Reference': numbered,
-            'Measuring': sorted(set(top) - set(numbered), key=rank(PAGES))}
+    reference = {title: sorted((NBS / name).glob('[!._]*.ipynb')) for name, title in PACKAGES.items()}
+    return {'Tutorials': sorted((NBS / 'tutorials').glob('[!._]*.ipynb'), key=rank(TUTORIALS)),
+            'Measuring': sorted(set(top) - set(numbered), key=rank(PAGES)), 'Recipes and doors': numbered, **reference}
 
 
 def processed(path):
@@ -73,7 +77,7 @@ def constants(path, longest=12):
 
 def target_of(name, symbol):
     "What links to a symbol name; docutils knows no capital letters, so classes are told from functions by a word"
-    return f'{name}.{"class." * symbol[0].isupper()}{symbol}'.lower()
+    return f'{name.replace("/", ".")}.{"class." * symbol[0].isupper()}{symbol}'.lower()
 
 
 class Linker:

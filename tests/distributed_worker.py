@@ -15,15 +15,15 @@ from torch import nn
 warnings.simplefilter('ignore')
 torch.cpu._is_avx512_bf16_supported = torch.cpu._is_amx_tile_supported = lambda: False
 
-from agecls_fastai import fold  # noqa: E402
-from agecls_fastai.adience import read_adience  # noqa: E402
-from agecls_fastai.batches import AgeDL  # noqa: E402
 from agecls_fastai.cli import main  # noqa: E402
-from agecls_fastai.crossval import cross_validate  # noqa: E402
-from agecls_fastai.distributed import _WholeBatch  # noqa: E402
-from agecls_fastai.errors import AgeclsError, last_line  # noqa: E402
-from agecls_fastai.folds import limit_items  # noqa: E402
+from agecls_fastai.core.errors import AgeclsError, last_line  # noqa: E402
+from agecls_fastai.data.adience import read_adience  # noqa: E402
+from agecls_fastai.data.folds import limit_items  # noqa: E402
+from agecls_fastai.loading.batches import AgeDL  # noqa: E402
 from agecls_fastai.recipes import change_recipe, get_recipe  # noqa: E402
+from agecls_fastai.runs import fold  # noqa: E402
+from agecls_fastai.runs.crossval import cross_validate  # noqa: E402
+from agecls_fastai.training.distributed import _WholeBatch  # noqa: E402
 
 LIMIT = 30  # images of a fold
 RANK = int(os.environ.get('RANK', 0))

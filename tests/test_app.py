@@ -12,13 +12,13 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from agecls_fastai.adience import read_adience
-from agecls_fastai.augment import view_preds
-from agecls_fastai.bundle import save_bundle
-from agecls_fastai.fold import prediction_table
-from agecls_fastai.predictor import Predictor
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.synthetic import draw_adience
+from agecls_fastai.loading.augment import view_preds
+from agecls_fastai.predict.predictor import Predictor
 from agecls_fastai.recipes import RECIPES
-from agecls_fastai.synthetic import draw_adience
+from agecls_fastai.runs.fold import prediction_table
+from agecls_fastai.training.bundle import save_bundle
 
 pytest.importorskip('gradio', reason='there is no Gradio')
 playwright = pytest.importorskip('playwright.sync_api', reason='there is no Playwright')

@@ -6,7 +6,7 @@ import pytest
 from conftest import agecls
 from PIL import Image
 
-from agecls_fastai.adience import image_table
+from agecls_fastai.data.adience import image_table
 
 
 @pytest.fixture(scope='module')

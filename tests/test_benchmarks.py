@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from agecls_fastai.compare import summarize
-from agecls_fastai.format import load_run
+from agecls_fastai.results.compare import summarize
+from agecls_fastai.runs.format import load_run
 
 LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --bs 8 --size 80 --sees 32',
           'probe': '--subjects 12 --size 40 --epochs 1 --crossval', 'costs': '--images 200 --predictions 400',

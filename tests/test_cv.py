@@ -15,11 +15,11 @@ import torch
 from conftest import agecls, predictions
 from torchvision.models import ResNet18_Weights, resnet18
 
-import agecls_fastai.commands_training as training
-from agecls_fastai.adience import read_adience
+import agecls_fastai.commands.training as training
 from agecls_fastai.cli import main
-from agecls_fastai.crossval import cross_validate
+from agecls_fastai.data.adience import read_adience
 from agecls_fastai.recipes import RECIPES
+from agecls_fastai.runs.crossval import cross_validate
 
 CV = ['--size', 40, '--epochs', 1, '--bs', 16]
 KILLED = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--epochs', 2, '--bs', 16]
@@ -188,7 +188,7 @@ def test_demo(tmp_path, monkeypatch, package):
     no_weights(monkeypatch, tmp_path)
     if not package:
         def gone(name): raise PackageNotFoundError(name)
-        monkeypatch.setattr('agecls_fastai.weights.distribution', gone)
+        monkeypatch.setattr('agecls_fastai.training.weights.distribution', gone)
         monkeypatch.setattr('timm.models._builder.load_state_dict_from_hf', no_answer)
     run = tmp_path / 'demo' / ('finetune_lite0' if package else 'finetune_lite0_from_scratch')
     for again in (False, True)[:1 if package else 2]:

@@ -11,7 +11,7 @@ from conftest import agecls
 from faulty_server import FaultyServer, tar_gz
 from PIL import Image
 
-from agecls_fastai.adience import read_adience
+from agecls_fastai.data.adience import read_adience
 
 TINY = ['--size', 40, '--epochs', 1, '--bs', 8, '--recipe', 'levi_hassner_onecycle']
 

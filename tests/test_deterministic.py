@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import agecls_fastai.fit  # noqa: F401  recipes get their methods
-from agecls_fastai.adience import read_adience
-from agecls_fastai.loop import deterministic_algorithms
-from agecls_fastai.ordinal import LOSSES
+import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
+from agecls_fastai.data.adience import read_adience
 from agecls_fastai.recipes import RECIPES, get_recipe
+from agecls_fastai.training.loop import deterministic_algorithms
+from agecls_fastai.training.ordinal import LOSSES
 
 # what torch.use_deterministic_algorithms names as raising an error on a GPU, by the names below autograd
 RAISE = {'avg_pool3d_backward', '_adaptive_avg_pool2d_backward', '_adaptive_avg_pool3d_backward',

@@ -14,8 +14,8 @@ import torch
 from conftest import predictions
 
 from agecls_fastai.cli import main
-from agecls_fastai.errors import AgeclsError
-from agecls_fastai.verify import verify_run
+from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.runs.verify import verify_run
 
 pytest.importorskip('accelerate')
 WORKER = Path(__file__).with_name('distributed_worker.py')
@@ -155,7 +155,7 @@ def test_not_launched(drawn, tmp_path, capsys):
 
 
 def test_no_accelerate(monkeypatch):
-    from agecls_fastai import distributed
+    from agecls_fastai.training import distributed
     for name, value in dict(RANK=0, WORLD_SIZE=2, LOCAL_RANK=0, MASTER_ADDR='localhost', MASTER_PORT=1).items():
         monkeypatch.setenv(name, str(value))
     with pytest.raises(AgeclsError, match="device must be 'cpu' or 'cuda'"): distributed.processes(device='cuda:1')

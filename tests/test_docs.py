@@ -11,6 +11,7 @@ from importlib import import_module
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from check_layers import LAYERS
 from conftest import ROOT
 
 
@@ -50,7 +51,7 @@ def test_every_notebook_is_a_page(pages):
     notebooks = [p for p in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts]
     # beside them: changelog, contributing, the index of names and the search
     assert len(pages) == len(notebooks) + 4, sorted(pages)
-    assert {'index.html', 'folds.html', 'tutorials/your_own_data.html', 'changelog.html'} <= set(pages)
+    assert {'index.html', 'data/folds.html', 'tutorials/your_own_data.html', 'changelog.html'} <= set(pages)
 
 
 def test_nothing_is_loaded_from_elsewhere(site, pages):
@@ -79,28 +80,30 @@ def test_links_within_the_site_lead_somewhere(site, pages):
 def test_every_public_name_is_explained(pages):
     "Functions and classes by `show_doc`, constants in a list"
     seen = 0
-    for file in (ROOT / 'agecls_fastai').glob('[!_]*.py'):
-        module = import_module(f'agecls_fastai.{file.stem}')
-        page = pages[f'{file.stem}.html']
+    package = ROOT / 'agecls_fastai'
+    for file in package.rglob('[!_]*.py'):
+        where = file.relative_to(package).with_suffix('')
+        module = import_module('.'.join(('agecls_fastai', *where.parts)))
+        page, place = pages[f'{where.as_posix()}.html'], '-'.join(where.parts)
         text = ' '.join(page.words) if file.stem != 'all' else ''
         for name in module.__all__ if text else []:
             thing = getattr(module, name)
             if inspect.isfunction(thing) or inspect.isclass(thing):
-                anchor = f'{file.stem}-{"class-" * name[0].isupper()}{name}'.lower().replace('_', '-')
-                assert anchor in page.anchors, f'{name} is not explained on the page {file.stem}'
-            else: assert re.search(rf'\b{name}\b', text), f'{name} is not on the page {file.stem}'
+                anchor = f'{place}-{"class-" * name[0].isupper()}{name}'.lower().replace('_', '-')
+                assert anchor in page.anchors, f'{name} is not explained on the page {place}'
+            else: assert re.search(rf'\b{name}\b', text), f'{name} is not on the page {place}'
             seen += 1
     assert seen > 200
 
 
 def test_parameters_are_in_a_table(pages):
-    text = ' '.join(' '.join(pages['metrics.html'].words).split())
+    text = ' '.join(' '.join(pages['training/metrics.html'].words).split())
     assert 'Parameter Type Meaning inp scores (n, n_classes) or class indices (n,)' in text
     assert '#|' not in text and 'show_doc' not in text
 
 
 def test_formulas_are_drawn_without_a_script(pages):
-    page = pages['losses.html'].path.read_text('utf-8')
+    page = pages['training/losses.html'].path.read_text('utf-8')
     assert page.count('<math') > 20 and not re.search(r'(?i)<script[^>]*mathjax', page)
     text = re.sub(r'(?s)<(pre|code|script).*?</\1>', '', page)
     assert not re.search(r'\$|\\(frac|ell|sum)', text)
@@ -110,7 +113,7 @@ def test_search_index(site):
     text = (site / 'searchindex.js').read_text('utf-8')
     index = json.loads(text[text.index('{'):text.rindex('}') + 1])
     [title] = [found for name, found in index['alltitles'].items() if name == 'one_off_accuracy']
-    assert [index['docnames'][document] for document, _ in title] == ['metrics']
+    assert [index['docnames'][document] for document, _ in title] == ['training/metrics']
 
 
 DRIVER = """<!doctype html><iframe id="frame" width="1200" height="800"></iframe><pre id="seen"></pre><script>
@@ -140,9 +143,10 @@ async function found(selector) {
     page.querySelector('form.sidebar-search-container').requestSubmit()
   })
   // one of the first two
-  const result = await found('ul.search li:nth-child(-n+2) a[href$="#metrics-one-off-accuracy"]')
+  const result = await found('ul.search li:nth-child(-n+2) a[href$="#training-metrics-one-off-accuracy"]')
   await step('result', () => result.click())
-  const place = () => frame.contentDocument.getElementById('metrics-one-off-accuracy').getBoundingClientRect().top
+  const place = () => frame.contentDocument.getElementById(
+    'training-metrics-one-off-accuracy').getBoundingClientRect().top
   for (let i = 0; i < 100 && !(place() >= 0 && place() < 800); i++) await pause()     // the page scrolls there
   seen.push(['on the screen', place() >= 0 && place() < 800])
   document.getElementById('seen').textContent = JSON.stringify(seen)
@@ -161,11 +165,12 @@ def test_in_a_browser_without_a_server(site, tmp_path):
                            f'--user-data-dir={tmp_path / "profile"}', '--virtual-time-budget=30000', '--dump-dom',
                            driver.as_uri()], capture_output=True, text=True, timeout=240)
     seen = dict(json.loads(html.unescape(re.search('<pre id="seen">(.*?)</pre>', done.stdout, re.S)[1])))
-    notebooks = sorted(p.stem for p in (ROOT / 'nbs').glob('[0-9]*.ipynb'))
-    reference = [re.sub(r'^\d+[a-z]*_', '', name) + '.html' for name in notebooks]
-    assert [link for link in seen.pop('sidebar') if link in reference] == reference         # in the order of the flow
+    # in the order of the flow
+    packages = [modules for name, modules in LAYERS.items() if name not in ('recipes', 'doors')]
+    reference = [f'{module.replace(".", "/")}.html' for modules in packages for module in modules]
+    assert [link for link in seen.pop('sidebar') if link in reference] == reference
     where = {what: str(place).removeprefix(site.as_uri()) for what, place in seen.items()}
     assert where.pop('search').startswith('/search.html?q=one_off_accuracy')
     assert where == {'front page': '/index.html', 'Your own data': '/tutorials/your_own_data.html',
-                     'losses': '/losses.html', 'Performance': '/performance.html',
-                     'result': '/metrics.html#metrics-one-off-accuracy', 'on the screen': 'True'}
+                     'losses': '/training/losses.html', 'Performance': '/performance.html',
+                     'result': '/training/metrics.html#training-metrics-one-off-accuracy', 'on the screen': 'True'}

@@ -18,11 +18,11 @@ import pytest
 from faulty_server import DATE, Fault, FaultyServer, tar_gz
 from PIL import Image
 
-from agecls_fastai import download
-from agecls_fastai.adience import FOLD_COLUMNS, audit, read_adience
-from agecls_fastai.download import REMOTE_FILES, download_adience, unpack
-from agecls_fastai.errors import AgeclsError
-from agecls_fastai.progress import Progress
+from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.core.progress import Progress
+from agecls_fastai.data import download
+from agecls_fastai.data.adience import FOLD_COLUMNS, audit, read_adience
+from agecls_fastai.data.download import REMOTE_FILES, download_adience, unpack
 
 USER, PASSWORD = 'marked-user-7f3a', 'marked-password-91c2'
 SECRETS = [USER, PASSWORD, base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()]
@@ -327,8 +327,8 @@ def script(server, dest, slow='', login=True):
 import sys, time
 sys.path.append({os.path.dirname(__file__)!r})
 from test_download import TABLE
-from agecls_fastai.download import download_adience
-from agecls_fastai.progress import Progress
+from agecls_fastai.data.download import download_adience
+from agecls_fastai.core.progress import Progress
 class Slow(Progress):
     def update(self, text):
         if {slow!r} and text.startswith({slow!r}): time.sleep(0.005)

@@ -8,8 +8,8 @@ import torch
 from fastai.interpret import ClassificationInterpretation, Interpretation
 from fastai.torch_core import set_seed
 
-import agecls_fastai.fit  # noqa: F401  recipes get their methods
-from agecls_fastai.adience import read_adience
+import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
+from agecls_fastai.data.adience import read_adience
 from agecls_fastai.recipes import RECIPES
 
 matplotlib.use('Agg')

@@ -6,16 +6,16 @@ from dataclasses import asdict, replace
 import pytest
 from conftest import agecls, predictions
 
-import agecls_fastai.settle as settle
-from agecls_fastai.adience import read_adience
-from agecls_fastai.crossval import cross_validate
-from agecls_fastai.errors import AgeclsError
-from agecls_fastai.folds import limit_items
-from agecls_fastai.format import load_run
-from agecls_fastai.minutes import MARGIN, Speed, fold_seconds
-from agecls_fastai.pack import build_pack
+import agecls_fastai.runs.settle as settle
+from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.folds import limit_items
+from agecls_fastai.loading.pack import build_pack
 from agecls_fastai.recipes import RECIPES, Recipe
-from agecls_fastai.study import study
+from agecls_fastai.results.study import study
+from agecls_fastai.runs.crossval import cross_validate
+from agecls_fastai.runs.format import load_run
+from agecls_fastai.runs.minutes import MARGIN, Speed, fold_seconds
 
 RECIPE = replace(RECIPES['levi_hassner_onecycle'], size=64, resize=64, bs=16, epochs=2)
 
@@ -105,7 +105,7 @@ def test_what_cannot_be(drawn, items, tmp_path):
     with pytest.raises(AgeclsError, match='minutes must be None for a probe: it has no epochs'):
         fixed(drawn, items, tmp_path / 'never', 1, probe)
     with pytest.raises(AgeclsError, match='minutes must be a number'): fixed(drawn, items, tmp_path / 'never', -1)
-    from agecls_fastai.cluster import RayEngine
+    from agecls_fastai.runs.cluster import RayEngine
     with pytest.raises(AgeclsError, match='minutes must be None on a cluster'):
         fixed(drawn, items, tmp_path / 'never', 1, engine=RayEngine())
     assert not (tmp_path / 'never').exists()

@@ -11,19 +11,19 @@ import torchvision
 from conftest import predictions
 from fastai.callback.core import Callback
 
-from agecls_fastai import fit
-from agecls_fastai.adience import read_adience
-from agecls_fastai.bundle import to_learner
-from agecls_fastai.cams import activation_maps
-from agecls_fastai.crossval import cross_validate
-from agecls_fastai.errors import AgeclsError
-from agecls_fastai.evaluate import evaluate
-from agecls_fastai.export import export_model, quantise
-from agecls_fastai.folds import limit_items
-from agecls_fastai.hub import load_bundle, push_bundle
-from agecls_fastai.models import NetBody, age_learner, depth_groups, resolve_arch
-from agecls_fastai.predictor import Predictor
+from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.folds import limit_items
+from agecls_fastai.predict.export import export_model, quantise
+from agecls_fastai.predict.predictor import Predictor
 from agecls_fastai.recipes import RECIPES
+from agecls_fastai.runs.crossval import cross_validate
+from agecls_fastai.runs.evaluate import evaluate
+from agecls_fastai.training import fit
+from agecls_fastai.training.bundle import to_learner
+from agecls_fastai.training.cams import activation_maps
+from agecls_fastai.training.hub import load_bundle, push_bundle
+from agecls_fastai.training.models import NetBody, age_learner, depth_groups, resolve_arch
 
 SIZE, VIT, SWIN = 64, 'test_vit', 'swin_tiny_patch4_window7_224'
 NETWORKS = ['resnet18', 'tf_efficientnet_lite0', 'mobilenetv3_small_050', 'convnext_atto', VIT, SWIN]

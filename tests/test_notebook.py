@@ -7,8 +7,8 @@ from nbclient import NotebookClient
 
 CODE = '''
 from dataclasses import replace
-from agecls_fastai.adience import read_adience
-from agecls_fastai.crossval import cross_validate
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.runs.crossval import cross_validate
 from agecls_fastai.recipes import RECIPES
 
 recipe = replace(RECIPES['levi_hassner_onecycle'], size=40, resize=44, bs=16, epochs=2)

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 
 from agecls_fastai.cli import make_parser
-from agecls_fastai.commands_options import Parser
+from agecls_fastai.commands.options import Parser
 
 PARSER = make_parser()
 COMMANDS = next(a for a in PARSER._actions if isinstance(a, argparse._SubParsersAction)).choices

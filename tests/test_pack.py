@@ -12,14 +12,14 @@ from fastai.interpret import ClassificationInterpretation
 from fastai.torch_core import set_seed
 from torchvision.models import resnet18
 
-from agecls_fastai.adience import read_adience
-from agecls_fastai.compare import compare
-from agecls_fastai.crossval import cross_validate
-from agecls_fastai.loaders import age_dls
-from agecls_fastai.models import age_learner
-from agecls_fastai.pack import build_pack, open_pack
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.synthetic import draw_adience
+from agecls_fastai.loading.loaders import age_dls
+from agecls_fastai.loading.pack import build_pack, open_pack
 from agecls_fastai.recipes import RECIPES
-from agecls_fastai.synthetic import draw_adience
+from agecls_fastai.results.compare import compare
+from agecls_fastai.runs.crossval import cross_validate
+from agecls_fastai.training.models import age_learner
 
 
 @pytest.fixture(scope='module')

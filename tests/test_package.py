@@ -26,7 +26,7 @@ def test_metadata(wheel):
         [name] = [n for n in archive.namelist() if n.endswith('.dist-info/METADATA')]
         metadata = Parser().parsestr(archive.read(name).decode())
         entry_points = archive.read(name.replace('METADATA', 'entry_points.txt')).decode()
-        modules = {n.split('/')[1] for n in archive.namelist() if n.startswith('agecls_fastai/')}
+        modules = {n.removeprefix('agecls_fastai/') for n in archive.namelist() if n.startswith('agecls_fastai/')}
     settings = ConfigParser()
     settings.read(ROOT / 'settings.ini')
     required = metadata.get_all('Requires-Dist')
@@ -35,7 +35,8 @@ def test_metadata(wheel):
     assert metadata['Version'] == __version__
     assert metadata['Requires-Python'] == f'>={settings["DEFAULT"]["min_python"]}'
     assert 'agecls = agecls_fastai.cli:main' in entry_points and 'agecls_fastai._modidx:d' in entry_points
-    assert {'cli.py', 'all.py', '__main__.py', 'crossval.py'} <= modules
+    sources = {p.relative_to(ROOT / 'agecls_fastai').as_posix() for p in (ROOT / 'agecls_fastai').rglob('*.py')}
+    assert modules == sources and {'cli.py', 'all.py', 'runs/crossval.py', 'core/__init__.py'} <= modules
 
 
 def test_wheel_in_an_empty_environment(wheel, tmp_path):

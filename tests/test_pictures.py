@@ -12,16 +12,18 @@ import torch
 from fastai.vision.core import PILImage, TensorImage
 from PIL import Image, ImageCms
 
-from agecls_fastai import app, examples, images
-from agecls_fastai.answers import Answerer, answer, read_squares
-from agecls_fastai.errors import AgeclsError, DataWarning
-from agecls_fastai.images import audit_images, check_images
-from agecls_fastai.items import check_items
-from agecls_fastai.loaders import age_dls, open_image
-from agecls_fastai.pack import build_pack, open_pack
-from agecls_fastai.photos import square
-from agecls_fastai.pictures import decode, find_pictures, open_photo, photo_size, picture_kind, reads_heif
-from agecls_fastai.sources import read_fgnet, read_folder, read_utkface
+from agecls_fastai.core.errors import AgeclsError, DataWarning
+from agecls_fastai.data import images
+from agecls_fastai.data.images import audit_images, check_images
+from agecls_fastai.data.items import check_items
+from agecls_fastai.data.pictures import decode, find_pictures, open_photo, photo_size, picture_kind, reads_heif
+from agecls_fastai.data.sources import read_fgnet, read_folder, read_utkface
+from agecls_fastai.loading.loaders import age_dls, open_image
+from agecls_fastai.loading.pack import build_pack, open_pack
+from agecls_fastai.predict import app
+from agecls_fastai.predict.answers import Answerer, answer, read_squares
+from agecls_fastai.predict.photos import square
+from agecls_fastai.results import examples
 
 COLOURS = np.uint8([[180, 60, 50], [60, 140, 70], [60, 80, 170], [200, 190, 90]])
 SIDE = 64

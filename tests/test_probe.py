@@ -10,9 +10,9 @@ import torch
 from conftest import agecls, predictions
 from torchvision.models import resnet34
 
-from agecls_fastai.adience import read_adience
-from agecls_fastai.evaluate import find_bundles, predict_items
-from agecls_fastai.format import load_run
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.runs.evaluate import find_bundles, predict_items
+from agecls_fastai.runs.format import load_run
 
 
 def kept(pack): return sorted(p.suffix for p in pack.glob('*features_*'))

@@ -16,15 +16,15 @@ from conftest import ROOT
 from fastai.callback.progress import ProgressCallback
 from fastai.torch_core import set_seed
 
-import agecls_fastai.fit  # noqa: F401  recipes get their methods
-from agecls_fastai.augment import view_preds
-from agecls_fastai.errors import DataWarning
-from agecls_fastai.folds import make_folds, split_items
-from agecls_fastai.images import audit_images
-from agecls_fastai.items import check_items
-from agecls_fastai.pack import build_pack
+import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
+from agecls_fastai.core.errors import DataWarning
+from agecls_fastai.data.folds import make_folds, split_items
+from agecls_fastai.data.images import audit_images
+from agecls_fastai.data.items import check_items
+from agecls_fastai.data.sources import UTKFACE_RACES, read_utkface
+from agecls_fastai.loading.augment import view_preds
+from agecls_fastai.loading.pack import build_pack
 from agecls_fastai.recipes import RECIPES, change_recipe, resize_for
-from agecls_fastai.sources import UTKFACE_RACES, read_utkface
 
 UTKFACE = Path(os.environ.get('UTKFACE', ROOT.parent / 'shared' / 'utkface'))
 SIZE, N_TRAIN, N_TEST = 48, 1000, 600

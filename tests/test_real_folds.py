@@ -6,7 +6,7 @@ import time
 import pytest
 from conftest import agecls
 
-from agecls_fastai.adience import audit, fold_file_name, read_adience
+from agecls_fastai.data.adience import audit, fold_file_name, read_adience
 
 
 def test_benchmark_labels(real_folds):

@@ -9,7 +9,7 @@ import pytest
 from conftest import agecls
 
 from agecls_fastai.cli import main
-from agecls_fastai.files import file_digest
+from agecls_fastai.core.files import file_digest
 
 SMALL = ['--size', '40', '--epochs', '2', '--bs', '16', '--device', 'cpu', '--recipe', 'levi_hassner_onecycle']
 VOID = {'meta', 'img', 'br', 'wbr', 'link', 'input', 'hr', 'path', 'use', 'image', 'rect', 'circle', 'line'}
@@ -94,7 +94,7 @@ def test_faces(runs, drawn, tmp_path):
 
 
 def test_real_faces_only_if_asked(runs, drawn, tmp_path):
-    from agecls_fastai.report import report
+    from agecls_fastai.results.report import report
     run = tmp_path / 'run'
     shutil.copytree(runs / 'a', run)
     info = json.loads((run / 'run.json').read_text())

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from agecls_fastai.adience import FOLD_COLUMNS, read_fold_table
-from agecls_fastai.ages import age_order, group_middles, group_years, is_age_group, nearest_group
 from agecls_fastai.cli import main
-from agecls_fastai.errors import AgeclsError, DataWarning, what_file_is, what_it_is
-from agecls_fastai.files import read_json
-from agecls_fastai.sheets import read_table
-from agecls_fastai.sources import FAIRFACE_FILES, FAIRFACE_GROUPS, group_ages, read_data, read_fairface
-from agecls_fastai.tables import read_items
-from agecls_fastai.weights import load_weights
+from agecls_fastai.core.errors import AgeclsError, DataWarning, what_file_is, what_it_is
+from agecls_fastai.core.files import read_json
+from agecls_fastai.data.adience import FOLD_COLUMNS, read_fold_table
+from agecls_fastai.data.ages import age_order, group_middles, group_years, is_age_group, nearest_group
+from agecls_fastai.data.sheets import read_table
+from agecls_fastai.data.sources import FAIRFACE_FILES, FAIRFACE_GROUPS, group_ages, read_data, read_fairface
+from agecls_fastai.data.tables import read_items
+from agecls_fastai.training.weights import load_weights
 
 ROWS = [('Jürgen/1.jpg', '0-2', 0, 'Jürgen', '1,5'), ('Zoë, née Ö/2.jpg', '60+', 0, 'Zoë', '61'),
         ('a;b/3.jpg', '4-6', 1, 'Añil', '5,25'), ('d/4.jpg', '60+', 1, 'Dan "D"', '77')]

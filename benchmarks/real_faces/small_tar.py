@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from agecls_fastai.pack import decode_square
+from agecls_fastai.loading.pack import decode_square
 
 MOST = 45e6  # bytes
 

@@ -25,12 +25,12 @@ from pathlib import Path
 
 import torch
 
-import agecls_fastai.compare as compare
+import agecls_fastai.results.compare as compare
 from agecls_fastai import cli
-from agecls_fastai.adience import read_adience
-from agecls_fastai.errors import DataWarning
+from agecls_fastai.core.errors import DataWarning
+from agecls_fastai.data.adience import read_adience
 from agecls_fastai.recipes import Recipe
-from agecls_fastai.verify import verify_run
+from agecls_fastai.runs.verify import verify_run
 
 SIZE = ['--set', 'arch=test_resnet', 'size=32', 'resize=32', 'schedule=one_cycle', 'epochs=2', 'bs=16']
 FILES = ('done.json', 'history.csv', 'predictions.csv', 'valid.csv')

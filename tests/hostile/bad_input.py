@@ -347,7 +347,7 @@ def model(d, change):
 
 
 def zipped(path, compression=zipfile.ZIP_STORED):
-    from agecls_fastai.bundle import FILES
+    from agecls_fastai.training.bundle import FILES
     file = path.with_suffix('.agecls')
     with zipfile.ZipFile(file, 'w', compression) as z:
         for name in FILES: z.write(path / name, name)
@@ -511,7 +511,7 @@ ELSEWHERE = [
     (TABLES, 'anything at all', 'it is read, or one line says why not', 'tests/hostile/test_fuzz.py::test_items',
      'told_in_one_line'),
     (TABLES, 'a class called `all`, which heads a column of tables', 'a class cannot be called so',
-     'nbs/00b_items.ipynb', 'a class cannot be called'),
+     'nbs/data/00_items.ipynb', 'a class cannot be called'),
     (PICTURES, 'CMYK, 16 bits, transparent, turned, moving', 'answered as what it shows',
      'tests/test_predict.py::test_every_kind_of_picture', "convert('CMYK')"),
     (PICTURES, 'some that cannot be read, among others that `agecls predict` is given',
@@ -532,9 +532,9 @@ ELSEWHERE = [
     (PACKS, 'features of a probe that were altered', 'a note, and they are computed again',
      'tests/hostile/test_no_pickle.py::test_packs_and_features', 'is damaged'),
     (RUNS, 'a table or a score that was altered', '`agecls verify` says which, and exits with 1',
-     'nbs/09a_verify.ipynb', 'was altered'),
+     'nbs/runs/13_verify.ipynb', 'was altered'),
     (RUNS, 'a checkpoint that is damaged, or of another configuration', 'a note, and the fold begins anew',
-     'nbs/08d_checkpoint.ipynb', 'and ignored'),
+     'nbs/training/10_checkpoint.ipynb', 'and ignored'),
     (RUNS, 'another recipe, seed or data for a folder that has a run', 'holds another run, and what differs',
      'tests/test_cv.py::test_mistakes', 'holds another run: seed (0 there, 1 now)'),
     (RUNS, 'HTML and scripts in its names', 'they stand in the report as text',

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from agecls_fastai.errors import AgeclsError
+from agecls_fastai.core.errors import AgeclsError
 
 QUIET = dict(database=None, suppress_health_check=list(HealthCheck), deadline=10_000)
 settings.register_profile('short', max_examples=40, derandomize=True, **QUIET)

@@ -15,22 +15,22 @@ from mutate import broken_bytes, broken_json, broken_table, told_in_one_line
 from PIL import Image
 from whole import LABELS, believed, bundle, checkpoint, fold_files, keep, onnx_model, pack, run_folder, table
 
-from agecls_fastai.adience import audit, read_adience
-from agecls_fastai.answers import load_onnx
-from agecls_fastai.bundle import FILES
-from agecls_fastai.checkpoint import read_checkpoint
-from agecls_fastai.compare import compare
-from agecls_fastai.format import load_run
-from agecls_fastai.hub import load_bundle
-from agecls_fastai.images import audit_images, check_images
-from agecls_fastai.items import check_items
-from agecls_fastai.pack import build_pack, open_pack
+from agecls_fastai.data.adience import audit, read_adience
+from agecls_fastai.data.images import audit_images, check_images
+from agecls_fastai.data.items import check_items
+from agecls_fastai.data.sources import read_data
+from agecls_fastai.data.tables import read_items
+from agecls_fastai.loading.pack import build_pack, open_pack
+from agecls_fastai.predict.answers import load_onnx
 from agecls_fastai.recipes import RECIPES, Recipe, change_recipe, parse_setting
-from agecls_fastai.sources import read_data
-from agecls_fastai.status import status
-from agecls_fastai.tables import read_items
-from agecls_fastai.verify import verify_run
-from agecls_fastai.weights import load_weights
+from agecls_fastai.results.compare import compare
+from agecls_fastai.runs.format import load_run
+from agecls_fastai.runs.status import status
+from agecls_fastai.runs.verify import verify_run
+from agecls_fastai.training.bundle import FILES
+from agecls_fastai.training.checkpoint import read_checkpoint
+from agecls_fastai.training.hub import load_bundle
+from agecls_fastai.training.weights import load_weights
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 
@@ -178,7 +178,7 @@ def test_what_else_is_in_a_run_folder(names):
     'data:image/png;base64,AAAA', '$\\frac{$_x</svg><script>alert(1)</script>{{ 7*7 }}\u202e%' + 'x' * 2000],
     ids=['data', 'rest'])
 def test_names_in_a_report(tmp_path, name):
-    from agecls_fastai.report import report
+    from agecls_fastai.results.report import report
     path = shutil.copytree(keep(run_folder), tmp_path / 'run')
     info = json.loads((path / 'run.json').read_text())
     info['recipe'] |= dict(name=name, about=name)

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from whole import LABELS, bundle, fold_files, keep, pack, run_folder, table
 
-from agecls_fastai.adience import audit, read_adience
-from agecls_fastai.errors import AgeclsError
-from agecls_fastai.images import check_images
-from agecls_fastai.sources import read_data
-from agecls_fastai.tables import read_items
+from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.data.adience import audit, read_adience
+from agecls_fastai.data.images import check_images
+from agecls_fastai.data.sources import read_data
+from agecls_fastai.data.tables import read_items
 
 BAD = ['../private.jpg', 'p/../../private.jpg', '/etc/passwd', 'C:\\private.jpg', 'c:private.jpg', '..\\private.jpg',
        '\\\\host\\share\\x.jpg', '//host/x.jpg', 'p/\0.jpg', 'p/a\nb.jpg', 'p/a\rb.jpg', '..', '', ' ']
@@ -59,8 +59,8 @@ def linked(tmp_path):
 
 
 def test_links(linked, tmp_path):
-    from agecls_fastai.loaders import age_dls
-    from agecls_fastai.pack import build_pack
+    from agecls_fastai.loading.loaders import age_dls
+    from agecls_fastai.loading.pack import build_pack
     items, path = linked
     for reader in (check_images, lambda i, p: build_pack(i, p, tmp_path / 'pack', 16),
                    lambda i, p: age_dls(i, p, 0, size=16, protocol='fixed')):
@@ -88,8 +88,8 @@ def test_in_predictions(tmp_path, name):
     "Whoever draws a report of somebody else's run does not publish a picture of their own"
     from whole import believed
 
-    from agecls_fastai.format import load_run
-    from agecls_fastai.verify import verify_run
+    from agecls_fastai.runs.format import load_run
+    from agecls_fastai.runs.verify import verify_run
     path = shutil.copytree(keep(run_folder), tmp_path / 'run')
     file = path / 'fold_0/predictions.csv'
     made = pd.read_csv(file)
@@ -101,7 +101,7 @@ def test_in_predictions(tmp_path, name):
 
 
 def test_links_behind_a_run(tmp_path):
-    from agecls_fastai.examples import plot_errors
+    from agecls_fastai.results.examples import plot_errors
     path, data = keep(run_folder), tmp_path / 'data'
     (data / 'p').mkdir(parents=True)
     Image.new('RGB', (20, 20), 'red').save(tmp_path / 'private.png')
@@ -111,7 +111,7 @@ def test_links_behind_a_run(tmp_path):
 
 def test_files_of_a_fold_elsewhere(tmp_path):
     "`done.json` names the files of the model; no other file is read for it"
-    from agecls_fastai.verify import verify_run
+    from agecls_fastai.runs.verify import verify_run
     path = shutil.copytree(keep(run_folder), tmp_path / 'run')
     done = json.loads((path / 'fold_0/done.json').read_text())
     done['model'] = {'../../../private': '0' * 64, '/etc/passwd': ''}
@@ -122,8 +122,8 @@ def test_files_of_a_fold_elsewhere(tmp_path):
 @pytest.mark.parametrize('name', ['../out', '/tmp/agecls_hostile_out', 'a/../../out'])
 def test_in_a_bundle(tmp_path, name):
     "Nothing is unpacked: two members are read, whatever else there is"
-    from agecls_fastai.bundle import FILES
-    from agecls_fastai.hub import load_bundle
+    from agecls_fastai.training.bundle import FILES
+    from agecls_fastai.training.hub import load_bundle
     file = tmp_path / 'in/m.agecls'
     file.parent.mkdir()
     with zipfile.ZipFile(file, 'w') as z:
@@ -136,7 +136,7 @@ def test_in_a_bundle(tmp_path, name):
 
 def test_in_a_pack(tmp_path):
     "The index of a pack says which pictures are in it; it is not where they are read"
-    from agecls_fastai.pack import open_pack
+    from agecls_fastai.loading.pack import open_pack
     path = shutil.copytree(keep(pack), tmp_path / 'p')
     index = path / 'pack/shard_00000.json'
     rows = json.loads(index.read_text())
@@ -159,7 +159,7 @@ def test_what_is_no_file(tmp_path):
 
 def test_names_of_what_is_written(tmp_path, monkeypatch):
     "Names of recipes and variants become names of folders in a study, and no more than that"
-    from agecls_fastai import study
+    from agecls_fastai.results import study
     folders = []
     def cross_validate(items, path, recipe, out, **kwargs):
         folders.append(Path(out))

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from whole import bundle, keep, pack
 
-from agecls_fastai.errors import AgeclsError
+from agecls_fastai.core.errors import AgeclsError
 
 MODULES = sorted((ROOT / 'agecls_fastai').glob('*.py'))
 MODULES_THAT_RUN_CODE = {'marshal', 'shelve', 'dill', 'cloudpickle', 'yaml', 'jsonpickle'}
@@ -78,23 +78,23 @@ KINDS = ['raw', 'torch', 'legacy', 'numpy.npy']
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('name', ['w.pth', 'w.pt', 'w.safetensors'])
 def test_weights(trap, tmp_path, kind, name):
-    from agecls_fastai.weights import load_weights
+    from agecls_fastai.training.weights import load_weights
     shutil.copy(trap / kind, tmp_path / name)
     with pytest.raises(AgeclsError, match='no file of weights that can be opened safely'): load_weights(tmp_path / name)
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_checkpoints(trap, kind):
-    from agecls_fastai.checkpoint import read_checkpoint
-    from agecls_fastai.errors import DataWarning
+    from agecls_fastai.core.errors import DataWarning
+    from agecls_fastai.training.checkpoint import read_checkpoint
     with pytest.warns(DataWarning, match='is damaged'): assert read_checkpoint(trap / kind, {}) is None
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('packed', [False, True])
 def test_bundles(trap, tmp_path, kind, packed):
-    from agecls_fastai.bundle import FILES
-    from agecls_fastai.hub import load_bundle
+    from agecls_fastai.training.bundle import FILES
+    from agecls_fastai.training.hub import load_bundle
     path = shutil.copytree(keep(bundle), tmp_path / 'model')
     content = (trap / kind).read_bytes()
     (path / 'model.safetensors').write_bytes(content)
@@ -109,9 +109,9 @@ def test_bundles(trap, tmp_path, kind, packed):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_packs_and_features(trap, tmp_path, kind):
-    from agecls_fastai.errors import DataWarning
-    from agecls_fastai.pack import open_pack
-    from agecls_fastai.probe import _read_features
+    from agecls_fastai.core.errors import DataWarning
+    from agecls_fastai.loading.pack import open_pack
+    from agecls_fastai.training.probe import _read_features
     path = shutil.copytree(keep(pack), tmp_path / 'p') / 'pack'
     shutil.copy(trap / kind, path / 'shard_00000.npy')
     with pytest.raises(AgeclsError, match='is damaged'): open_pack(path)
@@ -123,9 +123,9 @@ def test_packs_and_features(trap, tmp_path, kind):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_what_is_no_model_at_all(trap, tmp_path, kind):
-    from agecls_fastai.answers import load_onnx
-    from agecls_fastai.pictures import open_photo
-    from agecls_fastai.sheets import read_table
+    from agecls_fastai.data.pictures import open_photo
+    from agecls_fastai.data.sheets import read_table
+    from agecls_fastai.predict.answers import load_onnx
     readers = {'m.onnx': load_onnx, 't.csv': read_table, 't.parquet': read_table, 'p.jpg': open_photo}
     for name, reader in readers.items():
         shutil.copy(trap / kind, tmp_path / name)
@@ -138,7 +138,7 @@ def test_the_cache_of_pretrained_weights(trap, tmp_path, kind, monkeypatch):
     "What lies in PyTorch's cache was fetched once, or put there by somebody"
     from torchvision.models import ResNet18_Weights
 
-    from agecls_fastai.models import fetch_weights
+    from agecls_fastai.training.models import fetch_weights
     cache = tmp_path / 'home/hub/checkpoints'
     cache.mkdir(parents=True)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))

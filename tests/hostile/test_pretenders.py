@@ -6,13 +6,13 @@ import pytest
 import torch
 import whole
 
-from agecls_fastai.answers import load_onnx
-from agecls_fastai.bundle import FILES
-from agecls_fastai.errors import AgeclsError
-from agecls_fastai.faces import face_finder
-from agecls_fastai.files import read_json
-from agecls_fastai.hub import load_bundle
-from agecls_fastai.weights import load_weights
+from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.core.files import read_json
+from agecls_fastai.predict.answers import load_onnx
+from agecls_fastai.predict.faces import face_finder
+from agecls_fastai.training.bundle import FILES
+from agecls_fastai.training.hub import load_bundle
+from agecls_fastai.training.weights import load_weights
 
 POINTER = (b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b125'
            b'8daaa5e2ca24d17e2393\nsize 17654321\n')

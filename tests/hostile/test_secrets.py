@@ -6,7 +6,8 @@ import pytest
 from faulty_server import Fault, FaultyServer
 from hub_server import Hub
 
-from agecls_fastai import cli, download
+from agecls_fastai import cli
+from agecls_fastai.data import download
 
 MARKS = dict(
     ADIENCE_USER='marked-user-3c1d', ADIENCE_PASSWORD='marked-password-77ea',

@@ -22,7 +22,7 @@ def keep(make):
 
 
 def fold_files(path):
-    from agecls_fastai.adience import FOLD_COLUMNS
+    from agecls_fastai.data.adience import FOLD_COLUMNS
     for k in range(5):
         rows = ['\t'.join(FOLD_COLUMNS)]
         rows += ['\t'.join([f'{k}@N01', f'{i}_o.jpg', str(100 * k + i), age, 'mf'[i % 2], *'1234567'])
@@ -45,8 +45,8 @@ def probabilities(n, seed):
 
 
 def run_folder(path):
-    from agecls_fastai.folder import write_fold
     from agecls_fastai.recipes import RECIPES
+    from agecls_fastai.runs.folder import write_fold
     items = table(24)
     path.joinpath('run.json').write_text(json.dumps(dict(
         recipe=json.loads(RECIPES['frozen_resnet34'].to_json()), items_digest='0' * 64, images_digest='1' * 64,
@@ -86,7 +86,7 @@ def bundle(path):
 
 
 def pack(path):
-    from agecls_fastai.pack import build_pack
+    from agecls_fastai.loading.pack import build_pack
     items = table()
     (path / 'data/p').mkdir(parents=True)
     for file in items['file']: Image.new('RGB', (20, 20), 'teal').save(path / 'data' / file)

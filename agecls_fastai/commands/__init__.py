@@ -1,0 +1,1 @@
+"Each command of `agecls`: its options and what it does, side by side"

@@ -1,0 +1,1 @@
+"Pictures, and who is in them; no PyTorch"

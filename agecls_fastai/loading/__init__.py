@@ -1,0 +1,1 @@
+"From the items table to batches"

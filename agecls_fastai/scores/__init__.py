@@ -1,0 +1,1 @@
+"Arithmetic that knows no file: scores, intervals, sets, temperatures; no PyTorch"
