@@ -60,10 +60,10 @@ def shown_symbols(nb):
 
 
 def constants(path, longest=12):
-    "The constants that a notebook exports, in a cell; `show_doc` is for functions and classes"
+    "The public constants of a notebook, in a cell; `show_doc` is for functions and classes"
     found = []
     for cell in read_nb(path).cells:
-        if cell.cell_type != 'code' or not re.match(r'#\| *export', cell.source): continue
+        if cell.cell_type != 'code' or not re.match(r'#\| *export\b', cell.source): continue
         lines = cell.source.splitlines()
         for node in ast.parse(cell.source).body:
             if not isinstance(node, ast.Assign): continue
@@ -156,7 +156,7 @@ def write_pages(out):
             trees = {caption: [page_of(p.relative_to(NBS)) for p in part] for caption, part in parts.items()}
             for caption, names in (trees | {'Project': list(PROJECT.values())}).items():
                 tree = '\n'.join([':::{toctree}', ':hidden:', f':caption: {caption}', '', *names, ':::'])
-                made.cells.append(nbformat.v4.new_markdown_cell(tree, id=f'tree-{caption}'))
+                made.cells.append(nbformat.v4.new_markdown_cell(tree, id=f'tree-{caption.replace(" ", "-")}'))
         file = out / f'{name}.ipynb'
         file.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(made, file)
