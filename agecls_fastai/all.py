@@ -9,7 +9,7 @@ __all__ = []
 from fastai.vision.all import *
 
 from .core.errors import *
-from .core.files import *
+from .core.files import file_digest, is_number, parse_json, read_json, write_atomic
 from .core.progress import FoldTable, Progress
 from .data.items import *
 from .data.ages import *
