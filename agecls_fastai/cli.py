@@ -24,9 +24,9 @@ from .commands.training import add_cv, add_demo, add_ensemble, add_status, add_s
 
 # %% ../nbs/01_cli.ipynb #854d9936
 # in the order of `agecls --help`
-COMMANDS = (add_demo, add_synth, add_download, add_audit, add_items, add_pack, add_cv, add_study, add_status,
+COMMANDS = [add_demo, add_synth, add_download, add_audit, add_items, add_pack, add_cv, add_study, add_status,
             add_evaluate, add_predict, add_export, add_push, add_app, add_compare, add_verify, add_report,
-            add_ensemble, add_calibrate)
+            add_ensemble, add_calibrate]
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -25,8 +25,15 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ..core.errors import AgeclsError
 from ..core.files import is_number, read_json
-from .adience import AGE_GROUPS, FOLD_COLUMNS, N_FOLDS, find_folds, fold_file_name, image_pattern
-from .adience import read_fold_table  # a line of its own: nbdev makes one-line imports relative
+from agecls_fastai.data.adience import (
+    AGE_GROUPS,
+    FOLD_COLUMNS,
+    N_FOLDS,
+    find_folds,
+    fold_file_name,
+    image_pattern,
+    read_fold_table,  # a line of its own: nbdev makes one-line imports relative
+)
 
 # %% ../../nbs/data/11_synthetic.ipynb #e4dae44d
 AMBIGUITY, LABEL_NOISE = 0.35, 0.03

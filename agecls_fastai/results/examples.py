@@ -6,7 +6,6 @@
 __all__ = ['plot_errors', 'plot_cams']
 
 # %% ../../nbs/results/05_examples.ipynb #b5b69316
-import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt

@@ -72,5 +72,5 @@ def published_lines(
              + f' ({r.faces} faces{f", {r.labels} labels" if r.labels else ""}'
              + f'{", trained on faces from elsewhere" if r.outside_face_data == "yes" else ""}; {r.source})'
              for r in known[told].itertuples()]
-    if (~told).any(): lines.append(f'  {(~told).sum()} more, read second-hand or in an abstract: results.PUBLISHED')
+    if (~told).any(): lines.append(f'  {(~told).sum()} more, read second-hand or in an abstract: PUBLISHED')
     return lines

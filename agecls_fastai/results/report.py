@@ -10,6 +10,7 @@ import json
 import shlex
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from ..core.progress import duration
 from ..data.sources import DRAWN
 from ..recipes import RECIPES
 from .calibrate import calibrate, prediction_sets
-from .compare import compare, in_words, signed
+from .compare import Comparison, compare, in_words, signed
 from .examples import check_data_folder, has_models, plot_cams, plot_errors, worst_answers
 from .page import CSS, PAGE, figure_block, head_block, note_block, percent, table_block, text_block
 from .plots import FEWEST, SUBJECT_IMAGES, as_runs, draw_by, has_validation, part_scores
@@ -32,9 +33,23 @@ from ..runs.format import Run
 from ..scores.statistics import METRICS, N_RESAMPLES, interval, metric_words, metrics_for, p_words, shares
 from ..training.weights import PACKAGED
 
+# %% ../../nbs/results/07_report.ipynb #given
+DETAILED = 6  # runs that are shown in detail
+
+
+class Given(NamedTuple):
+    "What there is to show"
+    made: Comparison  # of all runs
+    names: list[str]  # of those that are shown in detail
+    runs: list[Run]  # the same
+    n_resamples: int
+    path: Path | None  # the data folder, where faces may be shown
+    why: str  # they are not
+
 # %% ../../nbs/results/07_report.ipynb #ea80d477
-def _scores_section(made):
+def _scores_section(given):
     "Tables per recipe and fold, and the forest plots"
+    made = given.made
     metrics, several = metrics_for(made.runs[0].labels), len(made.folds) > 1
     def cell(s, metric):
         if METRICS[metric].scale == 100: return percent(s['mean'], s['low'], s['high'])
@@ -88,9 +103,11 @@ def _scores_section(made):
 def _p(p): return '' if pd.isna(p) else p_words(p).removeprefix('= ')
 
 
-def _confusion_section(names, runs):
+def _confusion_section(given):
     blocks = []
-    for name, run in zip(names, runs):
+    if len(given.made.runs) > len(given.runs):
+        blocks.append(note_block(f'From here on, the {DETAILED} runs with the highest accuracy.'))
+    for name, run in zip(given.names, given.runs):
         blocks += [figure_block(f'{name}: images by true group and answer', plot_confusion, run),
                    figure_block(f'{name}: percent of each true group', plot_confusion, run, True)]
     return dict(title='Confusion', blocks=blocks)
@@ -101,8 +118,9 @@ COLUMNS_SHOWN = {'label': 'true group', 'gender': 'gender', SUBJECT_IMAGES: 'num
                  'the quality of a face'}
 
 
-def _parts_section(names, runs, n_resamples):
+def _parts_section(given):
     "Scores by group, gender, pose, quality, number of images"
+    names, runs, n_resamples = given.names, given.runs, given.n_resamples
     figures, tables, missing, metrics = [], [], [], shares(metrics_for(runs[0].labels))
     for column, what in COLUMNS_SHOWN.items():
         if column != SUBJECT_IMAGES and column not in runs[0].predictions:
@@ -129,8 +147,9 @@ def _parts_section(names, runs, n_resamples):
     return dict(title='For whom and when', blocks=blocks)
 
 # %% ../../nbs/results/07_report.ipynb #5f8f27c5
-def _belief_section(names, runs, n_resamples):
+def _belief_section(given):
     "Reliability, temperatures, coverage of sets"
+    names, runs, n_resamples = given.names, given.runs, given.n_resamples
     blocks = []
     for name, run in zip(names, runs):
         blocks.append(figure_block(f'{name}: right answers by confidence', plot_reliability, run, 10,
@@ -164,19 +183,20 @@ def _belief_section(names, runs, n_resamples):
     return dict(title='How far its confidence can be believed', blocks=blocks)
 
 
-def _curves_section(names, runs):
+def _curves_section(given):
     blocks, without = [], []
-    for name, run in zip(names, runs):
+    for name, run in zip(given.names, given.runs):
         try: blocks.append(figure_block(name, plot_curves, run))
         except AgeclsError: without.append(name)
     if without: blocks.append(note_block(f'Not trained by epochs, so without curves: {some(without, 9)}.'))
     return dict(title='Learning', blocks=blocks)
 
 
-def _faces_section(names, runs, path, why):
-    if path is None: return dict(title='Faces', blocks=[note_block(f'Pictures of faces are left out: {why}')])
+def _faces_section(given):
+    path = given.path
+    if path is None: return dict(title='Faces', blocks=[note_block(f'Pictures of faces are left out: {given.why}')])
     blocks = []
-    for name, run in zip(names, runs):
+    for name, run in zip(given.names, given.runs):
         blocks.append(head_block(name))
         if len(worst_answers(run, 1)):
             about = ('Most wrong about: a person a row, first the picture on which the true group had the least '
@@ -193,7 +213,8 @@ def _faces_section(names, runs, path, why):
     return dict(title='Faces', blocks=blocks)
 
 # %% ../../nbs/results/07_report.ipynb #88cb8fe5
-def _folds_section(run):
+def _folds_section(given):
+    run = given.made.runs[0]
     info = run.info
     counts = pd.DataFrame(info['composition'], index=run.labels).T
     counts['all'] = counts.sum(axis=1)
@@ -204,9 +225,9 @@ def _folds_section(run):
     return dict(title='Composition of the folds', blocks=[table_block(counts, 'Images by fold and group')])
 
 
-def _time_section(names, runs):
+def _time_section(given):
     rows = {}
-    for name, run in zip(names, runs):
+    for name, run in zip(given.made.names, given.made.runs):
         seconds = [run.done[k].get('seconds', 0) for k in run.folds]
         try: speed = run.history()['images_per_second'].mean()
         except (AgeclsError, KeyError): speed = np.nan
@@ -241,13 +262,13 @@ def _command(run):
     return shlex.join(map(str, words))
 
 
-def _repeat_section(names, runs):
+def _repeat_section(given):
     about = ('DATA stands for the data folder and the options that say which data; MODEL, RUN, FILE and PACK for what '
              "was there. The digests are SHA-256: of the items table, of the pictures' names and sizes, of the "
              'predictions. With other hardware or versions numbers may differ in the last digits, and trainings with '
              'them.')
     blocks = [text_block(about)]
-    for name, run in zip(names, runs):
+    for name, run in zip(given.made.names, given.made.runs):
         info = run.info
         command = _command(run)
         versions = ', '.join(f'{k} {v}' for k, v in (info.get('versions') or {}).items())
@@ -269,7 +290,9 @@ def _repeat_section(names, runs):
     return dict(title='To repeat it', blocks=blocks)
 
 # %% ../../nbs/results/07_report.ipynb #cb6197x48
-DETAILED = 6  # runs that are shown in detail
+# in the order of the page: functions from what is `Given` to dict(title=…, blocks=[…])
+SECTIONS = [_scores_section, _confusion_section, _parts_section, _belief_section, _curves_section, _faces_section,
+            _folds_section, _time_section, _repeat_section]
 
 
 def _on_folds(run, folds):
@@ -305,12 +328,8 @@ def report(
     names, shown = [made.names[i] for i in detailed], [_on_folds(made.runs[i], made.folds) for i in detailed]
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Glyph')                       # that a font lacks; a browser has more
-        sections = [_scores_section(made), _confusion_section(names, shown), _parts_section(names, shown, n_resamples),
-                    _belief_section(names, shown, n_resamples), _curves_section(names, shown),
-                    _faces_section(names, shown, path, why), _folds_section(made.runs[0]),
-                    _time_section(made.names, made.runs), _repeat_section(made.names, made.runs)]
-    if len(made.runs) > DETAILED:
-        sections[1]['blocks'].insert(0, note_block(f'From here on, the {DETAILED} runs with the highest accuracy.'))
+        given = Given(made, names, shown, n_resamples, path, why)
+        sections = [section(given) for section in SECTIONS]
     tested = shown[0].predictions
     about = (f'Measured on: {info.get("data") or "unnamed data"}. {len(tested):,} images of '
              f'{tested["subject"].nunique():,} subjects, {len(made.folds)} fold{"s" * (len(made.folds) > 1)}; protocol '

@@ -6,7 +6,6 @@
 __all__ = ['MUST_SHARE', 'finished_fold', 'Run', 'read_history', 'run_info', 'fold_folders', 'load_run', 'open_runs']
 
 # %% ../../nbs/runs/00_format.ipynb #f28fd4b3
-import json
 import re
 import warnings
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ __all__ = ['METRICS', 'N_RESAMPLES', 'POWER', 'metrics_for', 'metric_words', 'p_
 # %% ../../nbs/scores/00_statistics.ipynb #f28fd4b3
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ class Score(NamedTuple):
     "What is told of a metric"
     words: str  # in a sentence
     short: str  # over a column
+    of_means: Callable  # from the means of `image_sums` over images (…, 8) to the score (…)
     scale: int = 1  # by which it is multiplied where people read it: 100 of a share, for percent
 
 
@@ -32,10 +33,16 @@ def shares(
     return [m for m in metrics if METRICS[m].scale == 100]
 
 # %% ../../nbs/scores/00_statistics.ipynb #0bf5c039
-METRICS = {'accuracy': Score('accuracy', 'accuracy', 100),
-           'one_off_accuracy': Score('one-off accuracy', 'one-off accuracy', 100),
-           'mean_group_error': Score('mean group error', 'groups off'),
-           'quadratic_kappa': Score('quadratic kappa', 'kappa')}
+def _kappa(means):
+    off2, p, t, p2_t2 = np.moveaxis(means, -1, 0)[4:]
+    # var p + var t + (mean p - mean t)², the denominator in `quadratic_kappa`
+    return 1 - off2 / (p2_t2 - 2 * p * t)
+
+
+METRICS = {'accuracy': Score('accuracy', 'accuracy', lambda means: means[..., 1], 100),
+           'one_off_accuracy': Score('one-off accuracy', 'one-off accuracy', lambda means: means[..., 2], 100),
+           'mean_group_error': Score('mean group error', 'groups off', lambda means: means[..., 3]),
+           'quadratic_kappa': Score('quadratic kappa', 'kappa', _kappa)}
 
 
 def metrics_for(
@@ -67,13 +74,12 @@ def image_sums(
 
 def scores_from_sums(
     sums,  # (…, 8), added up over images
-) -> np.ndarray:  # (…, 4), in the order of `METRICS`; nan where there are no images
-    "The four scores of sets of images"
+) -> np.ndarray:  # (…, 4): a score for each of `METRICS`; nan where there are no images
+    "The scores of sets of images"
     sums = np.asarray(sums, float)
     with np.errstate(divide='ignore', invalid='ignore'):
-        _, hit, near, off, off2, p, t, p2_t2 = np.moveaxis(sums / sums[..., :1], -1, 0)
-        # var p + var t + (mean p - mean t)², the denominator in `quadratic_kappa`
-        return np.stack([hit, near, off, 1 - off2 / (p2_t2 - 2 * p * t)], -1)
+        means = sums / sums[..., :1]
+        return np.stack([score.of_means(means) for score in METRICS.values()], -1)
 
 # %% ../../nbs/scores/00_statistics.ipynb #5d9188x77
 N_RESAMPLES = 10_000
@@ -159,7 +165,7 @@ def scores_by(
         low, high = interval(resample([{0: each}], n_resamples, seed)[0])
         scores = scores_from_sums(each.sum(0))
         rows[value] = dict(images=int(each[:, 0].sum()), subjects=len(each)) | {
-            f'{m}{end}': x[i] for i, m in enumerate(shares(METRICS))
+            f'{m}{end}': x[i] for i, m in enumerate(METRICS) if METRICS[m].scale == 100
             for end, x in (('', scores), ('_low', low), ('_high', high))}
     return pd.DataFrame(rows).T.rename_axis(by)
 
