@@ -18,6 +18,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python tests/check_generated.py
+	$(BIN)/python tests/check_layers.py
 	$(BIN)/ruff check .
 	# one thread each: two notebooks or tests with two threads each would fight over two cores
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2

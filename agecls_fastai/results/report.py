@@ -30,7 +30,7 @@ from .plots import FEWEST, SUBJECT_IMAGES, as_runs, draw_by, has_validation, par
 from .plots import plot_confusion, plot_curves, plot_intervals, plot_reliability, published_facts
 from .published import published
 from ..runs.format import Run
-from ..scores.statistics import METRICS, N_RESAMPLES, interval, metric_words, metrics_for, p_words, shares
+from ..scores.statistics import METRICS, N_RESAMPLES, metric_words, metrics_for, p_words, shares
 from ..training.weights import PACKAGED
 
 # %% ../../nbs/results/07_report.ipynb #given
