@@ -37,7 +37,7 @@ from ..training.bundle import save_bundle
 from ..training.callbacks import Diverged, FoldLog, fold_name
 from ..training.checkpoint import Checkpoint
 from ..training.distributed import Processes, Together
-from ..training.fit import in_memory  # with its methods
+from ..training.fit import in_memory  # with which recipes get their methods
 from ..training.logs import fold_log
 from ..training.loop import deterministic_algorithms, run_device
 from ..training.probe import dataset_features, fill_head, probe_fold

@@ -26,6 +26,7 @@ from PIL import Image
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save_file
 
+import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
 from ..core.errors import AgeclsError, first_line, some, what_file_is, what_it_is
 from ..core.files import file_digest, parse_json
 from ..data.images import image_keys
