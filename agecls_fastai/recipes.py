@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'OPTIMIZERS', 'VIEWS', 'LOSS_NAMES', 'BALANCES', 'MIXES', 'FEATURES', 'PRECISIONS', 'RECIPES',
-           'DEFAULT_RECIPE', 'check_precision_word', 'resize_for', 'Recipe', 'change_recipe', 'parse_setting',
-           'get_recipe']
+           'DEFAULT_RECIPE', 'resize_for', 'Recipe', 'change_recipe', 'parse_setting', 'get_recipe']
 
 # %% ../nbs/00_recipes.ipynb #680699ec
 import json
@@ -26,14 +25,14 @@ MIXES = ('none', 'mixup', 'cutmix')
 FEATURES = ('last', 'stages')
 PRECISIONS = ('auto', 'measure', 'float32', 'bfloat16', 'float16')  # what a run may be asked to train in
 
-
+# %% ../nbs/00_recipes.ipynb #9e73e01
 def check_precision_word(
     asked,  # what a run shall train in
 ):
     "An `AgeclsError` unless it is one of `PRECISIONS`"
     if asked not in PRECISIONS: raise AgeclsError(f'precision must be one of {some(PRECISIONS, 9)}, not {asked!r}')
 
-
+# %% ../nbs/00_recipes.ipynb #9e73e02
 def resize_for(
     size: int,  # pixels that the network sees, height and width
     resize: int | None = None,  # what was asked for
