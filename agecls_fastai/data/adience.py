@@ -27,21 +27,17 @@ AGE_GROUPS = {'(0, 2)': '0-2', '(4, 6)': '4-6', '(8, 12)': '8-13', '(15, 20)': '
               '(25, 32)': '25-32', '(38, 43)': '38-43', '(48, 53)': '48-53', '(60, 100)': '60-100'}  # raw → in print
 GENDERS = {'f': 'f', 'm': 'm'}  # 'u' and the empty string are left out
 N_FOLDS = 5
-
-# %% ../../nbs/data/07_adience.ipynb #bdaa5c1
-FOLD_COLUMNS = {  # the columns of a fold file, and what a value looks like
-    'user_id': r'\d+@N\d+', 'original_image': r'(?!\.\.?$)[^/\\\x00-\x1f]+', 'face_id': r'\d{1,9}',
-    'age': r'|None|\d{1,3}|\(\d{1,3}, ?\d{1,3}\)', 'gender': r'[a-z]?', 'x': r'-?\d{1,9}', 'y': r'-?\d{1,9}',
-    'dx': r'-?\d{1,9}', 'dy': r'-?\d{1,9}', 'tilt_ang': r'-?\d{1,9}', 'fiducial_yaw_angle': r'-?\d{1,9}',
-    'fiducial_score': r'-?\d{1,9}'}
-
-# %% ../../nbs/data/07_adience.ipynb #bdaa5c2
 SOURCES = {  # where a row's picture lies in the data folder; the names of frontalized faces are not settled
     'aligned': 'aligned/{user_id}/landmark_aligned_face.{face_id}.{original_image}',
     'faces': 'faces/{user_id}/coarse_tilt_aligned_face.{face_id}.{original_image}',
     'frontalized': None}
 
 # %% ../../nbs/data/07_adience.ipynb #bdaa5c3
+FOLD_COLUMNS = {  # the columns of a fold file, and what a value looks like
+    'user_id': r'\d+@N\d+', 'original_image': r'(?!\.\.?$)[^/\\\x00-\x1f]+', 'face_id': r'\d{1,9}',
+    'age': r'|None|\d{1,3}|\(\d{1,3}, ?\d{1,3}\)', 'gender': r'[a-z]?', 'x': r'-?\d{1,9}', 'y': r'-?\d{1,9}',
+    'dx': r'-?\d{1,9}', 'dy': r'-?\d{1,9}', 'tilt_ang': r'-?\d{1,9}', 'fiducial_yaw_angle': r'-?\d{1,9}',
+    'fiducial_score': r'-?\d{1,9}'}
 IMAGE_SIZE = 816, 816  # pixels of the distributed pictures
 FOLD_FILES = {'all': 'fold_{}_data.txt', 'frontal': 'fold_frontal_{}_data.txt'}
 FIRST_FRONTAL = [1817, 1586, 1588, 1121, 3350, 1565, 572, 583]  # images by group, in the first experiment
