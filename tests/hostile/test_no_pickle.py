@@ -13,7 +13,7 @@ from whole import bundle, keep, pack
 
 from agecls_fastai.core.errors import AgeclsError
 
-MODULES = sorted((ROOT / 'agecls_fastai').glob('*.py'))
+MODULES = sorted((ROOT / 'agecls_fastai').rglob('*.py'))
 MODULES_THAT_RUN_CODE = {'marshal', 'shelve', 'dill', 'cloudpickle', 'yaml', 'jsonpickle'}
 CALLS_THAT_RUN_CODE = {'eval', 'exec', '__import__', 'load_learner', 'load_model', 'read_pickle', 'system', 'popen',
                        'Unpickler', 'read_hdf'}
