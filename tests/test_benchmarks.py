@@ -56,7 +56,7 @@ def test_training_beside_bare_pytorch(bench, tmp_path):
 
 def test_losses(bench, tmp_path):
     "The study of losses goes on where it stopped, and says on what it was made"
-    argv = [*'--subjects 40 --size 32 --epochs 1 --pretrain 1'.split(), '--recipes',
+    argv = [*'--subjects 24 --size 32 --epochs 1 --pretrain 1'.split(), '--recipes',
             'finetune_resnet34,coral_resnet34', '--keep', tmp_path / 'kept', '--out', tmp_path / 'table']
     texts = []
     for _ in range(2):

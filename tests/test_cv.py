@@ -182,7 +182,7 @@ def test_mistakes(drawn, tmp_path, capsys):
 def test_demo(tmp_path, monkeypatch, package):
     "The demo, smaller still: both recipes, one table; without a package of weights the notice that there were none"
     tiny = dict(size=40, resize=40, bs=8, epochs=1)
-    monkeypatch.setattr(training, 'DEMO_DATA', dict(n_subjects=40, size=40))
+    monkeypatch.setattr(training, 'DEMO_DATA', dict(n_subjects=24, size=40))
     changed = {name: changes | tiny for name, changes in training.DEMO_CHANGES.items()}
     monkeypatch.setattr(training, 'DEMO_CHANGES', changed)
     no_weights(monkeypatch, tmp_path)
