@@ -20,6 +20,7 @@ from .data.pictures import open_photo
 from .data.images import *
 from .data.adience import *
 from .data.sources import *
+from .data.datasets import *
 from .data.audit import *
 from .data.download import REMOTE_FILES, download_adience, unpack
 from .data.synthetic import *

@@ -18,7 +18,7 @@ from probe import pretrain
 
 from agecls_fastai.core.progress import Progress
 from agecls_fastai.data.adience import read_adience
-from agecls_fastai.data.sources import DRAWN
+from agecls_fastai.data.datasets import DRAWN
 from agecls_fastai.data.synthetic import draw_adience
 from agecls_fastai.recipes import RECIPES, change_recipe
 from agecls_fastai.results.calibrate import calibrate, prediction_sets

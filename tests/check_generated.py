@@ -55,7 +55,9 @@ def main():
             shutil.rmtree(ROOT / 'README_files', ignore_errors=True)
             if (copy / 'README_files').is_dir(): shutil.copytree(copy / 'README_files', ROOT / 'README_files')
         here, made = files(ROOT), files(copy)
-    wrong = [f'{name} ' + ('is not made by any notebook' if name not in made else 'is missing' if name not in here else
+    wrong = [f'{name} tells of a folder of the machine that it was run on' for name, text in here.items()
+             if b'/site-packages/' in text]
+    wrong += [f'{name} ' + ('is not made by any notebook' if name not in made else 'is missing' if name not in here else
                            'differs from what the notebooks give') for name in sorted(here.keys() | made)
              if here.get(name) != made.get(name)]
     if bad_input.TABLE.read_text('utf-8') != bad_input.text():

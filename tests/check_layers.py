@@ -23,7 +23,7 @@ PACKAGE = 'agecls_fastai'
 LAYERS = {
     'core': ['core.errors', 'core.files', 'core.progress'],
     'data': ['data.items', 'data.ages', 'data.folds', 'data.sheets', 'data.tables', 'data.pictures', 'data.images',
-             'data.adience', 'data.sources', 'data.audit', 'data.download', 'data.synthetic'],
+             'data.adience', 'data.sources', 'data.datasets', 'data.audit', 'data.download', 'data.synthetic'],
     'recipes': ['recipes'],
     'scores': ['scores.statistics', 'scores.sets', 'scores.calibration'],
     'loading': ['loading.pack', 'loading.augment', 'loading.batches', 'loading.loaders'],
@@ -60,7 +60,7 @@ LONG = {('runs.crossval', 'cross_validate'): 'a line for each of its parameters'
 WIDE = {('runs.crossval', 'cross_validate'): 'the door: everything that can be asked of a run',
         ('runs.fold', 'train_fold'): 'the same for one fold, public before there were plans',
         ('loading.loaders', 'age_dls'): 'what fastai spreads over DataBlock and dataloaders',
-        ('data.sources', 'read_data'): 'the options of all kinds of data, by name'}
+        ('data.datasets', 'read_data'): 'the options of all kinds of data, by name'}
 
 
 def parse(root):

@@ -11,7 +11,7 @@ from agecls_fastai import cli
 from agecls_fastai.commands.options import command
 from agecls_fastai.core.errors import AgeclsError
 from agecls_fastai.data.adience import AGE_GROUPS
-from agecls_fastai.data.sources import DATASETS, DataSet
+from agecls_fastai.data.datasets import DATASETS, DataSet
 from agecls_fastai.predict import faces
 from agecls_fastai.recipes import LOSS_NAMES, RECIPES, Recipe
 from agecls_fastai.results import published, report
@@ -73,7 +73,7 @@ def three_groups(name='made up'):
     return made_up(people, labels=('a', 'b', 'c'), name=name, path=name)
 
 
-def test_a_metric(monkeypatch):
+def test_a_metric(monkeypatch, tmp_path):
     from agecls_fastai.results.compare import compare
     far = statistics.Score('share of answers two groups off', 'far off', lambda means: 1 - means[..., 2], 100)
     monkeypatch.setitem(statistics.METRICS, 'far', far)
@@ -81,6 +81,8 @@ def test_a_metric(monkeypatch):
     wrong = (run.predictions['pred'].cat.codes - run.predictions['label'].cat.codes).abs() == 2
     assert np.isclose(run.fold_scores().loc[0, 'far'], wrong.mean()) and wrong.any()
     made = compare([run, three_groups('another')])
+    page = report.report([run, three_groups('another')], tmp_path / 'page.html', n_resamples=20).read_text('utf-8')
+    assert 'Share of answers two groups off' in page
     assert 'far off %' in str(made) and made.scores.loc[('another', 'far'), 'low'] <= wrong.mean()
     assert 'far' in statistics.scores_by(run.predictions, run.labels, 'label', 50)
 

@@ -13,8 +13,9 @@ from agecls_fastai.core.errors import AgeclsError, DataWarning, what_file_is, wh
 from agecls_fastai.core.files import read_json
 from agecls_fastai.data.adience import FOLD_COLUMNS, read_fold_table
 from agecls_fastai.data.ages import age_order, group_middles, group_years, is_age_group, nearest_group
+from agecls_fastai.data.datasets import read_data
 from agecls_fastai.data.sheets import read_table
-from agecls_fastai.data.sources import FAIRFACE_FILES, FAIRFACE_GROUPS, group_ages, read_data, read_fairface
+from agecls_fastai.data.sources import FAIRFACE_FILES, FAIRFACE_GROUPS, group_ages, read_fairface
 from agecls_fastai.data.tables import read_items
 from agecls_fastai.training.weights import load_weights
 

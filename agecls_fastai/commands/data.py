@@ -103,7 +103,7 @@ def add_items(commands):
 
 def items(args):
     "agecls items"
-    from agecls_fastai.data.sources import read_data
+    from agecls_fastai.data.datasets import read_data
     from agecls_fastai.core.errors import some
     from agecls_fastai.data.folds import fold_balance
     from agecls_fastai.data.tables import write_items
@@ -134,7 +134,7 @@ def add_pack(commands):
 
 def pack(args):
     "agecls pack"
-    from agecls_fastai.data.sources import read_data
+    from agecls_fastai.data.datasets import read_data
     from agecls_fastai.data.images import check_images
     from agecls_fastai.loading.pack import build_pack
     from agecls_fastai.core.progress import Progress

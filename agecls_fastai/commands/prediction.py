@@ -19,7 +19,7 @@ from ..predict.answers import answer_line
 # %% ../../nbs/commands/04_prediction.ipynb #83db8a25
 def unweighed(path, args):
     "The data that the options ask for, where how even the folds are means nothing"
-    from agecls_fastai.data.sources import read_data
+    from agecls_fastai.data.datasets import read_data
     from agecls_fastai.core.errors import DataWarning
     warnings.filterwarnings('ignore', '.*fold', DataWarning)
     return read_data(path, **data_options(args))
@@ -38,7 +38,7 @@ def add_evaluate(commands):
 
 def evaluate(args):
     "agecls evaluate"
-    from agecls_fastai.data.sources import check_dataset
+    from agecls_fastai.data.datasets import check_dataset
     check_dataset(**data_options(args))
     from agecls_fastai.runs.evaluate import evaluate, find_bundles
     bundles = find_bundles(args.model)  # a mistake in it is told before the data is read

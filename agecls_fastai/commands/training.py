@@ -56,7 +56,7 @@ def read_limited(args):
     "The data that the options ask for, at most `limit` images of a fold"
     from dataclasses import replace
 
-    from agecls_fastai.data.sources import read_data
+    from agecls_fastai.data.datasets import read_data
     from agecls_fastai.data.folds import limit_items
     data = read_data(args.data, **data_options(args))
     if not args.limit: return data
@@ -206,7 +206,7 @@ def demo(args):
     progress.line('2. Loading PyTorch and fastai')
     from agecls_fastai.data.adience import read_adience
     from agecls_fastai.runs.crossval import cross_validate
-    from agecls_fastai.data.sources import DRAWN
+    from agecls_fastai.data.datasets import DRAWN
     from agecls_fastai.core.errors import AgeclsError
     from agecls_fastai.training.models import fetch_weights
     from agecls_fastai.results.compare import compare

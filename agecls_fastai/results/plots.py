@@ -209,7 +209,7 @@ def plot_intervals(
     made = runs if isinstance(runs, Comparison) else compare(as_runs(runs))
     info, scale = made.runs[0].info, _metric(made.runs, metric, list)
     others = published(made.runs[0].labels) if known and scale == 100 else published([])
-    others = others[others[metric].notna()].sort_values(metric, ascending=False)
+    others = others[others[metric].notna()].sort_values(metric, ascending=False) if metric in others else others[:0]
     n_rows = len(made.names) + len(made.baselines) + 1.35 * len(others) + 1.2 * (len(others) > 0) + 1.1
     if ax is None: _, ax = plt.subplots(figsize=(WIDTH, 0.6 + 0.36 * n_rows))
     across, y = ax.get_yaxis_transform(), 0

@@ -87,8 +87,9 @@ def _contents(folder, done, labels, counts, loss, epochs):
     else:
         scores = dict(zip(metrics_for(labels), scores_from_sums(image_sums(pred, true).sum(0))))
         told = done.get('metrics') or {}
-        differ = [m for m, x in scores.items() if not math.isclose(math.nan if (y := told.get(m)) is None else y, x,
-                                                                   abs_tol=1e-9) and not (y is None and x != x)]
+        # a metric that was not known then is not told; one without a value is None
+        differ = [m for m, x in scores.items() if m in told and not math.isclose(
+            math.nan if (y := told[m]) is None else y, x, abs_tol=1e-9) and not (y is None and x != x)]
         if differ: yield f'{name}: {some(differ, 9)} in done.json is not what the predictions give'
         found = pd.Series(true).value_counts().reindex(range(len(labels)), fill_value=0).tolist()
         if counts is not None and found != counts: yield f'{name}: its images by group are not those of run.json'

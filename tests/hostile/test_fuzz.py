@@ -16,9 +16,9 @@ from PIL import Image
 from whole import LABELS, believed, bundle, checkpoint, fold_files, keep, onnx_model, pack, run_folder, table
 
 from agecls_fastai.data.adience import audit, read_adience
+from agecls_fastai.data.datasets import read_data
 from agecls_fastai.data.images import audit_images, check_images
 from agecls_fastai.data.items import check_items
-from agecls_fastai.data.sources import read_data
 from agecls_fastai.data.tables import read_items
 from agecls_fastai.loading.pack import build_pack, open_pack
 from agecls_fastai.predict.answers import load_onnx

@@ -13,8 +13,8 @@ from whole import LABELS, bundle, fold_files, keep, pack, run_folder, table
 
 from agecls_fastai.core.errors import AgeclsError
 from agecls_fastai.data.adience import audit, read_adience
+from agecls_fastai.data.datasets import read_data
 from agecls_fastai.data.images import check_images
-from agecls_fastai.data.sources import read_data
 from agecls_fastai.data.tables import read_items
 
 BAD = ['../private.jpg', 'p/../../private.jpg', '/etc/passwd', 'C:\\private.jpg', 'c:private.jpg', '..\\private.jpg',
