@@ -50,4 +50,4 @@ def test_wheel_in_an_empty_environment(wheel, tmp_path):
 def test_help_does_not_import_torch():
     code = 'import sys; from agecls_fastai.cli import make_parser; make_parser().format_help(); print(*sys.modules)'
     loaded = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {'torch', 'fastai', 'pandas'} & set(loaded)
+    assert not {'torch', 'fastai', 'pandas', 'numpy'} & set(loaded)

@@ -14,7 +14,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from .options import add_data_options, at_least, command, data_options, print_result
-from ..predict.answers import answer_line
 
 # %% ../../nbs/commands/04_prediction.ipynb #83db8a25
 def unweighed(path, args):
@@ -77,7 +76,7 @@ def predict(args):
     "agecls predict: exit status 1 where a picture could not be answered"
     import csv
 
-    from agecls_fastai.predict.answers import answer, load_onnx
+    from agecls_fastai.predict.answers import answer, answer_line, load_onnx
     from agecls_fastai.core.errors import AgeclsError, printable
     from agecls_fastai.data.pictures import SUFFIXES
     models = [args.model, *(args.also or [])]

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from .options import add_data_options, add_training_options, at_least, command, data_options
 from .options import place, print_result
-from ..predict.answers import answer_line
 
 # %% ../../nbs/commands/02_training.ipynb #526328ad
 def chosen_engine(args):
@@ -230,6 +229,7 @@ def demo(args):
     import matplotlib
     matplotlib.use('Agg')  # draws without a window
     from agecls_fastai.results.report import report
+    from agecls_fastai.predict.answers import answer_line
     page = report(runs, out / 'report.html', data)
     shown = _three_answers(runs[0], items, data)
     best = best_reachable(data)
