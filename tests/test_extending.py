@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import agecls
+from check_layers import LAYERS
+from conftest import ROOT, agecls
 from PIL import Image
 
 from agecls_fastai import cli
@@ -125,3 +126,17 @@ def test_a_section_of_the_report(monkeypatch, tmp_path):
     monkeypatch.setattr(report, 'SECTIONS', [*report.SECTIONS[:1], first])
     text = report.report(three_groups(), tmp_path / 'page.html', n_resamples=20).read_text('utf-8')
     assert '<h2>The first person' in text and 's0' in text and '<h2>Confusion' not in text
+
+
+def test_the_picture_of_the_house():
+    "CONTRIBUTING shows the packages and modules that there are, in their order"
+    picture = (ROOT / 'CONTRIBUTING.md').read_text('utf-8').split('```')[1]
+    found, package = {}, None
+    for line in picture.strip().splitlines():
+        first, *modules = line[:48].split()
+        if first.endswith('/'): package = first[:-1]
+        else: modules = [first, *modules]
+        if line[0] != ' ' and not first.endswith('/'): package = 'recipes' if first == 'recipes' else 'doors'
+        found.setdefault(package, []).extend(modules)
+    expected = {name: [m.rpartition('.')[2] for m in modules] for name, modules in LAYERS.items()}
+    assert set(found.pop('doors')) == {*expected.pop('doors'), 'showdoc'} and found == expected
