@@ -6,7 +6,8 @@ Nothing is imported: files are read with `ast`. The rules:
 1. every module stands in LAYERS, and every entry of LAYERS is a module;
 2. a module imports only modules of packages above its own in the list, or of its own package that stand before it;
    APART names packages that may not see each other all the same;
-3. LIGHT modules reach none of HEAVY when they are imported, so that the command answers at once;
+3. LIGHT modules reach none of HEAVY when they are imported, so that the command answers at once, and BARE ones nothing
+   that does not come with Python, as `agecls --help` works without anything else;
 4. no name that begins with an underscore is imported from another module;
 5. an import stands inside a function only where it is of LAZY packages, which are heavy or optional, in the commands,
    or in INSIDE, with its reason;
@@ -46,11 +47,12 @@ OUTSIDE = {'showdoc'}  # of the documentation; imports nothing of the package
 HEAVY = {'torch', 'torchvision', 'fastai', 'timm', 'matplotlib', 'gradio', 'ray', 'wandb', 'accelerate'}
 LIGHT = ['core', 'data', 'recipes', 'scores', 'runs.format', 'runs.status', 'results.published', 'results.compare',
          'results.calibrate', 'predict.photos', 'predict.faces', 'predict.answers', 'commands', 'cli']
+BARE = ['commands', 'cli']
 LAZY = {'timm': 'optional', 'gradio': 'optional', 'ray': 'optional', 'wandb': 'optional', 'accelerate': 'optional',
         'onnx': 'optional', 'onnxruntime': 'optional', 'onnxscript': 'optional', 'huggingface_hub': 'optional',
         'safetensors': 'optional', 'pyarrow': 'optional', 'pillow_heif': 'optional', 'nbdev': 'optional',
         'httpx': 'a download alone needs it', 'imagehash': 'loads SciPy', 'sklearn': 'heavy', 'pandas': 'heavy',
-        'IPython': 'in notebooks alone', 'matplotlib': 'heavy'}
+        'IPython': 'in notebooks alone'}
 INSIDE = {('predict.app', 'predict.faces'): 'OpenCV, where faces are looked for',
           ('runs.cluster', 'socket'): 'in a function that travels to other machines by itself',
           ('training.logs', 'fastai'): 'fastai imports TensorBoard and wandb with them',
@@ -107,7 +109,7 @@ def at_top(tree):
 class House:
     "What a tree imports, and how long its parts are"
     def __init__(self, root):
-        self.arrows, self.eager, self.heavy, self.inside = defaultdict(set), set(), defaultdict(set), []
+        self.arrows, self.eager, self.outside, self.inside = defaultdict(set), set(), defaultdict(set), []
         self.modules = parse(root)
         for module, (tree, _) in self.modules.items():
             top = at_top(tree)
@@ -116,7 +118,7 @@ class House:
                 if to: self.arrows[module, to].add(name)
                 if id(node) not in top: self.inside.append((module, to or name, node.lineno))
                 elif to: self.eager.add((module, to))
-                else: self.heavy[module].add(name)
+                else: self.outside[module].add(name)
 
     def functions(self):
         "(module, function) of each"
@@ -142,12 +144,18 @@ def wrong_arrows(house):
             yield f'{a} -> {b} takes a private name: {", ".join(private)}'
 
 
+def within(module, names):
+    "Is it one of these modules, or in one of these packages?"
+    return any(module == x or module.startswith(f'{x}.') for x in names)
+
+
 def heavy_reached(house):
     "Rule 3"
     below = defaultdict(set)
     for a, b in house.eager: below[a].add(b)
     for m in house.modules:
-        if not any(m == x or m.startswith(f'{x}.') for x in LIGHT): continue
+        if not within(m, LIGHT): continue
+        bare = within(m, BARE)
         reached, stack = {}, [(m, m)]
         while stack:
             x, way = stack.pop()
@@ -155,13 +163,14 @@ def heavy_reached(house):
             reached[x] = way
             stack += [(y, f'{way} -> {y}') for y in below[x]]
         for x, way in reached.items():
-            if bad := sorted(house.heavy[x] & HEAVY): yield f'{m} must not import {", ".join(bad)}: {way}'
+            bad = sorted(n for n in house.outside[x] if n in HEAVY or bare and n not in sys.stdlib_module_names)
+            if bad: yield f'{m} must not import {", ".join(bad)}: {way}'
 
 
 def hidden_imports(house):
     "Rule 5"
     for module, name, line in house.inside:
-        if module.startswith('commands.') or module == 'cli' or name in LAZY or (module, name) in INSIDE: continue
+        if within(module, BARE) or name in LAZY or (module, name) in INSIDE: continue
         yield f'{module}, line {line}: {name} is imported inside a function; it is neither heavy nor optional'
 
 

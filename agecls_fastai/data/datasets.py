@@ -17,9 +17,8 @@ import pandas as pd
 from ..core.errors import AgeclsError, some
 from .adience import audit, has_fold_files, read_adience
 from .items import COLUMNS, check_items
-from agecls_fastai.data.sources import (
-    ADIENCE_GROUPS, group_ages, read_fairface, read_fgnet, read_folder, read_imdb_wiki, read_utkface,
-)
+from .sources import ADIENCE_GROUPS, group_ages, read_fairface, read_fgnet, read_folder
+from .sources import read_imdb_wiki, read_utkface
 from .tables import read_items
 
 # %% ../../nbs/data/09_datasets.ipynb #38a897cc

@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.errors import AgeclsError, some
 from .calibrate import calibrate
 from .compare import Comparison, common_folds, compare, run_names
-from .published import published
+from .published import published, published_facts
 from ..runs.format import Run, open_runs
 from ..scores.calibration import reliability
 from ..scores.statistics import METRICS, N_RESAMPLES, image_sums, interval, metric_words, metrics_for
@@ -188,15 +188,6 @@ def plot_by(
     names = run_names(runs)
     return draw_by(names, [part_scores(run, column, n_resamples) for run in runs], column, metric, ax)
 
-# %% ../../nbs/results/04_plots.ipynb #a950ebx78
-def published_facts(row):
-    "What is known of a published figure, in a line"
-    outside = row.outside_face_data == 'yes' and 'other faces' not in row.protocol
-    checked = {'source': '', 'abstract': 'read in an abstract'}.get(row.checked, row.checked)
-    facts = [row.faces and f'{row.faces} faces', row.labels and f'{row.labels} labels', row.protocol,
-             'trained on other faces' * outside, checked]
-    return ' · '.join(fact for fact in facts if fact)
-
 # %% ../../nbs/results/04_plots.ipynb #a950eb9c
 @styled
 def plot_intervals(
@@ -248,9 +239,6 @@ def plot_intervals(
     ax.spines['left'].set_visible(False)
     return ax
 
-# %% ../../nbs/results/04_plots.ipynb #e9c55bx10
-def has_validation(run): return all('valid_sha256' in run.done[k] for k in run.folds)
-
 # %% ../../nbs/results/04_plots.ipynb #e9c55bce
 @styled
 def plot_reliability(
@@ -264,7 +252,7 @@ def plot_reliability(
     if new: _, ax = plt.subplots(figsize=(WIDTH, 3.6))
     ax.plot([0, 100], [0, 100], color=FAINT, lw=1, ls='--')
     told = {'as the network says it': run.probabilities()}
-    if has_validation(run): told['after temperature scaling'] = calibrate(run, n_bins).probabilities
+    if run.has_validation: told['after temperature scaling'] = calibrate(run, n_bins).probabilities
     truth, subject = run.predictions['label'].cat.codes.to_numpy(), run.predictions['subject'].to_numpy()
     for i, (name, p) in enumerate(told.items()):
         bins, color = reliability(p, truth, n_bins), COLORS[i]

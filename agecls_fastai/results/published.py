@@ -62,6 +62,15 @@ def published(
     return PUBLISHED[PUBLISHED['target'] == targets.get(tuple(labels))]
 
 # %% ../../nbs/results/00_published.ipynb #5728508d
+def published_facts(row):
+    "What is known of a published figure, in a line"
+    outside = row.outside_face_data == 'yes' and 'other faces' not in row.protocol
+    checked = {'source': '', 'abstract': 'read in an abstract'}.get(row.checked, row.checked)
+    facts = [row.faces and f'{row.faces} faces', row.labels and f'{row.labels} labels', row.protocol,
+             'trained on other faces' * outside, checked]
+    return ' · '.join(fact for fact in facts if fact)
+
+
 def published_lines(
     labels: Sequence[str],  # the classes of a run
 ) -> list[str]:

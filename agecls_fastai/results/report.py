@@ -26,9 +26,9 @@ from .calibrate import calibrate, prediction_sets
 from .compare import Comparison, compare, in_words, signed
 from .examples import check_data_folder, has_models, plot_cams, plot_errors, worst_answers
 from .page import CSS, PAGE, figure_block, head_block, note_block, percent, table_block, text_block
-from .plots import FEWEST, SUBJECT_IMAGES, as_runs, draw_by, has_validation, part_scores
-from .plots import plot_confusion, plot_curves, plot_intervals, plot_reliability, published_facts
-from .published import published
+from .plots import FEWEST, SUBJECT_IMAGES, as_runs, draw_by, part_scores
+from .plots import plot_confusion, plot_curves, plot_intervals, plot_reliability
+from .published import published, published_facts
 from ..runs.format import Run
 from ..scores.statistics import METRICS, N_RESAMPLES, metric_words, metrics_for, p_words, shares
 from ..training.weights import PACKAGED
@@ -154,7 +154,7 @@ def _belief_section(given):
     for name, run in zip(names, runs):
         blocks.append(figure_block(f'{name}: right answers by confidence', plot_reliability, run, 10,
                               max(1, n_resamples // 5)))
-    strict = [(name, run) for name, run in zip(names, runs) if has_validation(run)]
+    strict = [(name, run) for name, run in zip(names, runs) if run.has_validation]
     if strict:
         rows, sets = {}, {name: prediction_sets(run) for name, run in strict}
         for name, run in strict:
@@ -177,7 +177,7 @@ def _belief_section(given):
                            'person: how often they do', 'run'),
                    dict(kind='more', title='By true group', blocks=[
                        covered(x.coverage('label', n_resamples), name, 'true group') for name, x in sets.items()])]
-    if without := [name for name, run in zip(names, runs) if not has_validation(run)]:
+    if without := [name for name, run in zip(names, runs) if not run.has_validation]:
         blocks.append(note_block('Temperature scaling and prediction sets need the predictions of an inner validation '
                                  f'set (the strict protocol), which {some(without, 9)} lacks.'))
     return dict(title='How far its confidence can be believed', blocks=blocks)

@@ -40,8 +40,7 @@ def ensemble(
     info = {k: v for k, v in first.info.items() if k not in ('weights_sha256', 'pack', 'versions')} | dict(
         recipe=recipe, seed=[run.info.get('seed') for run in runs], members=[run.info['recipe'] for run in runs],
         model_sha256=[[run.done[k]['predictions_sha256'] for k in run.folds] for run in runs])
-    has_valid = (all('valid_sha256' in run.done[k] for run in runs for k in run.folds)
-                 and len({run.info.get('seed') for run in runs}) == 1)
+    has_valid = all(run.has_validation for run in runs) and len({run.info.get('seed') for run in runs}) == 1
     tables = {'test': [run.predictions for run in runs]}
     if has_valid: tables['valid'] = [run.valid_predictions() for run in runs]
     open_run(out, info)

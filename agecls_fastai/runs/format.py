@@ -6,6 +6,7 @@
 __all__ = ['finished_fold', 'Run', 'read_history', 'run_info', 'load_run']
 
 # %% ../../nbs/runs/00_format.ipynb #f28fd4b3
+import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -93,6 +94,9 @@ class Run:
 
     @property
     def folds(self) -> list[int]: return sorted(self.done)
+
+    @property
+    def has_validation(self) -> bool: return all('valid_sha256' in self.done[k] for k in self.folds)
 
     def history(self) -> pd.DataFrame:
         "The training of all folds, one row an epoch"
@@ -220,3 +224,34 @@ def made_up(answers, labels=('young', 'old'), name='made up', fold=0, path='nowh
     info = dict(recipe=dict(name=name), labels=list(labels), protocol='strict', seed=0, data='made-up answers',
                 composition={'0': table['label'].value_counts(sort=False).tolist(), '1': [1] * len(labels)})
     return Run(Path(path), info, {0: dict(seconds=1)}, table)
+
+
+def made_up_answers(right, labels=('child', 'young', 'adult', 'old'), seed=0):
+    "Answers for the pictures of forty people in four folds: a share `right` is told, the rest is guessed"
+    people = np.random.default_rng(0)
+    subject = np.repeat([f's{i}' for i in range(40)], people.integers(1, 12, 40))
+    number, rng, n = pd.Series(subject).str[1:].astype(int), np.random.default_rng(seed), len(subject)
+    group = number // (40 // len(labels))
+    answer = np.where(rng.random(n) < right, group, rng.integers(0, len(labels), n))
+    return pd.DataFrame(dict(file=[f'{i}.jpg' for i in range(n)], subject=subject, fold=number % 4,
+                             label=np.array(labels)[group], pred=np.array(labels)[answer],
+                             **{f'p_{x}': (answer == i) * 1.0 for i, x in enumerate(labels)}))
+
+
+def write_made_up(path, answers, labels, folds=None, valid=None):
+    "Write answers, and those for inner validation sets, as a run folder whose `folds` (all, if None) are finished"
+    path, labels = Path(path), list(labels)
+    path.mkdir(parents=True)
+    composition = pd.crosstab(answers['fold'], answers['label'])[labels]
+    (path / 'run.json').write_text(json.dumps(dict(
+        recipe=dict(name=path.name), protocol='strict', items_digest='0' * 64, labels=labels, seed=0,
+        data='made-up answers', composition={str(k): row.tolist() for k, row in composition.iterrows()})))
+    for k in composition.index if folds is None else folds:
+        folder, done = path / f'fold_{k}', dict(seconds=1.0)
+        folder.mkdir()
+        for name, table in dict(predictions=answers, valid=valid).items():
+            if table is None: continue
+            table[table['fold'] == k].drop(columns='fold').to_csv(folder / f'{name}.csv', index=False)
+            done[f'{name}_sha256'] = file_digest(folder / f'{name}.csv')
+        (folder / 'done.json').write_text(json.dumps(done))
+    return path
