@@ -48,6 +48,7 @@ TRIALS = {
     'base_lr=0.016': ('plain', dict(base_lr=16e-3)),
     'dldl': ('plain', dict(loss='dldl')),
     'dldl, averaged': ('dldl', dict(average=0.99)),
+    'dldl, sigma=0.5': ('dldl', dict(loss_args=dict(sigma=0.5))),
     'center': ('plain', dict(views='center')),
     'smoothing': ('plain', dict(label_smoothing=0.1)),
     'sord': ('plain', dict(loss='sord')),
@@ -94,6 +95,8 @@ def file_of(folder, name): return folder / f'{name.replace(", ", "_").replace("=
 def trial(call, name):
     "Train one, and keep what it answers"
     from fastai.torch_core import set_seed
+
+    import agecls_fastai.training.fit  # noqa: F401  in this process, recipes get their methods
     warnings.simplefilter('ignore')                                      # of the process that this is
     recipe, items, start = recipe_of(name), call['items'], time.monotonic()
     set_seed(0, reproducible=True)
@@ -102,9 +105,11 @@ def trial(call, name):
     protocol = 'strict' if recipe.schedule == 'probe' else 'fixed'
     dls = recipe.dls(items, call['path'], 0, protocol=protocol, pack=pack, num_workers=0)
     learn = recipe.learner(dls)
-    with learn.no_bar(), learn.no_logging(): recipe.fit(learn)
-    seconds, train, score = time.monotonic() - start, items[items['fold'] == 1], items[items['fold'] == 0]
-    p = view_preds(learn, score, recipe.views).numpy()
+    train, score = items[items['fold'] == 1], items[items['fold'] == 0]
+    with learn.no_bar(), learn.no_logging():
+        recipe.fit(learn)
+        seconds = time.monotonic() - start
+        p = view_preds(learn, score, recipe.views).numpy()
     years = p @ figures.mean_ages(train['age'], train['label'].cat.codes, score['label'].cat.categories)
     figures.write_figures(file_of(call['out'], name), logp=np.log(np.clip(p, 1e-9, 1)).astype(np.float16),
                           years=years.astype(np.float32), true=score['label'].cat.codes.to_numpy(np.uint8),

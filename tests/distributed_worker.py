@@ -25,7 +25,7 @@ from agecls_fastai.runs import fold  # noqa: E402
 from agecls_fastai.runs.crossval import cross_validate  # noqa: E402
 from agecls_fastai.training.distributed import _WholeBatch  # noqa: E402
 
-LIMIT = 30  # images of a fold
+LIMIT = 14  # images of a fold
 RANK = int(os.environ.get('RANK', 0))
 LEVI = change_recipe(get_recipe('levi_hassner_onecycle'), dict(size=40, bs=16, epochs=1))
 RUNS = dict(
@@ -91,10 +91,13 @@ def one_fails(data, out):
     return cv(data, out)
 
 
-if __name__ == '__main__':
-    what, data, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    if what == 'runs':
-        out.mkdir(exist_ok=True)
-        runs(data, out)
-        norms(out)
-    else: sys.exit(dict(cv=cv, one_fails=one_fails)[what](data, out, *sys.argv[4:]))
+def work(what, data, out, *options):
+    "Do it; the exit status"
+    out = Path(out)
+    if what != 'runs': return dict(cv=cv, one_fails=one_fails)[what](data, out, *options)
+    out.mkdir(exist_ok=True)
+    runs(data, out)
+    norms(out)
+
+
+if __name__ == '__main__': sys.exit(work(*sys.argv[1:]))

@@ -14,10 +14,11 @@ from agecls_fastai.results.compare import summarize
 from agecls_fastai.runs.format import load_run
 
 LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --bs 8 --size 80 --sees 32',
-          'probe': '--subjects 12 --size 40 --epochs 1 --crossval', 'costs': '--images 200 --predictions 400',
-          'jobs': '--subjects 12 --size 36 --epochs 1 --jobs 2',
+          'probe': '--subjects 10 --size 32 --epochs 1 --pretrain 1 --crossval',
+          'costs': '--images 16 --predictions 400',
+          'jobs': '--subjects 10 --size 36 --epochs 1 --jobs 2',
           'scale': '--rows 240 480', 'precision': '--bs 4 --sizes 36 --large 40 --archs resnet34 tf_efficientnet_lite0',
-          'predict': '--images 4 --bs 2 --size 80 --sees 32 --subjects 40 --epochs 1'}
+          'predict': '--images 4 --bs 2 --size 40 --sees 32 --subjects 10 --epochs 1'}
 
 
 def test_all_are_here():
@@ -56,7 +57,7 @@ def test_training_beside_bare_pytorch(bench, tmp_path):
 
 def test_losses(bench, tmp_path):
     "The study of losses goes on where it stopped, and says on what it was made"
-    argv = [*'--subjects 24 --size 32 --epochs 1 --pretrain 1'.split(), '--recipes',
+    argv = [*'--subjects 16 --size 32 --epochs 1 --pretrain 1'.split(), '--recipes',
             'finetune_resnet34,coral_resnet34', '--keep', tmp_path / 'kept', '--out', tmp_path / 'table']
     texts = []
     for _ in range(2):

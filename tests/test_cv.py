@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import agecls, predictions
+from forks import Fork
 from torchvision.models import ResNet18_Weights, resnet18
 
 import agecls_fastai.commands.training as training
@@ -33,16 +34,13 @@ def undisturbed(drawn, tmp_path_factory):
     return predictions(out)
 
 
-def kill_when(command, seen, delay, grace=300):
+def kill_when(command, seen, delay, log):
     "Start a command, wait until `seen()`, `delay` seconds more, and kill it; False if it had ended before"
-    process = subprocess.Popen([sys.executable, '-m', 'agecls_fastai', *map(str, command)], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-    end = time.monotonic() + grace
-    while not seen() and process.poll() is None and time.monotonic() < end: time.sleep(0.005)
+    fork = Fork([command], log)
+    fork.when(seen)
     time.sleep(delay)
-    alive = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    alive = fork.ended() is None
+    if alive: fork.stop(signal.SIGKILL)
     return alive
 
 
@@ -50,7 +48,8 @@ def kill_when(command, seen, delay, grace=300):
 def test_killed_and_started_again(drawn, undisturbed, tmp_path, fold, delay):
     out = tmp_path / 'run'
     command = [*KILLED, drawn, '--out', out]
-    assert kill_when(command, (out / f'fold_{fold}').exists, delay), 'the run was too quick to be killed'
+    killed = kill_when(command, (out / f'fold_{fold}').exists, delay, tmp_path / 'log')
+    assert killed, 'the run was too quick to be killed'
     before = len(list(out.glob('fold_*/done.json')))
     assert before < 5
     done = agecls(*command, check=0)
@@ -70,20 +69,10 @@ def test_a_half_written_fold_is_done_again(drawn, undisturbed, tmp_path):
 
 
 def test_ctrl_c(drawn, tmp_path):
-    command = [sys.executable, '-m', 'agecls_fastai', *map(str, KILLED), drawn, '--out', tmp_path / 'r']
-    # a job in the background of a shell is deaf to it, and hands that on
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    end = time.monotonic() + 300
-    while not (tmp_path / 'r/fold_0/done.json').exists():
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.02)
-    while process.poll() is None and time.monotonic() < end:               # libraries swallow one now and then: fastai
-        process.send_signal(signal.SIGINT)                                 # has bare excepts
-        try: _, err = process.communicate(timeout=60)
-        except subprocess.TimeoutExpired: pass
-    assert process.returncode == 130, err
-    assert err.splitlines()[-1] == 'agecls: interrupted; the same command again goes on from here'
+    fork = Fork([[*KILLED, drawn, '--out', tmp_path / 'r']], tmp_path / 'log')
+    assert fork.when((tmp_path / 'r/fold_0/done.json').exists)
+    assert fork.stop(signal.SIGINT) == 130, fork.text()
+    assert fork.text().splitlines()[-1] == 'agecls: interrupted; the same command again goes on from here'
 
 
 @pytest.fixture(scope='module')
@@ -181,8 +170,8 @@ def test_mistakes(drawn, tmp_path, capsys):
 @pytest.mark.parametrize('package', [False, True])
 def test_demo(tmp_path, monkeypatch, package):
     "The demo, smaller still: both recipes, one table; without a package of weights the notice that there were none"
-    tiny = dict(size=40, resize=40, bs=8, epochs=1)
-    monkeypatch.setattr(training, 'DEMO_DATA', dict(n_subjects=24, size=40))
+    tiny = dict(size=40, resize=40, bs=24, epochs=1)
+    monkeypatch.setattr(training, 'DEMO_DATA', dict(n_subjects=12, size=40))
     changed = {name: changes | tiny for name, changes in training.DEMO_CHANGES.items()}
     monkeypatch.setattr(training, 'DEMO_CHANGES', changed)
     no_weights(monkeypatch, tmp_path)

@@ -1,14 +1,12 @@
 "The linear probe from the command line: five folds from one pass over the pictures"
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 from conftest import agecls, predictions
-from torchvision.models import resnet34
+from forks import Fork
+from torchvision.models import resnet18
 
 from agecls_fastai.data.adience import read_adience
 from agecls_fastai.runs.evaluate import find_bundles, predict_items
@@ -23,10 +21,10 @@ def probed(drawn, tmp_path_factory):
     "The command but for its run folder, the pack, and a run that nobody disturbed"
     tmp = tmp_path_factory.mktemp('probed')
     torch.manual_seed(0)
-    torch.save(resnet34().state_dict(), tmp / 'weights.pth')
+    torch.save(resnet18().state_dict(), tmp / 'weights.pth')
     agecls('pack', drawn, '--out', tmp / 'pack', '--size', 40, check=0)
-    command = ['cv', drawn, '--recipe', 'linear_probe_resnet34', '--size', 35, '--pack', tmp / 'pack', '--weights',
-               tmp / 'weights.pth']
+    command = ['cv', drawn, '--recipe', 'linear_probe_resnet34', '--set', 'arch=resnet18', '--size', 35, '--pack',
+               tmp / 'pack', '--weights', tmp / 'weights.pth']
     first = agecls(*command, '--out', tmp / 'run', '--keep-models', check=0)
     assert 'images seen' in first.stderr
     return command, tmp / 'pack', tmp / 'run'
@@ -61,13 +59,9 @@ def test_killed(probed, tmp_path):
     "Killed while the features are computed, the run goes on and ends with the same predictions"
     command, pack, run = probed
     for file in pack.glob('features_*'): file.unlink()
-    argv = [sys.executable, '-m', 'agecls_fastai', *map(str, command), '--out', str(tmp_path / 'run')]
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 300
-    while not list(pack.glob('.features_*.part')) and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    fork = Fork([[*command, '--out', tmp_path / 'run']], tmp_path / 'log')
+    assert fork.when(lambda: list(pack.glob('.features_*.part')))
+    fork.stop(signal.SIGKILL)
     assert not list(pack.glob('features_*.npy')), 'the run was too quick to be killed'
     agecls(*command, '--out', tmp_path / 'run', check=0)
     assert predictions(tmp_path / 'run') == predictions(run)
@@ -78,12 +72,9 @@ def test_two_at_once(probed, tmp_path):
     "Two runs on one pack: one computes the features, the other waits for them"
     command, pack, run = probed
     for file in pack.glob('features_*'): file.unlink()
-    argv = [sys.executable, '-m', 'agecls_fastai', *map(str, command), '--out']
-    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    both = [subprocess.Popen([*argv, str(tmp_path / name)], **quiet) for name in 'ab']
-    told = [process.communicate(timeout=600)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    assert sum('images seen' in text for text in told) == 1
+    both = [Fork([[*command, '--out', tmp_path / name]], tmp_path / f'{name}.log') for name in 'ab']
+    assert [fork.wait() for fork in both] == [0, 0], [fork.text() for fork in both]
+    assert sum('images seen' in fork.text() for fork in both) == 1
     assert predictions(tmp_path / 'a') == predictions(tmp_path / 'b') == predictions(run)
 
 
@@ -101,7 +92,7 @@ def test_damaged_weights(probed, drawn, tmp_path):
     "A body that puts out NaN is no result"
     command, *_ = probed
     state = torch.load(command[-1], weights_only=True)
-    state['layer4.2.conv2.weight'][0, 0, 0, 0] = torch.nan
+    state['layer4.1.conv2.weight'][0, 0, 0, 0] = torch.nan
     torch.save(state, tmp_path / 'nan.pth')
     done = agecls(*command[:-1], tmp_path / 'nan.pth', '--out', tmp_path / 'run', check=2)
     assert 'puts out NaN' in done.stderr.splitlines()[-1], done

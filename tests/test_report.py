@@ -11,7 +11,7 @@ from conftest import agecls
 from agecls_fastai.cli import main
 from agecls_fastai.core.files import file_digest
 
-SMALL = ['--size', '40', '--epochs', '2', '--bs', '16', '--device', 'cpu', '--recipe', 'levi_hassner_onecycle']
+SMALL = ['--size', '40', '--epochs', '1', '--bs', '16', '--device', 'cpu', '--recipe', 'levi_hassner_onecycle']
 VOID = {'meta', 'img', 'br', 'wbr', 'link', 'input', 'hr', 'path', 'use', 'image', 'rect', 'circle', 'line'}
 
 

@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 from conftest import agecls
+from forks import Fork
 
 CV = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--bs', 16]
 
@@ -26,18 +26,12 @@ def states(found): return [fold['state'] for fold in found['folds']]
 
 def test_under_way_killed_and_done(drawn, tmp_path):
     run = tmp_path / 'run'
-    command = [sys.executable, '-m', 'agecls_fastai', *map(str, CV), drawn, '--epochs', '3', '--out', run,
-               '--folds', '0', '1']
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    fork = Fork([[*CV, drawn, '--epochs', 3, '--out', run, '--folds', 0, 1]], tmp_path / 'log')
     try:
-        end = time.monotonic() + 300
-        while not (run / 'fold_1/history.csv').exists():
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.005)
-        process.send_signal(signal.SIGSTOP)                                # it holds its breath while we look
+        assert fork.when((run / 'fold_1/history.csv').exists)
+        os.kill(fork.pid, signal.SIGSTOP)                                  # it holds its breath while we look
         found = told(run)
-    finally: process.kill()
-    process.wait()
+    finally: fork.stop(signal.SIGKILL)
     assert told(run)['state'] == 'stopped' and states(told(run))[:2] == ['done', 'stopped']
     assert (found['state'], found['folds_done'], found['n_folds']) == ('under way', 1, 5)
     assert states(found) == ['done', 'under way', 'to do', 'to do', 'to do']
@@ -60,10 +54,11 @@ def test_mistakes(drawn, tmp_path):
         assert why in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout
 
 
-def test_logs_change_nothing(drawn, tmp_path):
+def test_logs_change_nothing(drawn, tmp_path, monkeypatch):
+    monkeypatch.setenv('WANDB_MODE', 'offline')
     for log in ('tensorboard', 'wandb'):
         command = [*CV, drawn, '--out', tmp_path / log, '--folds', 0, '--epochs', 1, '--log', log]
-        agecls(*command, check=0, env=os.environ | dict(WANDB_MODE='offline'))
+        agecls(*command, check=0)
         assert list((tmp_path / log / 'logs').iterdir())
         assert told(tmp_path / log)['folds_done'] == 1
     agecls(*CV, drawn, '--out', tmp_path / 'plain', '--folds', 0, '--epochs', 1, check=0)

@@ -32,78 +32,11 @@ from agecls_fastai.data.adience import read_adience
 from agecls_fastai.recipes import Recipe
 from agecls_fastai.runs.verify import verify_run
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from forks import Fork, Lost, TooLate  # noqa: E402
+
 SIZE = ['--set', 'arch=test_resnet', 'size=32', 'resize=32', 'schedule=one_cycle', 'epochs=2', 'bs=16']
 FILES = ('done.json', 'history.csv', 'predictions.csv', 'valid.csv')
-LIMIT = 120  # seconds that a run may take
-
-
-class Lost(Exception):
-    "A trial that did not end as it should"
-
-
-class TooLate(Lost):
-    "It had ended before it could be disturbed, as on a machine that does other things, too"
-
-
-class Fork:
-    "A run in a process of its own"
-    def __init__(self, commands, log, prepare=None):
-        self.log, self.pid = log, os.fork()
-        if self.pid: return
-        status = 99
-        try:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-            for stream in (1, 2): os.dup2(out, stream)
-            # what this process writes to is closed to the fork
-            sys.stdout, sys.stderr = (open(n, 'w', buffering=1, closefd=False) for n in (1, 2))
-            if prepare: prepare()
-            for command in commands:
-                status = cli.main([str(x) for x in command])
-                if status: break
-        except SystemExit as e: status = e.code if isinstance(e.code, int) else 1
-        except BaseException as e: print('disturb: not caught:', repr(e), file=sys.stderr)
-        finally:
-            with contextlib.suppress(Exception): sys.stdout.flush()
-            os._exit(status)
-
-    def ended(self):
-        "Its exit status, negative for a signal; None while it runs"
-        if not hasattr(self, 'status'):
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if not pid: return None
-            self.status = os.waitstatus_to_exitcode(status)
-        return self.status
-
-    def wait(self):
-        end = time.monotonic() + LIMIT
-        while self.ended() is None:
-            if time.monotonic() > end:
-                os.kill(self.pid, signal.SIGKILL)
-                raise Lost(f'it hangs; {self.text()[-300:]}')
-            time.sleep(0.005)
-        return self.status
-
-    def when(self, seen):
-        "Wait until something is there; False if the run has ended before"
-        end = time.monotonic() + LIMIT
-        while not seen():
-            if self.ended() is not None or time.monotonic() > end: return False
-            time.sleep(0.002)
-        return True
-
-    def stop(self, sig):
-        "Send a signal; again where a library has swallowed it"
-        if self.ended() is not None: raise TooLate('it had ended before it was disturbed')
-        for _ in range(20):
-            with contextlib.suppress(ProcessLookupError): os.kill(self.pid, sig)
-            end = time.monotonic() + 3
-            while time.monotonic() < end:
-                if self.ended() is not None: return self.status
-                time.sleep(0.005)
-        return self.wait()
-
-    def text(self): return Path(self.log).read_text('utf-8', 'replace') if Path(self.log).exists() else ''
 
 
 def expect(fork, status, *words):
@@ -120,7 +53,7 @@ class Bench:
     def __init__(self, folder, seed, short):
         self.short, self.folder, self.rng, self.n, self.undisturbed = short, Path(folder), random.Random(seed), 0, {}
         self.data = self.folder / 'faces'
-        self.fork([['synth', self.data, '--subjects', 20, '--size', 32]], 'synth').wait()
+        self.fork([['synth', self.data, '--subjects', 10 if short else 20, '--size', 32]], 'synth').wait()
         self.files = read_adience(self.data)['file']
         self.folds = sorted(read_adience(self.data)['fold'].unique().tolist())
 

@@ -1,20 +1,23 @@
 "Runs that are disturbed, in the short form; `make faults` has the whole"
 import json
-import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
+from forks import Fork
 
 TABLE = ROOT / 'benchmarks' / 'faults.json'
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='forks, and looks into /proc')
 def test_short_form(tmp_path):
-    done = subprocess.run([sys.executable, ROOT / 'tests/faults/disturb.py', '--short', '--out', tmp_path / 'faults'],
-                          capture_output=True, text=True, timeout=900)
+    def disturb():
+        sys.argv = ['disturb.py', '--short', '--out', str(tmp_path / 'faults')]
+        import disturb
+        sys.exit(disturb.main())
+    status = Fork([], tmp_path.parent / 'log', disturb).wait(900)
     rows = json.loads((tmp_path / 'faults.json').read_text())['rows']
-    assert {row['name']: row['lost'] for row in rows if row['lost']} == {} and done.returncode == 0, done.stderr
+    assert {row['name']: row['lost'] for row in rows if row['lost']} == {} and status == 0
     assert sum(row['tried'] for row in rows) == sum(row['survived'] for row in rows) >= 16
     assert sorted(p.name for p in tmp_path.iterdir()) == ['faults.json', 'faults.md']
 
