@@ -1121,6 +1121,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'agecls_fastai/runs/fold.py'),
                                          'agecls_fastai.runs.fold.do_folds': ('runs/fold.html#do_folds', 'agecls_fastai/runs/fold.py'),
                                          'agecls_fastai.runs.fold.fold_seed': ('runs/fold.html#fold_seed', 'agecls_fastai/runs/fold.py'),
+                                         'agecls_fastai.runs.fold.only_new_garbage': ( 'runs/fold.html#only_new_garbage',
+                                                                                       'agecls_fastai/runs/fold.py'),
                                          'agecls_fastai.runs.fold.prediction_table': ( 'runs/fold.html#prediction_table',
                                                                                        'agecls_fastai/runs/fold.py'),
                                          'agecls_fastai.runs.fold.teller': ('runs/fold.html#teller', 'agecls_fastai/runs/fold.py'),

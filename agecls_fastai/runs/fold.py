@@ -10,7 +10,7 @@ import gc
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -141,6 +141,14 @@ def _predicted(learn, recipe, items, fold):
         raise Diverged(f'{fold_name(fold)}: the network puts out NaN; try a lower base_lr than {recipe.base_lr}')
     return prediction_table(items, p, recipe.loss_func(vocab))
 
+# %% ../../nbs/runs/07_fold.ipynb #7be41a90
+@contextmanager
+def only_new_garbage():
+    "The garbage collector looks at what is made from now on alone, and is quick"
+    gc.freeze()
+    try: yield
+    finally: gc.unfreeze()
+
 # %% ../../nbs/runs/07_fold.ipynb #9627e22a
 class _Trainer:
     "Trains folds of a plan in this process; called with a recipe whose batch fits, and a fold"
@@ -237,7 +245,7 @@ def do_folds(
         with deterministic_algorithms(how.deterministic): team.follow(train, partial(folder.see, info))
         return
     if team: train = team.lead(train)
-    with deterministic_algorithms(how.deterministic), ExitStack() as locks:
+    with deterministic_algorithms(how.deterministic), only_new_garbage(), ExitStack() as locks:
         new = folder.enter(locks, info, folds, how.wait, say) or new
         tell, doing = teller(folds, show), None
         try:
