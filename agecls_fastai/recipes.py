@@ -241,7 +241,7 @@ RECIPES = {recipe.name: recipe for recipe in [
     Recipe('finetune_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, base_lr=4e-3, views='flip',
            about='all layers of an EfficientNet-Lite0, whose weights come with a package'),
     Recipe('ordinal_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, base_lr=4e-3, views='flip',
-           loss='dldl', average=0.998, about='finetune_lite0 with an ordinal loss and averaged weights'),
+           loss='dldl', about='finetune_lite0 with an ordinal loss'),
 ]}
 DEFAULT_RECIPE = 'finetune_resnet34'
 

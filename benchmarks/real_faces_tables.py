@@ -20,7 +20,7 @@ ABOUT = {
     'finetune_lite0_center': 'the same networks, one view',
     'finetune_lite0_ten': 'the same networks, ten views',
     'finetune_lite0_15_minutes': 'the fine-tuning by `--minutes 15`: epochs as this machine can do in that time',
-    'ordinal_lite0': 'with an ordinal loss (DLDL-v2) and averaged weights',
+    'ordinal_lite0': 'with an ordinal loss (DLDL-v2)',
     'levi_hassner_onecycle': 'the 2015 network from random weights, about as long as the fine-tuning',
     'smooth_short': 'short, with label smoothing',
     'sord_years_short': 'short, SORD by distance in years'}
