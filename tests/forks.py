@@ -1,4 +1,6 @@
-"Commands in processes of their own that have PyTorch already: forks, as loading it takes longer than most tests"
+"""Commands in processes of their own that have PyTorch already: forks, as loading it takes longer than most tests
+
+A fork can use neither the threads nor the GPU of its parent, so the tests have one thread and no GPU (conftest.py)."""
 import contextlib
 import os
 import signal
@@ -24,9 +26,13 @@ class Fork:
     """Commands, one after the other until one fails, or what `prepare` does, in a process of its own
 
     What it says goes to the file `log`."""
+    begun = []                                                           # all of them, for `end_all`
+
     def __init__(self, commands, log, prepare=None):
         self.log, self.pid = log, os.fork()
-        if self.pid: return
+        if self.pid:
+            self.begun.append(self)
+            return
         status = 99
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,7 +45,9 @@ class Fork:
             for command in commands:
                 status = cli.main([str(x) for x in command])
                 if status: break
-        except SystemExit as e: status = e.code if isinstance(e.code, int) else int(e.code is not None)
+        except SystemExit as e:
+            status = e.code if isinstance(e.code, int) else int(e.code is not None)
+            if isinstance(e.code, str): print(e.code, file=sys.stderr)
         except BaseException as e: print('not caught:', repr(e), file=sys.stderr)
         finally:
             with contextlib.suppress(Exception): sys.stdout.flush()
@@ -57,10 +65,16 @@ class Fork:
         end = time.monotonic() + limit
         while self.ended() is None:
             if time.monotonic() > end:
-                os.kill(self.pid, signal.SIGKILL)
+                self.end()
                 raise Lost(f'it hangs; {self.text()[-300:]}')
             time.sleep(0.005)
         return self.status
+
+    def end(self):
+        "Kill it, if it still runs"
+        if self.ended() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def when(self, seen):
         "Wait until something is there; False if the run has ended before"
@@ -82,3 +96,18 @@ class Fork:
         return self.wait()
 
     def text(self): return Path(self.log).read_text('utf-8', 'replace') if Path(self.log).exists() else ''
+
+
+def wait_all(forks, limit=LIMIT):
+    "Wait for all; where one fails, the others, which may wait for it, are ended. An error shows what they have said"
+    end = time.monotonic() + limit
+    while None in (states := [fork.ended() for fork in forks]) and not any(states) and time.monotonic() < end:
+        time.sleep(0.005)
+    if states != [0] * len(forks):
+        end_all()
+        raise Lost(f'{states}: {[fork.text()[-500:] for fork in forks]}')
+
+
+def end_all():
+    "None is left"
+    while Fork.begun: Fork.begun.pop().end()

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import predictions
-from forks import Fork
+from forks import Fork, wait_all
 from torch.distributed import TCPStore
 
 from agecls_fastai.cli import main
@@ -42,8 +42,8 @@ def work(n, folder, *words):
         import distributed_worker
         sys.exit(distributed_worker.work(*map(str, words)))
     forks = [Fork([], folder / f'{words[0]}_{n}_{rank}.log', partial(one, rank)) for rank in range(n)]
-    assert [fork.wait(600) for fork in forks] == [0] * n, [fork.text() for fork in forks]
-    return [fork.text() for fork in forks]
+    wait_all(forks, 600)
+    return ''.join(fork.text() for fork in forks)
 
 
 def said(text):
@@ -55,14 +55,16 @@ def said(text):
 def both(drawn, tmp_path_factory):
     "Folders with the same runs, by one process and by two"
     folder = tmp_path_factory.mktemp('both')
-    for n, name in ((1, 'one'), (2, 'two')): assert not any(map(said, work(n, folder, 'runs', drawn, folder / name)))
+    for n, name in ((1, 'one'), (2, 'two')): assert not work(n, folder, 'runs', drawn, folder / name).strip()
     return folder / 'one', folder / 'two'
 
 
 @pytest.mark.parametrize('name, tolerance', [('levi', 1e-4), ('resnet', 1e-3), ('vit', 1e-3), ('mobile', 1e-3),
                                              ('paths', 1e-3)])
 def test_the_same_training(both, name, tolerance):
-    "Losses, metrics, predictions; `resnet` has batch-norm, and a loss that is no mean over images"
+    """Losses, metrics, predictions; `resnet` has batch-norm, and a loss that is no mean over images
+
+    In `levi`'s three epochs at a true rate rounding grows to 2e-5."""
     for file in ('history.csv', 'predictions.csv', 'valid.csv'):
         one, two = (pd.read_csv(folder / name / 'fold_0' / file) for folder in both)
         assert list(one) == list(two) and len(one) == len(two)
@@ -148,7 +150,7 @@ def test_stopped_and_started_again(drawn, both, tmp_path):
     assert process.returncode != 0 and not list(out.glob('fold_*/done.json'))
     assert [x for x in said(err) if x.startswith('agecls:')] == [
         'agecls: interrupted; the same command again goes on from here'], err
-    text = ''.join(work(2, tmp_path, 'cv', drawn, out, '--distributed'))
+    text = work(2, tmp_path, 'cv', drawn, out, '--distributed')
     assert 'goes on after epoch' in text and text.count('The run lies in') == 1
     assert predictions(out) == predictions(both[1] / 'levi')
 

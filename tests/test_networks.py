@@ -36,7 +36,7 @@ default_cfgs = generate_default_cfgs({SWIN: swin_transformer._cfg()})
 @register_model
 def swin_nano(pretrained=False, **kwargs):
     return swin_transformer._create_swin_transformer(SWIN, pretrained=pretrained, **dict(
-        embed_dim=24, depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4)) | kwargs)
+        embed_dim=24, depths=(2, 1, 2, 1), num_heads=(1, 2, 2, 4)) | kwargs)
 
 
 FINE = replace(RECIPES['finetune_resnet34'], size=SIZE, resize=SIZE, bs=12, epochs=1, views='flip', average=0.5)
@@ -213,6 +213,7 @@ def test_transformers_are_read_as_they_were_trained():
     for arch in (VIT, SWIN):
         net = timm.create_model(arch, num_classes=0, img_size=SIZE).eval()
         with torch.no_grad(): assert NetBody(net, SIZE, True)(picture).equal(net(picture)), arch
+    assert any(any(block.shift_size) for layer in net.layers for block in layer.blocks)     # its windows shift
     net = torchvision.models.swin_t(weights=None).eval()
     whole = net.head
     net.head = torch.nn.Identity()

@@ -69,7 +69,7 @@ def test_same_training(tmp_path):
 
 def test_same_scores(tmp_path):
     "A recipe ends with the same scores within noise, whether it reads large files or a pack of them"
-    path = draw_adience(tmp_path / 'faces', n_subjects=80, size=96)
+    path = draw_adience(tmp_path / 'faces', n_subjects=100, size=110)
     items = read_adience(path)
     torch.manual_seed(0)
     torch.save(resnet18().state_dict(), tmp_path / 'weights.pth')

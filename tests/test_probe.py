@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import agecls, predictions
-from forks import Fork
+from forks import Fork, wait_all
 from torchvision.models import resnet18
 
 from agecls_fastai.data.adience import read_adience
@@ -73,7 +73,7 @@ def test_two_at_once(probed, tmp_path):
     command, pack, run = probed
     for file in pack.glob('features_*'): file.unlink()
     both = [Fork([[*command, '--out', tmp_path / name]], tmp_path / f'{name}.log') for name in 'ab']
-    assert [fork.wait() for fork in both] == [0, 0], [fork.text() for fork in both]
+    wait_all(both)
     assert sum('images seen' in fork.text() for fork in both) == 1
     assert predictions(tmp_path / 'a') == predictions(tmp_path / 'b') == predictions(run)
 

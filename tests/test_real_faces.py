@@ -122,7 +122,7 @@ def test_fine_tuning_is_worth_it(faces, items, kept, tmp_path):
     items = items.assign(fold=figures['fold'], subject=figures['subject'].astype(str), age=items['age'].astype(int))
     test, train = items[items['fold'] == 0].sample(N_TEST, random_state=0), items[items['fold'] != 0]
     items = check_items(pd.concat([test, train.sample(N_TRAIN, random_state=0).assign(fold=1)]).astype({'fold': int}))
-    old = dict(size=SIZE, resize=resize_for(SIZE), epochs=6)
+    old = dict(size=SIZE, resize=resize_for(SIZE), epochs=8)
     off = {name: years_off(change_recipe(RECIPES[name], changes), items, faces, tmp_path) for name, changes in (
         ('linear_probe_lite0', dict(size=SIZE, features='last')), ('finetune_lite0', dict(size=SIZE, epochs=6)),
         ('levi_hassner_onecycle', old))}

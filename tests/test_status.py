@@ -31,7 +31,7 @@ def test_under_way_killed_and_done(drawn, tmp_path):
         assert fork.when((run / 'fold_1/history.csv').exists)
         os.kill(fork.pid, signal.SIGSTOP)                                  # it holds its breath while we look
         found = told(run)
-    finally: fork.stop(signal.SIGKILL)
+    finally: fork.end()
     assert told(run)['state'] == 'stopped' and states(told(run))[:2] == ['done', 'stopped']
     assert (found['state'], found['folds_done'], found['n_folds']) == ('under way', 1, 5)
     assert states(found) == ['done', 'under way', 'to do', 'to do', 'to do']

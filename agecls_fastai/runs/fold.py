@@ -144,7 +144,11 @@ def _predicted(learn, recipe, items, fold):
 # %% ../../nbs/runs/07_fold.ipynb #7be41a90
 @contextmanager
 def only_new_garbage():
-    "The garbage collector looks at what is made from now on alone, and is quick"
+    "Collects garbage; then the collector looks at what is made from now on alone, and is quick"
+    gc.collect()
+    if gc.get_freeze_count():                                            # somebody else's, who will thaw it
+        yield
+        return
     gc.freeze()
     try: yield
     finally: gc.unfreeze()

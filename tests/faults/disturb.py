@@ -6,7 +6,7 @@ Five folds of a small network on drawn faces, packed and cross-validated by the 
 of its own, and starts the same command again. It has survived if the disturbed run ended as it should (killed, or with
 one line and the exit status that the trial expects), the second one ended well, its predictions are those of the
 undisturbed run byte for byte, `agecls verify` finds nothing, and no other file is left in the folders. The moments are
-drawn by the seed. PyTorch is loaded once; runs are forks of this process, which itself computes nothing.
+drawn by the seed. PyTorch is loaded once; runs are forks of this process.
 """
 import argparse
 import contextlib
