@@ -7,7 +7,6 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -75,11 +74,12 @@ def test_mistakes_about_a_cluster(drawn, tmp_path, capfd):
 
 def test_sigterm(drawn, tmp_path):
     "The driver is stopped as without a cluster, though Ray has a handler of its own"
-    before = set(Path(tempfile.gettempdir()).glob('agecls-*'))
+    temporary = tmp_path / 'temporary'                                   # its own: others work beside it
+    temporary.mkdir()
     command = [sys.executable, '-m', 'agecls_fastai', 'cv', str(drawn), '--out', str(tmp_path / 'run'),
                *OPTIONS[:-1], '200', '--engine', 'ray', '--cpus-per-fold', '1']
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=os.environ | dict(OMP_NUM_THREADS='1'))
+                               env=os.environ | dict(TMPDIR=str(temporary), RAY_TMPDIR=tempfile.gettempdir()))
     lines = []
     for line in process.stderr:
         lines.append(line)
@@ -88,4 +88,4 @@ def test_sigterm(drawn, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, (lines, err)
     assert err.splitlines()[-1] == 'agecls: interrupted; the same command again goes on from here'
-    assert set(Path(tempfile.gettempdir()).glob('agecls-*')) <= before and not (tmp_path / 'run').exists()
+    assert not list(temporary.glob('agecls-*')) and not (tmp_path / 'run').exists()
