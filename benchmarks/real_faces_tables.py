@@ -20,7 +20,7 @@ ABOUT = {
     'finetune_lite0_center': 'the same networks, one view',
     'finetune_lite0_ten': 'the same networks, ten views',
     'ordinal_lite0': 'with an ordinal loss (DLDL-v2)',
-    'ordinal_lite0_averaged': 'with that loss and averaged weights, as `ordinal_lite0` was at first',
+    'ordinal_lite0_averaged': 'with that loss (DLDL-v2) and averaged weights, as `ordinal_lite0` was at first',
     'levi_hassner_onecycle': 'the 2015 network from random weights, about as long as the fine-tuning',
     'smooth_short': 'short, with label smoothing',
     'sord_years_short': 'short, SORD by distance in years'}
