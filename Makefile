@@ -20,9 +20,9 @@ test: $(INSTALLED)
 	$(BIN)/python tests/check_generated.py
 	$(BIN)/python tests/check_layers.py
 	$(BIN)/ruff check .
-	# one thread each: notebooks or tests with two threads each would fight over two cores
+	# one thread each, as in tests/conftest.py: two notebooks with two threads each would fight over two cores
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 lowest:
 	test -x .venv-lowest/bin/uv || ($(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/python -m pip install uv)

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from measure import machine
 from real_faces import ROOT, grouped, in_drawn_order, pictures
-from real_faces_tables import lines
+from real_faces_tables import lines, numbered
 
 from agecls_fastai.core.files import write_atomic
 from agecls_fastai.core.progress import Progress
@@ -156,14 +156,13 @@ def tables(folder, out):
                       f'{100 * r["cs5"]:.1f}', f'{r["nll"]:.3f}', machines.index(r['machine']) + 1])
     table = lines(['trial', 'what it changes, of', 'accuracy %', 'difference', 'one-off %', 'MAE years', 'difference',
                    'CS@5 %', 'log-loss', 'machine'], cells)
-    on = '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1))
     missing = [name for name in TRIALS if name not in done]
     about = (f'UTKFace, part 1, without fold 0: {TRAIN:,} pictures train, {len(subject):,} others score (inner '
              f'validation; fold 0 is not looked at); EfficientNet-Lite0 from ImageNet weights, {SMALL.size} pixels, '
              f'batches of {SMALL.bs}, 1 + {SMALL.epochs} epochs but where a trial says otherwise; one training each; '
              f'[95 % intervals of paired differences by resampling groups of like pictures]')
     left = f'\nNot done yet: {"; ".join(missing)}.\n' if missing else ''
-    text = f'`python benchmarks/rates.py`\n\n{about}\n\n{table}\n\n{on}\n{left}'
+    text = f'`python benchmarks/rates.py`\n\n{about}\n\n{table}\n\n{numbered(machines)}\n{left}'
     write_atomic(out.with_suffix('.md'), text)
     write_atomic(out.with_suffix('.json'), json.dumps(dict(command='python benchmarks/rates.py', about=about, rows=rows,
                                                            missing=missing), indent=1) + '\n')

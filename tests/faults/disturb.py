@@ -451,7 +451,7 @@ def main():
     torch.set_num_threads(1)
     compare.compare = lambda runs, **kwargs: 'the table is of no interest here'
     gc.collect()
-    gc.freeze()  # what is loaded here is never looked at again: a fork would do so after each fold
+    gc.freeze()  # what is loaded here is never looked at again: a fork would do so at its start
     rows, seconds = run_trials(args.short, args.only, args.seed, lambda line: print(line, flush=True))
     if args.out:
         sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'benchmarks'))
