@@ -19,7 +19,8 @@ SCHEDULES = ('fine_tune', 'one_cycle', 'step', 'probe')
 OPTIMIZERS = ('adam', 'sgd')
 VIEWS = {'center': 1, 'flip': 2, 'ten': 10}  # how many of each image
 # known before PyTorch is loaded; a loss of your own adds its name
-LOSS_NAMES = ['cross_entropy', 'coral', 'corn', 'sord', 'emd', 'dldl', 'regression', 'binomial']
+LOSS_NAMES = ['cross_entropy', 'coral', 'or_cnn', 'corn', 'sord', 'emd', 'dldl', 'mean_variance',
+              'unimodal_concentrated', 'regression', 'binomial']
 BALANCES = ('none', 'class', 'subject', 'both')
 MIXES = ('none', 'mixup', 'cutmix')
 FEATURES = ('last', 'stages')
@@ -223,12 +224,16 @@ RECIPES = {recipe.name: recipe for recipe in [
     Recipe('finetune_resnet34', about='all layers of an ImageNet ResNet-34, at discriminative rates: the default'),
     Recipe('smooth_resnet34', label_smoothing=0.1, about='finetune_resnet34 with label smoothing'),
     Recipe('coral_resnet34', loss='coral', about='finetune_resnet34 with CORAL'),
+    Recipe('or_cnn_resnet34', loss='or_cnn', about='finetune_resnet34 with the yes-or-no questions of OR-CNN'),
     Recipe('corn_resnet34', loss='corn', about='finetune_resnet34 with CORN'),
     Recipe('sord_resnet34', loss='sord', about='finetune_resnet34 with SORD, by distance in groups'),
     Recipe('sord_years_resnet34', loss='sord', loss_args=dict(ages=True),
            about='finetune_resnet34 with SORD, by distance in years; for labels that are ages'),
     Recipe('emd_resnet34', loss='emd', about="finetune_resnet34 with the squared earth mover's distance"),
     Recipe('dldl_resnet34', loss='dldl', about='finetune_resnet34 with Gaussian label distributions (DLDL-v2)'),
+    Recipe('mean_variance_resnet34', loss='mean_variance', about='finetune_resnet34 with the mean-variance loss'),
+    Recipe('unimodal_concentrated_resnet34', loss='unimodal_concentrated',
+           about='finetune_resnet34 with the unimodal-concentrated loss'),
     Recipe('regression_resnet34', loss='regression', about='finetune_resnet34 with plain regression to the index'),
     Recipe('binomial_resnet34', loss='binomial', about='finetune_resnet34 with a binomial, so unimodal, answer'),
     Recipe('ordinal_resnet34', loss='dldl', views='flip',

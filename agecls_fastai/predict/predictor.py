@@ -23,7 +23,7 @@ from ..recipes import VIEWS, resize_for
 from ..runs.evaluate import find_bundles
 from ..training.bundle import Bundle
 from ..training.loop import run_device
-from ..training.losses import class_ages
+from ..data.ages import class_ages
 
 # %% ../../nbs/predict/03_predictor.ipynb #ce6772ae
 class PhotoNet(nn.Module):

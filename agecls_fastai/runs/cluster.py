@@ -185,7 +185,8 @@ class RayEngine:
                 raise AgeclsError(f'the cluster has given up after {int(self.retries)} retries, {type(e).__name__}; '
                                   'the same command goes on with what is not done') from None
             finally:
-                for ref in running: ray.cancel(ref, force=True)
+                for ref in reversed(running): ray.cancel(ref, force=True)  # last ones first: they would begin else
+                if running: ray.wait(list(running), num_returns=len(running), timeout=20)  # for their end
                 _sweep_all(ray, [scratch, *(key for key, _ in shipped.values())])
 
     def _check_room(self, ray, say):

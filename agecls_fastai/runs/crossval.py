@@ -32,7 +32,7 @@ from .settle import measuring, settle
 from ..training.distributed import processes
 from ..training.logs import check_log
 from ..training.loop import check_precision, run_device
-from ..training.losses import class_ages
+from ..data.ages import class_ages
 
 # %% ../../nbs/runs/10_crossval.ipynb #5056d9b3
 def _chosen_folds(items, folds, protocol):
