@@ -19,6 +19,7 @@ from ..core.files import is_number, parse_json
 from ..data.pictures import open_photo
 from .photos import find_photos, square
 from ..scores.sets import contiguous_sets, set_names, threshold_at
+from ..scores.years import said_years
 
 # %% ../../nbs/predict/02_answers.ipynb #d0ca971a
 @dataclass
@@ -61,7 +62,9 @@ def combine(
     if other := [a for a in answerers if a.labels != labels]:
         raise AgeclsError(f'the models tell different classes apart: {some(labels, 20)}; {some(other[0].labels, 20)}')
     thresholds = [a.threshold(level) for a in answerers]
-    return labels, answerers[0].ages, None if None in thresholds else max(thresholds)
+    ages = [a.ages for a in answerers]
+    mean = None if None in ages else np.mean(ages, 0).tolist()
+    return labels, mean, None if None in thresholds else max(thresholds)
 
 # %% ../../nbs/predict/02_answers.ipynb #1a290088
 def _cut(name, photo, sides, read, find_faces):
@@ -133,8 +136,11 @@ def _looked_at(found, answerers, agreed, bs):
 def _in_words(name, box, p, best, labels, ages, threshold):
     if not np.isfinite(p).all(): return dict(file=name, error=f'{name}: the network puts out NaN')
     row = dict(file=name, **({} if box is None else dict(box=list(box))), group=labels[best], confidence=float(p[best]))
-    if ages: row['expected_age'] = float(p @ np.asarray(ages))
-    if threshold is not None: row['set'] = set_names(*contiguous_sets(p[None], threshold), labels)[0]
+    if ages: row['expected_age'] = float(said_years(p[None], ages, [best], labels)[0])
+    if threshold is not None:
+        low, high = contiguous_sets(p[None], threshold)
+        # by the median or the mean, the answer may lie outside
+        row['set'] = set_names(np.minimum(low, best), np.maximum(high, best), labels)[0]
     return row | dict(probabilities=dict(zip(labels, p.tolist())))
 
 # %% ../../nbs/predict/02_answers.ipynb #83db8ax31

@@ -97,7 +97,7 @@ class NetAnswerer(Answerer):
         net = PhotoNet(bundle, views).eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         def network(x):
             with torch.inference_mode(): return net(torch.from_numpy(x).to(device)).double().cpu().numpy()
-        ages = class_ages(bundle.labels)
+        ages = bundle.ages or class_ages(bundle.labels)
         thresholds = (bundle.info.get('calibration') or {}).get('thresholds', {})
         super().__init__(bundle.labels, net.side, network, ages, thresholds, net.rule, str(bundle.path))
         self.net, self.bundle = net, bundle

@@ -9,6 +9,7 @@ __all__ = ['subject_sums', 'summarize', 'baseline_scores', 'guessing_scores', 'C
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,19 @@ import pandas as pd
 from ..core.errors import AgeclsError, DataWarning, some
 from .published import published, published_lines
 from ..runs.format import MUST_SHARE, Run, open_runs
-from ..scores.statistics import METRICS, N_RESAMPLES, POWER, holm, image_sums, interval, json_records
-from ..scores.statistics import metric_words, metrics_for, p_value, p_words, resample, scores_from_sums
-from ..scores.statistics import shares
+from ..scores.statistics import METRICS, N_RESAMPLES, POWER, answer_sums, has_years, holm, image_sums
+from ..scores.statistics import interval, json_records, main_metrics, metric_words, p_value, p_words
+from ..scores.statistics import resample, score_text, scores_from_sums
+from ..scores.years import known_ages
 
 # %% ../../nbs/results/01_compare.ipynb #5d9188d4
 def subject_sums(
     run: Run,
     folds: Sequence[int] | None = None,  # only these
-) -> dict[int, np.ndarray]:  # fold → (subjects, 8), subjects in alphabetical order
+) -> dict[int, np.ndarray]:  # fold → (subjects, 15), subjects in alphabetical order
     "Each person's pictures added up, fold by fold"
-    sums = image_sums(run.predictions['pred'].cat.codes, run.predictions['label'].cat.codes)
-    tables = pd.DataFrame(sums).groupby([run.predictions['fold'], run.predictions['subject']]).sum()
+    t = run.predictions
+    tables = pd.DataFrame(answer_sums(t, run.labels)).groupby([t['fold'], t['subject']]).sum()
     return {k: tables.loc[k].sort_index().to_numpy() for k in (run.folds if folds is None else folds)}
 
 
@@ -39,14 +41,17 @@ def summarize(
 ) -> pd.DataFrame:  # a row a metric: mean over folds, std (n), std_sample (n - 1), low, high
     "The scores of a run, with their spread over the folds and their 95 % interval"
     by_fold = run.fold_scores()
-    return _summary(by_fold, *interval(resample([subject_sums(run)], n_resamples, seed)[0]))
+    return _summary(by_fold, resample([subject_sums(run)], n_resamples, seed)[0])
 
 
-def _summary(by_fold, low, high):
+def _columns(metrics): return [list(METRICS).index(m) for m in metrics]  # of what `resample` gives
+
+
+def _summary(by_fold, draws):
     "Mean and spread over the folds, with the interval"
-    n = by_fold.shape[1]
+    low, high = interval(draws[:, _columns(by_fold)])
     return pd.DataFrame(dict(mean=by_fold.mean(), std=by_fold.std(ddof=0), std_sample=by_fold.std(ddof=1),
-                             low=low[:n], high=high[:n])).rename_axis('metric')
+                             low=low, high=high)).rename_axis('metric')
 
 # %% ../../nbs/results/01_compare.ipynb #a6af60f3
 def baseline_scores(
@@ -54,7 +59,29 @@ def baseline_scores(
 ) -> pd.DataFrame:  # a row a baseline, the mean over the run's folds of each metric
     "The expected scores of guessing without looking"
     means = guessing_scores({int(k): n for k, n in run.info['composition'].items()}, run.folds)
-    return means[metrics_for(run.labels)]
+    if has_years(run.predictions) and all('ages' in run.done[k] for k in run.folds):
+        years = _guesses_in_years(run)
+        means = means.reindex(years.index)
+        means[years.columns] = years
+    return means.reindex(columns=run.metrics)
+
+
+def _guesses_in_years(run):
+    "The same in years: a class at random, the most frequent one, and the median age of the training images"
+    composition, found = {int(k): np.asarray(n) for k, n in run.info['composition'].items()}, {}
+    for k in run.folds:
+        ages, done = known_ages(run.predictions[run.predictions['fold'] == k]), run.done[k]
+        if ages is None: continue
+        majority = sum(n for j, n in composition.items() if j != k).argmax()
+        guesses = {'balanced guessing': done['ages'], 'majority class': [done['ages'][majority]],
+                   'median age': [done.get('median_age')]}
+        for name, years in guesses.items():
+            if None in years: continue
+            zero = np.zeros((len(years), len(ages)))
+            sums = image_sums(zero, zero, np.asarray(years)[:, None], ages).mean(0)   # over what may be guessed
+            found.setdefault(name, []).append(scores_from_sums(sums.sum(0)))
+    table = pd.DataFrame({name: np.mean(scores, 0) for name, scores in found.items()}, index=list(METRICS)).T
+    return table[[m for m in METRICS if METRICS[m].in_years]]
 
 
 def guessing_scores(
@@ -64,7 +91,7 @@ def guessing_scores(
     "The same, from the numbers of images alone"
     counts = {k: np.asarray(n, float) for k, n in counts.items()}
     g = len(next(iter(counts.values())))
-    pairs = image_sums(*np.meshgrid(np.arange(g), np.arange(g)))         # (truth, answer, 8)
+    pairs = image_sums(*np.meshgrid(np.arange(g), np.arange(g)))         # (truth, answer, 15)
     rows = {'balanced guessing': [], 'majority class': []}
     for k in folds:
         rest = sum(n for j, n in counts.items() if j != k)
@@ -133,6 +160,11 @@ class Comparison:
     @property
     def names(self) -> list[str]: return run_names(self.runs)
 
+    @property
+    def metrics(self) -> list[str]:
+        "Those that all runs have"
+        return [m for m in self.runs[0].metrics if all(m in run.metrics for run in self.runs)]
+
     def __str__(self):
         info, several = self.runs[0].info, len(self.folds) > 1
         tested = self.runs[0].predictions.query('fold in @self.folds')
@@ -143,6 +175,7 @@ class Comparison:
         parts = [f'Measured on: {info.get("data") or "unnamed data"}\n{n_images:,} images of {n_subjects:,} subjects '
                  f'in {of_all} fold{"s" * (of_all != "1")}; protocol {all_of("protocol")}; device {all_of("device")}',
                  self._score_table().to_string(),
+                 *['In years:\n' + self._score_table(True).to_string()] * self._in_years,
                  'Mean over folds ± standard deviation over folds (n in the denominator) ' * several
                  + '[95 % interval by resampling subjects]', *[self._fold_table().to_string()] * several]
         if len(self.differences): parts.append(self._difference_lines())
@@ -154,49 +187,53 @@ class Comparison:
     @property
     def trained(self) -> bool: return 'model' not in self.runs[0].info    # or only evaluated
 
-    def _heads(self):
-        "metric → what stands over its column"
-        return {m: METRICS[m].short + ' %' * (METRICS[m].scale == 100) for m in metrics_for(self.runs[0].labels)}
+    @property
+    def _in_years(self): return any(METRICS[m].in_years for m in self.metrics)
 
-    def _score_table(self):
+    def _heads(self, metrics):
+        "metric → what stands over its column"
+        return {m: METRICS[m].short + ' %' * (METRICS[m].unit == '%') for m in metrics}
+
+    def _score_table(self, in_years=False):
         "Runs and guesses, a column a metric"
-        def number(x, metric):
-            scale = METRICS[metric].scale
-            digits = 1 if scale > 1 else 2
-            return f'{round(scale * x, digits) + 0:.{digits}f}'  # + 0: no minus sign before a zero
         shape = '{} ± {} [{}, {}]' if len(self.folds) > 1 else '{0} [{2}, {3}]'
         def cells(metric):
             s = self.scores.xs(metric, level='metric').loc[self.names, ['mean', 'std', 'low', 'high']]
-            return [shape.format(*(number(x, metric) for x in row)) for row in s.itertuples(index=False)]
-        heads = self._heads()
+            return [shape.format(*(score_text(metric, x) for x in row)) for row in s.itertuples(index=False)]
+        heads = self._heads(m for m in self.metrics if METRICS[m].in_years == in_years)
         main = pd.DataFrame({head: cells(m) for m, head in heads.items()}, index=self.names)
-        guesses = pd.DataFrame({head: [number(x, m) for x in self.baselines[m]] for m, head in heads.items()},
-                               index=self.baselines.index)
+        rows = self.baselines[list(heads)].dropna(how='all')
+        guesses = pd.DataFrame({head: [score_text(m, x) for x in rows[m]] for m, head in heads.items()}, rows.index)
+        if in_years: return pd.concat([main, guesses])
         seconds = [f'{sum(run.done[k].get("seconds", 0) for k in self.folds):,.0f} s' for run in self.runs]
         time = 'training' if self.trained else 'time'
         return pd.concat([main.assign(**{time: seconds}), guesses.assign(**{time: ''})])
 
     def _fold_table(self):
-        "The shares, fold by fold"
-        heads = self._heads()
-        folds = pd.concat([self.fold_scores[m].unstack('fold').loc[self.names].mul(100).round(1).add_prefix('fold ')
-                           for m in shares(heads)], keys=[heads[m] for m in shares(heads)], names=['', ''])
+        "The main scores, fold by fold"
+        heads = self._heads(main_metrics(self.metrics))
+        folds = pd.concat([self.fold_scores[m].unstack('fold').loc[self.names].map(partial(score_text, m))
+                           .add_prefix('fold ') for m in heads], keys=heads.values(), names=['', ''])
         folds.columns.name = None
         return folds
 
     def _difference_lines(self):
-        "Paired differences of the shares, and which could have been found"
+        "Paired differences of the main scores, and which could have been found"
         d = self.differences.reset_index()
-        d = d[d['metric'].isin(shares(self._heads()))]
+        d = d[d['metric'].isin(main_metrics(self.metrics))]
         many = len(self.differences.groupby(['run', 'minus'])) > 1
         weakest = d.groupby('metric', sort=False)['detectable'].median()
-        return '\n'.join(['Paired differences, in percentage points [95 % interval by resampling subjects]:', *(
-            f'  {r.run} − {r.minus}, {metric_words(r.metric)}: {100 * r.difference:+.1f} '
-            f'[{100 * r.low:+.1f}, {100 * r.high:+.1f}], p {p_words(r.p)}'
-            + (f', Holm {p_words(r.p_holm)}' if many else '') for r in d.itertuples()),
+        def units(m): return ' years' * (METRICS[m].unit == 'years')
+        least = [f'{score_text(m, x)}{units(m) or " points"} of {metric_words(m)}' for m, x in weakest.items()]
+        return '\n'.join([
+            f'Paired differences, in percentage points{" and years" * self._in_years} [95 % interval by resampling '
+            'subjects]:', *(
+            f'  {r.run} − {r.minus}, {metric_words(r.metric)}: {score_text(r.metric, r.difference, "+")}'
+            f'{units(r.metric)} [{score_text(r.metric, r.low, "+")}, {score_text(r.metric, r.high, "+")}], '
+            f'p {p_words(r.p)}' + (f', Holm {p_words(r.p_holm)}' if many else '') for r in d.itertuples()),
             *['  Holm: corrected for the number of comparisons'] * many,
             '  With these subjects, differences are found with a chance of 80 % from ' + ' and '.join(
-                f'{100 * x:.1f} points of {metric_words(metric)}' for metric, x in weakest.items()) + ' on'
+                filter(None, [', '.join(least[:-1]), least[-1]])) + ' on'
             + ' (median of the pairs)' * many])
 
 
@@ -216,17 +253,18 @@ def compare(
     folds, names = common_folds(runs), run_names(runs)
     draws = resample([subject_sums(run, folds) for run in runs], n_resamples, seed)
     by_fold = {name: run.fold_scores().loc[folds] for name, run in zip(names, runs)}
-    scores, differences, metrics = {}, [], metrics_for(runs[0].labels)
-    n = len(metrics)
-    for name, draw in zip(names, draws): scores[name] = _summary(by_fold[name], *interval(draw))
+    scores, differences = {}, []
+    metrics = [m for m in runs[0].metrics if all(m in run.metrics for run in runs)]
+    for name, draw in zip(names, draws): scores[name] = _summary(by_fold[name], draw)
     pairs = ([(i, j) for i in range(len(runs)) for j in range(i)] if baseline is None else
              [(i, baseline) for i in range(len(runs)) if i != baseline])
     for i, j in pairs:
-        (low, high), apart = interval(draws[i] - draws[j]), draws[i] - draws[j]
+        apart = (draws[i] - draws[j])[:, _columns(metrics)]
+        low, high = interval(apart)
         differences.append(pd.DataFrame(dict(
-            run=names[i], minus=names[j], metric=metrics, low=low[:n], high=high[:n], p=p_value(apart)[:n],
-            detectable=POWER * np.nanstd(apart, 0)[:n],
-            difference=(by_fold[names[i]].mean() - by_fold[names[j]].mean()).to_numpy())))
+            run=names[i], minus=names[j], metric=metrics, low=low, high=high, p=p_value(apart),
+            detectable=POWER * np.nanstd(apart, 0),
+            difference=(by_fold[names[i]].mean() - by_fold[names[j]].mean())[metrics].to_numpy())))
     if differences:
         differences = [pd.concat(differences)]
         differences[0]['p_holm'] = differences[0].groupby('metric')['p'].transform(lambda p: holm(p.to_numpy()))

@@ -20,8 +20,8 @@ from .compare import Comparison, common_folds, compare, run_names
 from .published import published, published_facts
 from ..runs.format import Run, open_runs
 from ..scores.calibration import reliability
-from ..scores.statistics import METRICS, N_RESAMPLES, image_sums, interval, metric_words, metrics_for
-from ..scores.statistics import resample, scores_by, shares
+from ..scores.statistics import METRICS, N_RESAMPLES, image_sums, interval, main_metrics, metric_words
+from ..scores.statistics import resample, scores_by
 
 # %% ../../nbs/results/04_plots.ipynb #96db2569
 INK, FAINT, LINE, PAPER = '#1b1b1f', '#6b6b73', '#d3d3d9', '#fdfdfe'
@@ -146,26 +146,26 @@ def part_scores(run, column, n_resamples):
     return table.astype(dict(images=int, subjects=int))
 
 
-def _metric(runs, metric, known=shares):
-    known = known(metrics_for(runs[0].labels))
-    if metric not in known: raise AgeclsError(f'metric must be one of {some(known, 9)}, not {metric!r}')
+def _metric(runs, metric, of_parts=False):
+    known = [m for m in runs[0].metrics if not of_parts or METRICS[m].main or METRICS[m].in_years]
+    if metric not in known: raise AgeclsError(f'metric must be one of {some(known, 12)}, not {metric!r}')
     return METRICS[metric].scale
 
 
 @styled
 def draw_by(names, tables, column, metric, ax=None):
-    n, new = len(tables[0]), ax is None
+    n, new, scale = len(tables[0]), ax is None, METRICS[metric].scale
     if new: _, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.38 * n + 0.17 * len(names) * (n / 8 + 1)))
     shift = np.linspace(-0.25, 0.25, len(names)) if len(names) > 1 else [0]
     for i, (name, t) in enumerate(zip(names, tables)):
-        x, y = 100 * t[metric].to_numpy(), np.arange(n) + shift[i]
-        low, high = (100 * t[f'{metric}_{end}'].to_numpy() for end in ('low', 'high'))
+        x, y = scale * t[metric].to_numpy(), np.arange(n) + shift[i]
+        low, high = (scale * t[f'{metric}_{end}'].to_numpy() for end in ('low', 'high'))
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
         ax.hlines(y, low, high, color=color, lw=1.6)
         ax.plot(x, y, marker, color=color, ms=5, label=plain_text(name, 50))
     ax.set_yticks(range(n), [f'{short_text(part, 16)}\n{k:,} {"person" if k == 1 else "people"}'
                              for part, k in tables[0]['subjects'].items()])
-    ax.set(ylim=(n - 0.5, -0.5), xlabel=f'{metric_words(metric)}, %',
+    ax.set(ylim=(n - 0.5, -0.5), xlabel=METRICS[metric].label,
            title=plain_text(f'By {column.replace("_", " ")}', 50))
     ax.grid(axis='x')
     ax.tick_params(axis='y', length=0)
@@ -177,13 +177,13 @@ def draw_by(names, tables, column, metric, ax=None):
 def plot_by(
     runs,  # a `Run`, or several on the same items, or their folders
     column: str,  # of the predictions: 'label', 'gender', 'fiducial_yaw_angle', …; or 'subject_images'
-    metric: str = 'accuracy',  # or 'one_off_accuracy'
+    metric: str = 'accuracy',  # 'one_off_accuracy'; where ages are known 'mae', 'cs5', 'bias', …
     n_resamples: int = N_RESAMPLES,  # fewer are faster
     ax=None,  # matplotlib axes to draw on; new ones if None
 ):  # the axes
     "A score in each part of the pictures, with 95 % intervals by resampling subjects"
     runs = as_runs(runs)
-    _metric(runs, metric)
+    _metric(runs, metric, of_parts=True)
     common_folds(runs)                                                   # refuses runs on other items
     names = run_names(runs)
     return draw_by(names, [part_scores(run, column, n_resamples) for run in runs], column, metric, ax)
@@ -198,10 +198,11 @@ def plot_intervals(
 ):  # the axes
     "A forest plot: a score of each run with its 95 % interval, and the published figures set apart"
     made = runs if isinstance(runs, Comparison) else compare(as_runs(runs))
-    info, scale = made.runs[0].info, _metric(made.runs, metric, list)
+    info, scale = made.runs[0].info, _metric(made.runs, metric)
     others = published(made.runs[0].labels) if known and scale == 100 else published([])
     others = others[others[metric].notna()].sort_values(metric, ascending=False) if metric in others else others[:0]
-    n_rows = len(made.names) + len(made.baselines) + 1.35 * len(others) + 1.2 * (len(others) > 0) + 1.1
+    guesses = made.baselines[metric].dropna()
+    n_rows = len(made.names) + len(guesses) + 1.35 * len(others) + 1.2 * (len(others) > 0) + 1.1
     if ax is None: _, ax = plt.subplots(figsize=(WIDTH, 0.6 + 0.36 * n_rows))
     across, y = ax.get_yaxis_transform(), 0
     def say(text, y, **kwargs): ax.text(0, y, text, transform=across, va='center', **(dict(fontsize=8) | kwargs))
@@ -219,7 +220,7 @@ def plot_intervals(
             ax.plot(folds, [y] * len(folds), '|', color=color, ms=7, alpha=0.6)
         ax.hlines(y, scale * s['low'], scale * s['high'], color=color, lw=2)
         row(y, scale * s['mean'], MARKERS[i % len(MARKERS)], color=color, ms=6)
-    for guess, x in made.baselines[metric].items():
+    for guess, x in guesses.items():
         say(plain_text(guess), y + 0.5, color=FAINT)
         y += 1
         row(y, scale * x, 'x', color=FAINT, ms=5)
@@ -235,7 +236,7 @@ def plot_intervals(
             y += 1.35
             ax.hlines(y, x - np.nan_to_num(std), x + np.nan_to_num(std), color=FAINT, lw=1)
             row(y, x, 'D', color=FAINT, mfc='none', ms=4.5)
-    ax.set(ylim=(y + 0.6, -0.8), yticks=[], xlabel=f'{metric_words(metric)}' + ', %' * (scale == 100))
+    ax.set(ylim=(y + 0.6, -0.8), yticks=[], xlabel=METRICS[metric].label)
     ax.spines['left'].set_visible(False)
     return ax
 
@@ -284,13 +285,14 @@ def plot_curves(
         raise AgeclsError(f'{run.path} has no learning curves: it was not trained by epochs')
     has_valid = 'valid_loss' in history and bool(history['valid_loss'].notna().any())
     panels = ['train_loss', *['valid_loss'] * has_valid]
-    panels = [panels, *[[m] for m in shares(METRICS) if m in history and has_valid], ['lr']]
+    panels = [panels, *[[m] for m in main_metrics(METRICS) if m in history and has_valid], ['lr']]
     panels = [[c for c in columns if c in history] for columns in panels]
     panels = [columns for columns in panels if columns]
     if fig is None: fig = plt.figure(figsize=(WIDTH, 0.9 + 1.35 * len(panels)))
     axes = np.atleast_1d(fig.subplots(len(panels), sharex=True))
     titles = dict(train_loss='loss' + ' (dashed: of the training images)' * has_valid, lr='learning rate',
-                  **{m: f'{metric_words(m)} on the inner validation set, %' for m in shares(METRICS)})
+                  **{m: f'{metric_words(m)} on the inner validation set, {METRICS[m].unit}'
+                     for m in main_metrics(METRICS)})
     for ax, columns in zip(axes, panels):
         for i, (k, rows) in enumerate(history.groupby('fold')):
             for column in columns:

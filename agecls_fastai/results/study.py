@@ -26,7 +26,8 @@ from ..recipes import Recipe, change_recipe, get_recipe, resize_for
 from .compare import compare
 from ..runs.crossval import cross_validate
 from ..runs.minutes import check_minutes
-from ..scores.statistics import N_RESAMPLES, json_records, metric_words, metrics_for, p_words
+from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
+from ..scores.statistics import score_text
 
 # %% ../../nbs/results/03_study.ipynb #22a61b86
 def grid(
@@ -81,6 +82,9 @@ class Study:
     def labels(self) -> list[str]: return self.runs[0].labels
 
     @property
+    def metrics(self) -> list[str]: return main_metrics(self.comparisons[0].metrics)
+
+    @property
     def minutes(self) -> float | None:
         "For a fold, where the recipes were compared at equal time"
         asked = {(run.info.get('minutes') or {}).get('asked') for run in self.runs}
@@ -96,7 +100,7 @@ class Study:
         rows = {}
         for comparison in self.comparisons:
             for name in comparison.names:
-                for metric in metrics_for(self.labels)[:2]:
+                for metric in self.metrics:
                     s, row = comparison.scores.loc[name, metric], rows.setdefault(name, {})
                     row |= {metric: s['mean'], f'{metric}_std': s['std'], f'{metric}_low': s['low'],
                             f'{metric}_high': s['high']}
@@ -110,7 +114,7 @@ class Study:
     def explained(self) -> pd.DataFrame:
         "The share of the spread between the runs that each factor explains, for each metric"
         table = self.table()
-        return pd.DataFrame({m: explained(self.factors, table[m]) for m in metrics_for(self.labels)[:2]})
+        return pd.DataFrame({m: explained(self.factors, table[m]) for m in self.metrics})
 
     def to_dict(self) -> dict:
         "All of it for JSON"
@@ -119,17 +123,19 @@ class Study:
                     best_reachable=self.best_reachable)
 
     def __str__(self):
-        table, metrics = self.table(), metrics_for(self.labels)[:2]
+        table, metrics = self.table(), self.metrics
         words = {m: metric_words(m) for m in metrics}
         shown = pd.DataFrame(index=table.index)
         for m in metrics:
-            shown[f'{words[m]} %'] = [f'{100 * r[m]:.1f} ± {100 * r[f"{m}_std"]:.1f} [{100 * r[f"{m}_low"]:.1f}, '
-                                      f'{100 * r[f"{m}_high"]:.1f}]' for _, r in table.iterrows()]
+            def text(x, sign='', m=m): return score_text(m, x, sign)
+            shown[f'{words[m]} {METRICS[m].unit}'] = [
+                f'{text(r[m])} ± {text(r[f"{m}_std"])} [{text(r[f"{m}_low"])}, {text(r[f"{m}_high"])}]'
+                for _, r in table.iterrows()]
             if f'{m}_difference' not in table: continue
             shown[f'− {self.baseline}'[:40] + ' ' * metrics.index(m)] = [
                 '' if pd.isna(r[f'{m}_difference']) else
-                f'{100 * r[f"{m}_difference"]:+.1f} [{100 * r[f"{m}_difference_low"]:+.1f}, '
-                f'{100 * r[f"{m}_difference_high"]:+.1f}]' + ('' if pd.isna(r[f'{m}_p_holm']) else
+                f'{text(r[f"{m}_difference"], "+")} [{text(r[f"{m}_difference_low"], "+")}, '
+                f'{text(r[f"{m}_difference_high"], "+")}]' + ('' if pd.isna(r[f'{m}_p_holm']) else
                                                               f' p {p_words(r[f"{m}_p_holm"])}')
                 for _, r in table.iterrows()]
         info, parts = self.runs[0].info, []
@@ -139,7 +145,8 @@ class Study:
         if self.minutes is not None: shown['minutes, epochs'] = [f'{m:g}, {n}' for m, n in self._lengths()]
         parts.append(shown.to_string())
         parts.append('Mean over folds ± standard deviation over folds (n in the denominator) [95 % interval by '
-                     f'resampling subjects]; differences from {self.baseline} in percentage points, p by Holm')
+                     f'resampling subjects]; differences from {self.baseline} in percentage points'
+                     f'{" and years" * ("mae" in metrics)}, p by Holm')
         if self.minutes is not None:
             parts.append(f'At equal time: each recipe had the epochs that {self.minutes:g} minutes a fold leave it on '
                          'the machine that it was measured on; without minutes a study compares at the epochs that '
@@ -160,13 +167,15 @@ class Study:
             if f'{m}_p_holm' not in table: continue
             rows = table[table[f'{m}_p_holm'].notna()]
             apart = rows[rows[f'{m}_p_holm'] < 0.05]
-            better, worse = (apart.index[apart[f'{m}_difference'] * sign > 0].tolist() for sign in (1, -1))
+            up = -1 if METRICS[m].lower_is_better else 1
+            better, worse = (apart.index[apart[f'{m}_difference'] * sign > 0].tolist() for sign in (up, -up))
             least = rows[f'{m}_detectable'].median()
             told.append(f'By {words[m]}, of {len(rows)} compared with {self.baseline}: '
                         + (f'better {some(better, 30)}; ' if better else 'none is better; ')
                         + (f'worse {some(worse, 30)}; ' if worse else 'none is worse; ')
                         + ('the others cannot be told apart ' * (len(apart) < len(rows))
-                           + f'(differences are found four times in five from {100 * least:.1f} points on)'))
+                           + f'(differences are found four times in five from {score_text(m, least)} '
+                           f'{"years" if METRICS[m].unit == "years" else "points"} on)'))
         return '\n'.join(told)
 
 

@@ -46,14 +46,18 @@ def ensemble(
     open_run(out, info)
     for k in first.folds:
         if finished_fold(out / f'fold_{k}'): continue
-        made = {part: _mean([t[t['fold'] == k] for t in members], labels) for part, members in tables.items()}
+        told = [run.done[k].get('ages') for run in runs]
+        ages = {} if None in told else dict(ages=np.mean(told, 0).round(4).tolist(),
+                                            median_age=first.done[k].get('median_age'))
+        made = {part: _mean([t[t['fold'] == k] for t in members], labels, ages.get('ages'))
+                for part, members in tables.items()}
         write_fold(out / f'fold_{k}', made['test'], pd.DataFrame(columns=['epoch']), labels, made.get('valid'), fold=k,
-                   seconds=sum(run.done[k].get('seconds', 0) for run in runs))
+                   seconds=sum(run.done[k].get('seconds', 0) for run in runs), **ages)
     return load_run(out)
 
 
-def _mean(tables, labels):
+def _mean(tables, labels, ages):
     "One table of the mean probabilities, in the order of the first"
     first, columns = tables[0], [f'p_{label}' for label in labels]
     p = np.mean([t.set_index('file').loc[first['file'], columns].to_numpy() for t in tables], 0)
-    return prediction_table(first.drop(columns=['pred', *columns]), p)
+    return prediction_table(first.drop(columns=['pred', 'expected_age', *columns], errors='ignore'), p, ages=ages)

@@ -67,6 +67,11 @@ def predict_items(
     return mean
 
 # %% ../../nbs/runs/12_evaluate.ipynb #075f8a1b
+def _mean_ages(bundles):
+    told = [bundle.ages for bundle in bundles]
+    return None if None in told else np.mean(told, 0).round(4).tolist()
+
+
 def evaluate(
     model,  # what `find_bundles` takes: a run folder or a `Run` with models, a bundle
     items: pd.DataFrame,  # the items table of other data, with the same classes
@@ -101,6 +106,7 @@ def evaluate(
         n_images=len(items), n_subjects=items['subject'].nunique(),
         composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped,
         **run_environment(device))
-    def predict(): return prediction_table(items, predict_items(bundles, items, path, num_workers=num_workers,
-                                                                device=device), bundles[0].recipe.loss_func(labels))
+    def predict():
+        p = predict_items(bundles, items, path, num_workers=num_workers, device=device)
+        return prediction_table(items, p, bundles[0].recipe.loss_func(labels), _mean_ages(bundles))
     return write_evaluation(out, info, predict)

@@ -32,7 +32,8 @@ from ..recipes import Recipe
 from .folder import DEFINES_A_RUN, RunFolder, tidy_fold, write_fold
 from .format import finished_fold, load_run
 from .plan import How, Plan
-from ..scores.statistics import METRICS, metric_words, shares
+from ..scores.statistics import METRICS, main_metrics, metric_words
+from ..scores.years import said_years, training_ages
 from ..training.bundle import save_bundle
 from ..training.callbacks import Diverged, FoldLog, fold_name
 from ..training.checkpoint import Checkpoint
@@ -55,12 +56,14 @@ def prediction_table(
     items: pd.DataFrame,  # the items table
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
     loss=None,  # the `OrdinalLoss` whose `decodes` says what is answered; the most probable class if None
-) -> pd.DataFrame:  # file, subject, label, pred, p_<label> …, and the items' other columns
+    ages: Sequence[float] | None = None,  # each class's age in years, as `training_ages` has it
+) -> pd.DataFrame:  # file, subject, label, pred, p_<label> …, expected_age with `ages`, and the items' other columns
     "What is written as predictions.csv"
     labels = items['label'].cat.categories
     pred = probabilities.argmax(1) if loss is None else loss.decodes(torch.from_numpy(probabilities)).numpy()
     table = items[['file', 'subject', 'label']].astype(str).assign(
         pred=labels[pred], **{f'p_{x}': probabilities[:, i] for i, x in enumerate(labels)})
+    if ages is not None: table['expected_age'] = said_years(probabilities, ages, pred, labels)
     return table.join(items[[c for c in items if c not in COLUMNS and c not in table]])
 
 
@@ -98,8 +101,9 @@ def train_fold(
     set_seed(fold_seed(seed, fold), reproducible=True)
     fits = fits or recipe
     part = split_items(items, fold, protocol, seed)
+    known = training_ages(items[part == 'train'], list(items['label'].cat.categories))
     if features is not None:
-        result, head = _probe(features, items, part, fold, protocol, seed, recipe, progress)
+        result, head = _probe(features, items, part, fold, protocol, seed, recipe, progress, known)
         if keep is None: return result
     dls = fits.dls(items, path, fold, protocol=protocol, seed=seed, **kwargs)
     if not len(dls.train): raise AgeclsError(f'{fold_name(fold)}: there is nothing to train on')
@@ -114,9 +118,9 @@ def train_fold(
             found_lr = cbs[-1].found_lr
             if cbs[-1].epochs and progress: progress.line(f'{fold_name(fold)}  goes on after epoch {cbs[-1].epochs}')
         with learn.no_logging() if progress else nullcontext(): fits.fit(learn, cbs=cbs, found_lr=found_lr)
-        valid, test = (_predicted(learn, recipe, items[part == name], fold) for name in ('valid', 'test'))
+        valid, test = (_predicted(learn, recipe, items[part == name], fold, known) for name in ('valid', 'test'))
         result = FoldResult(test, valid, pd.DataFrame(cbs[0].rows),
-                            dict(found_lr=learn.found_lr) if learn.found_lr else {})
+                            known | (dict(found_lr=learn.found_lr) if learn.found_lr else {}))
     if team: learn.remove_cb(Together)
     if keep is not None:
         save_bundle(learn, recipe, keep, result.valid, result.predictions if fold is not None else scored,
@@ -124,22 +128,23 @@ def train_fold(
     return result
 
 # %% ../../nbs/runs/07_fold.ipynb #2809ecb1
-def _probe(features, items, part, fold, protocol, seed, recipe, progress):
+def _probe(features, items, part, fold, protocol, seed, recipe, progress, known):
     "A linear head on features that are there already: what it answers, and the head"
     probabilities, head, history = probe_fold(features, items, fold, protocol, seed, recipe.wd)
     if progress: progress.line(f'{fold_name(fold)}  {len(history)} weight decays tried, '
                                f'{history["seconds"].sum():.1f} s')
-    test, valid = (prediction_table(items[part == name], probabilities[part == name]) for name in ('test', 'valid'))
-    return FoldResult(test, valid, history, {}), head
+    test, valid = (prediction_table(items[part == name], probabilities[part == name], ages=known.get('ages'))
+                   for name in ('test', 'valid'))
+    return FoldResult(test, valid, history, known), head
 
 
-def _predicted(learn, recipe, items, fold):
+def _predicted(learn, recipe, items, fold, known):
     "What the trained network answers for a part of the images"
     vocab = learn.dls.vocab
     p = view_preds(learn, items, recipe.views).numpy() if len(items) else np.zeros((0, len(vocab)), np.float32)
     if pd.isna(p).any():
         raise Diverged(f'{fold_name(fold)}: the network puts out NaN; try a lower base_lr than {recipe.base_lr}')
-    return prediction_table(items, p, recipe.loss_func(vocab))
+    return prediction_table(items, p, recipe.loss_func(vocab), known.get('ages'))
 
 # %% ../../nbs/runs/07_fold.ipynb #7be41a90
 @contextmanager
@@ -190,7 +195,7 @@ def teller(
     "A function that tells how a fold is"
     table = None if show else FoldTable(folds)
     def tell(fold, state, done=None):
-        scores = {metric_words(name): f'{done["metrics"][name]:.3f}' for name in shares(METRICS)
+        scores = {metric_words(name): f'{done["metrics"][name]:.3f}' for name in main_metrics(METRICS)
                   if done and name in done['metrics']}
         if table: table.fill(fold, state=state, **scores, **(dict(images=f'{done["n_images"]:,}') if done else {}))
         elif done:

@@ -21,7 +21,7 @@ from ..core.errors import AgeclsError, some
 from ..core.files import file_digest, locked, parse_json, read_json, write_atomic
 from ..recipes import Recipe
 from .format import Run, finished_fold, load_run
-from ..scores.statistics import image_sums, metrics_for, scores_from_sums
+from ..scores.statistics import table_scores
 from ..training.bundle import FILES
 from ..training.callbacks import fold_name
 
@@ -47,9 +47,7 @@ def write_fold(
         write_atomic(folder / 'valid.csv', valid.to_csv(index=False, float_format='%.7g'))
         facts['valid_sha256'] = file_digest(folder / 'valid.csv')
     write_atomic(folder / 'history.csv', history.to_csv(index=False, float_format='%.6g'))
-    pred, true = (pd.Categorical(predictions[c], labels).codes for c in ('pred', 'label'))
-    scores = scores_from_sums(image_sums(pred, true).sum(0)).tolist()
-    scores = {name: None if pd.isna(x) else x for name, x in zip(metrics_for(labels), scores)}
+    scores = {name: None if pd.isna(x) else x for name, x in table_scores(predictions, labels).items()}
     model = folder / 'model'
     if model.is_dir(): facts['model'] = {name: file_digest(model / name) for name in FILES}
     if (folder.parent / 'run.json').is_file(): facts['run_sha256'] = run_digest(folder.parent / 'run.json')

@@ -21,7 +21,7 @@ from ..core.files import file_digest, has_shape, is_number, read_json
 from ..data.items import unsafe_paths
 from ..data.sheets import read_table
 from ..data.tables import spreadsheet_dates
-from ..scores.statistics import METRICS, image_sums, metrics_for, scores_from_sums
+from ..scores.statistics import METRICS, answer_sums, has_years, metrics_for, scores_from_sums
 
 # %% ../../nbs/runs/00_format.ipynb #a215403a
 def _score(x): return x is None or is_number(x)
@@ -29,7 +29,7 @@ def _score(x): return x is None or is_number(x)
 
 DONE_SHAPE = {'predictions_sha256': str, 'valid_sha256?': str, 'history_sha256?': str, 'run_sha256?': str,
               'metrics?': {str: _score}, 'seconds?': is_number, 'epochs?': is_number, 'n_images?': is_number,
-              'n_subjects?': is_number, 'model?': {str: str}}
+              'n_subjects?': is_number, 'model?': {str: str}, 'ages?': [is_number], 'median_age?': is_number}
 RUN_SHAPE = {'labels': [str], 'recipe': {'name': str, 'about?': str}, 'protocol?': str, 'data?': str,
              'items_digest?': str, 'images_digest?': str, 'device?': str, 'device_name?': str, 'precision?': str,
              'minutes?': dict, 'commit?': str, 'composition?': {str: [is_number]}, 'n_images?': is_number,
@@ -96,6 +96,9 @@ class Run:
     def folds(self) -> list[int]: return sorted(self.done)
 
     @property
+    def metrics(self) -> list[str]: return metrics_for(self.labels, has_years(self.predictions))
+
+    @property
     def has_validation(self) -> bool: return all('valid_sha256' in self.done[k] for k in self.folds)
 
     def history(self) -> pd.DataFrame:
@@ -126,10 +129,10 @@ class Run:
 
     def fold_scores(self) -> pd.DataFrame:
         "The scores of each fold"
-        sums = image_sums(self.predictions['pred'].cat.codes, self.predictions['label'].cat.codes)
+        sums = answer_sums(self.predictions, self.labels)
         by_fold = pd.DataFrame(sums).groupby(self.predictions['fold'].to_numpy()).sum()
         scores = pd.DataFrame(scores_from_sums(by_fold.to_numpy()), by_fold.index.rename('fold'), list(METRICS))
-        return scores[metrics_for(self.labels)]
+        return scores[self.metrics]
 
     def confusion(self) -> pd.DataFrame:
         "Images by true group (rows) and answer (columns), all folds together"

@@ -19,7 +19,7 @@ from ..core.files import is_dead, lock_holder
 from ..core.progress import duration
 from ..recipes import Recipe
 from .format import finished_fold, fold_folders, read_history, run_info
-from ..scores.statistics import json_records, metric_words, metrics_for
+from ..scores.statistics import json_records, main_metrics, metric_words, metrics_for
 
 # %% ../../nbs/runs/01_status.ipynb #a5d4fdcf
 PATIENCE = 120, 1800, 3  # without a sign from another machine: seconds at least; before an epoch has ended; epochs
@@ -85,7 +85,7 @@ class Status:
 
     def scores(self) -> pd.Series:
         "The mean of each score over the folds that are done"
-        metrics = [m for m in metrics_for(self.info['labels']) if m in self.folds]
+        metrics = [m for m in metrics_for(self.info['labels'], True) if m in self.folds]
         return self.folds.loc[self.folds['state'] == 'done', metrics].astype(float).mean()
 
     def to_dict(self) -> dict:
@@ -104,7 +104,7 @@ class Status:
             self.info['recipe']['name'], self.info.get('data'), f'protocol {self.info.get("protocol")}']))]
         def number(x, form='{:.3f}'): return '' if pd.isna(x) else form.format(x)
         def epochs(row): return number(row['epochs'], '{:.0f}') + number(row['of'], ' of {:.0f}')
-        metrics = self.scores().index[:2]
+        metrics = main_metrics(self.scores().index)
         shown = pd.DataFrame(dict(state=self.folds['state'], epochs=self.folds.apply(epochs, axis=1),
                                   **{metric_words(m): self.folds[m].map(number) for m in metrics},
                                   time=self.folds['seconds'].map(lambda x: '' if pd.isna(x) else duration(x))))

@@ -20,7 +20,7 @@ from ..data.items import items_digest
 from ..recipes import Recipe
 from .folder import run_digest
 from .format import DONE_SHAPE, fold_folders, read_history, read_predictions, run_info, saved_dates
-from ..scores.statistics import image_sums, metrics_for, scores_from_sums
+from ..scores.statistics import table_scores
 from ..training.bundle import FILES as MODEL_FILES
 
 # %% ../../nbs/runs/13_verify.ipynb #1f6eb905
@@ -85,7 +85,7 @@ def _contents(folder, done, labels, counts, loss, epochs):
         yield from dates()
         yield f'{name}: a label is not one of {some(labels, 20)}'
     else:
-        scores = dict(zip(metrics_for(labels), scores_from_sums(image_sums(pred, true).sum(0))))
+        scores = table_scores(table, labels)
         told = done.get('metrics') or {}
         # a metric that was not known then is not told; one without a value is None
         differ = [m for m, x in scores.items() if m in told and not math.isclose(

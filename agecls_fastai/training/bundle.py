@@ -35,6 +35,7 @@ from ..recipes import Recipe  # with its methods
 from ..scores.calibration import conformal_scores, conformal_threshold, fit_temperature, with_temperature
 from ..scores.sets import threshold_at
 from ..scores.statistics import scores_by
+from ..scores.years import training_ages
 from .models import age_learner
 from .probe import add_probe_head
 
@@ -74,6 +75,7 @@ def save_bundle(
     counts = frames[0]['label'].value_counts() if frames else {}
     labels = [str(label) for label in dls.vocab]
     if valid is not None and len(valid): facts['calibration'] = _calibration(valid, labels)
+    facts |= training_ages(frames[0], labels) if frames else {}
     info = dict(format=FORMAT, labels=labels, recipe=asdict(recipe),
                 normalize=[t.flatten().tolist() for t in (norm[0].mean, norm[0].std)] if norm else None,
                 trained_on={label: int(counts.get(label, 0)) for label in labels},
@@ -156,6 +158,11 @@ class Bundle:
     def recipe(self) -> Recipe: return Recipe.from_dict(self.info['recipe'])
 
     @property
+    def ages(self) -> list[float] | None:
+        "The mean age in years of each class among the training images; None where nobody's is known"
+        return self.info.get('ages')
+
+    @property
     def temperature(self) -> float: return (self.info.get('calibration') or {}).get('temperature', 1.0)
 
     def threshold(
@@ -223,8 +230,9 @@ def _check_info(file, info):
     try: Recipe.from_dict(info['recipe'])
     except (AgeclsError, TypeError, KeyError, AttributeError) as e:
         raise AgeclsError(f'{file}: recipe: {first_line(e)}') from None
-    calibration = info.get('calibration')
+    calibration, ages = info.get('calibration'), info.get('ages')
     good = dict(
+        ages=ages is None or isinstance(ages, list) and len(ages) == len(info['labels']) and all(map(number, ages)),
         normalize=info['normalize'] is None or all(number(x, 0) for x in info['normalize'][1])
         and all(number(x) for x in info['normalize'][0]),
         trained_on=isinstance(info['trained_on'], dict) and all(map(number, info['trained_on'].values())),
