@@ -431,7 +431,7 @@ def test_the_same_years_are_the_same_class(tmp_path, spelling):
 
 def test_single_years_are_classes_but_that_is_said():
     table = TABLE.assign(label=['1', '61', '5', '77'])
-    with pytest.warns(DataWarning, match='the 4 classes are single years, 1 to 77; ages'): found = read_items(table)
+    with pytest.warns(DataWarning, match='the 4 classes are single years, 1 to 77, those'): found = read_items(table)
     assert found.label.cat.categories.tolist() == ['1', '5', '61', '77']
 
 

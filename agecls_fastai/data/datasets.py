@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..core.errors import AgeclsError, some
 from .adience import audit, has_fold_files, read_adience
+from .ages import YEAR_CLASSES, class_words
 from .items import COLUMNS, check_items
 from .sources import ADIENCE_GROUPS, group_ages, read_fairface, read_fgnet, read_folder
 from .sources import read_imdb_wiki, read_utkface
@@ -118,7 +119,7 @@ def read_data(
     subset: str | None = None,  # Adience: all faces or only the frontal ones
     pattern: str | None = None,  # Adience: path of an image
     items=None,  # the table, as for `read_items`, `read_imdb_wiki` or `read_fairface`
-    classes: Sequence[str] | None = None,  # the classes in their order, which age groups have; the groups for ages
+    classes: Sequence[str] | None = None,  # in their order, which age groups have; ['years']: 0 to 100
     columns: dict | None = None,  # names of the table's columns, as for `read_items`: {'file': 'path', …}
     ages: bool = False,  # the table's label is an age in years
     subject: str | None = None,  # class folders: a regular expression that says who
@@ -133,10 +134,11 @@ def read_data(
     if odd := [name for name in columns or {} if name not in COLUMNS]:
         raise AgeclsError(f'columns must name {some(COLUMNS, 9)}, not {odd[0]!r}')
     kind, options['classes'] = DATASETS[dataset], None if classes is None else list(classes) or None
+    if options['classes'] == ['years']: options['classes'] = YEAR_CLASSES
     if kind.table and items is None: raise AgeclsError(f'{dataset} data needs a table, items (--items FILE)')
     given = {name: options[name] for name in kind.options if options[name] is not None}
     found = kind.read(path, **given)
     if isinstance(found, Data): return found
     if not isinstance(getattr(found.get('label'), 'dtype', None), pd.CategoricalDtype): check_items(found)  # tells
     words = kind.words(path, **given) if callable(kind.words) else kind.words or dataset
-    return Data(found, f'{words}, classes {", ".join(found["label"].cat.categories)}')
+    return Data(found, f'{words}, classes {class_words(found["label"].cat.categories)}')

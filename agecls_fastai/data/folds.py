@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import AgeclsError, DataWarning, some
+from .ages import ADIENCE_GROUPS, are_years, group_years, nearest_group
 from .items import COLUMNS, check_columns, check_items
 
 # %% ../../nbs/data/02_folds.ipynb #439873ff
@@ -37,6 +38,14 @@ def fold_balance(
     n, subjects = counts.pop('all'), items.groupby('fold')['subject'].nunique()
     shares = counts.div(n, axis=0).set_axis(list(counts), axis=1)
     return pd.DataFrame({'images': n, 'subjects': [*subjects, items['subject'].nunique()]}).join(shares)
+
+
+def _strata(label):
+    "What shall be even: the classes; of single years the groups that they are in, so that folds are those of groups"
+    years = label.cat.categories.tolist()
+    if not are_years(years): return label
+    group = [nearest_group(*group_years(year), ADIENCE_GROUPS) for year in years]
+    return pd.Series(pd.Categorical(label.map(dict(zip(years, group))), ADIENCE_GROUPS, ordered=True), label.index)
 
 
 def _uneven(items):
@@ -64,12 +73,13 @@ def make_folds(
 
     if n < 2: raise AgeclsError(f'cross-validation needs two folds or more, not {n}')
     items = check_columns(items, ['file', 'label', 'subject'])
-    n_subjects, largest = items['subject'].nunique(), items['label'].value_counts().max()
+    strata = _strata(items['label'])
+    n_subjects, largest = items['subject'].nunique(), strata.value_counts().max()
     if n_subjects < n: raise AgeclsError(f'{n} folds need {n} subjects or more; there are {n_subjects}')
     if largest < n: raise AgeclsError(f'{n} folds need a label with {n} images; the most that one has is {largest}')
     who, names = pd.factorize(items['subject'])
     who = np.argsort(hash_order(names, seed))[who]  # numbers in the order that the seed draws
-    label, fold = items['label'].cat.codes.to_numpy(), np.zeros(len(items), int)
+    label, fold = strata.cat.codes.to_numpy(), np.zeros(len(items), int)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # a label with fewer images than folds: said below, by its name
         for k, (_, test) in enumerate(StratifiedGroupKFold(n).split(label, label, who)): fold[test] = k
@@ -77,7 +87,7 @@ def make_folds(
     if empty: raise AgeclsError(f'{n} folds cannot be made of these subjects: fold {some(empty)} stays empty; '
                                 'try another seed or fewer folds')
     items = check_items(items.assign(fold=fold))
-    if uneven := _uneven(items):
+    if uneven := _uneven(items.assign(label=strata)):
         more = f'; and {len(uneven) - 3} more (see fold_balance)' if len(uneven) > 3 else ''
         warnings.warn(f'the folds are uneven: {"; ".join(uneven[:3])}{more}', DataWarning, stacklevel=2)
     return items[[*COLUMNS, *items.columns.difference(COLUMNS, sort=False)]]

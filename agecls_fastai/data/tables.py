@@ -207,8 +207,9 @@ def _in_order(value, labels, name):
         if labels is None: raise AgeclsError(f'{name}: the classes have no order; give labels (--classes), youngest '
                                              f'first; there are {some(sorted(set(value)), 20)}')
         if all(group_years(x)[0] == group_years(x)[1] for x in labels):
-            warnings.warn(f'{name}: the {len(labels):,} classes are single years, {labels[0]} to {labels[-1]}; ages '
-                          '(--ages) puts years into groups', DataWarning, stacklevel=3)
+            warnings.warn(f'{name}: the {len(labels):,} classes are single years, {labels[0]} to {labels[-1]}, those '
+                          "that occur; classes=['years'] (--classes years) has all from 0 to 100, ages (--ages) puts "
+                          'years into groups', DataWarning, stacklevel=3)
         return pd.Categorical(value.where(value != ''), labels, ordered=True)
     outside = value[~value.isin(labels)]
     if len(outside): raise AgeclsError(f'{name}: label outside the order {labels}: row '
@@ -249,6 +250,7 @@ def read_items(
         found = to_label(_text(value))
         if len(found) != len(raw): raise AgeclsError(f'to_label gives {len(found):,} labels for {len(raw):,} rows')
         value = pd.Series(found).set_axis(raw.index)
+        if 'age' not in items and (ages := as_numbers(raw[label])).notna().any(): items = items.assign(age=ages)
         items, value = leave_out(items, {f'without a label by column {label}': value.isna()}), value[value.notna()]
     items = items.assign(label=_in_order(value, labels, name))
     if n_folds is not None: return make_folds(items, n_folds, seed)

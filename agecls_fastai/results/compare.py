@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..core.errors import AgeclsError, DataWarning, some
 from .published import published, published_lines
+from .regroup import same_classes
 from ..runs.format import MUST_SHARE, Run, open_runs
 from ..scores.statistics import METRICS, N_RESAMPLES, POWER, answer_sums, has_years, holm, image_sums
 from ..scores.statistics import interval, json_records, main_metrics, metric_words, p_value, p_words
@@ -238,14 +239,14 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence,  # `Run`s or their folders
+    runs: Sequence,  # `Run`s or their folders; of single years beside groups, the former are told in groups
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
     baseline: int | None = None,  # the position of a run: only differences from it; all pairs if None
 ) -> Comparison:
     "Compare runs on the same items: scores with intervals, and paired differences"
     if isinstance(runs, (str, Path, Run)): runs = [runs]
-    runs = open_runs(runs)
+    runs = same_classes(open_runs(runs))
     if not runs: raise AgeclsError('there is no run to compare')
     if baseline is not None and not 0 <= baseline < len(runs):
         raise AgeclsError(f'baseline must be the position of one of {len(runs)} runs, 0 to {len(runs) - 1}, '

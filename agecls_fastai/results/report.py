@@ -21,6 +21,7 @@ from .. import __version__
 from ..core.errors import AgeclsError, some
 from ..core.files import write_atomic
 from ..core.progress import duration
+from ..data.ages import are_years
 from ..data.datasets import DRAWN
 from ..recipes import RECIPES
 from .by_age import errors_by_age, plot_age_errors, plot_ages
@@ -31,8 +32,10 @@ from .page import CSS, PAGE, figure_block, head_block, note_block, percent, tabl
 from .plots import FEWEST, SUBJECT_IMAGES, as_runs, draw_by, part_scores
 from .plots import plot_confusion, plot_curves, plot_intervals, plot_reliability
 from .published import published, published_facts
+from .regroup import in_groups
 from ..runs.format import Run
-from ..scores.statistics import METRICS, N_RESAMPLES, main_metrics, metric_words, p_words, score_text
+from ..scores.statistics import METRICS, N_RESAMPLES, has_years, main_metrics, metric_words, p_words
+from ..scores.statistics import score_text
 from ..training.weights import PACKAGED
 
 # %% ../../nbs/results/07_report.ipynb #given
@@ -142,11 +145,16 @@ def _years_section(given):
     return dict(title='In years', blocks=[*blocks, dict(kind='more', title='The same in numbers', blocks=tables)])
 
 
+def _told_in_tens(runs):
+    "Where classes are single years, the runs in groups of ten: a hundred rows say nothing"
+    return [in_groups(run) if are_years(run.labels) and has_years(run.predictions) else run for run in runs]
+
+
 def _confusion_section(given):
     blocks = []
     if len(given.made.runs) > len(given.runs):
         blocks.append(note_block(f'From here on, the {DETAILED} runs with the highest accuracy.'))
-    for name, run in zip(given.names, given.runs):
+    for name, run in zip(given.names, _told_in_tens(given.runs)):
         blocks += [figure_block(f'{name}: images by true group and answer', plot_confusion, run),
                    figure_block(f'{name}: percent of each true group', plot_confusion, run, True)]
     return dict(title='Confusion', blocks=blocks)
@@ -159,7 +167,7 @@ COLUMNS_SHOWN = {'label': 'true group', 'gender': 'gender', SUBJECT_IMAGES: 'num
 
 def _parts_section(given):
     "Scores by group, gender, pose, quality, number of images"
-    names, runs, n_resamples = given.names, given.runs, given.n_resamples
+    names, runs, n_resamples = given.names, _told_in_tens(given.runs), given.n_resamples
     figures, tables, missing, metrics = [], [], [], main_metrics(given.made.metrics)
     for column, what in COLUMNS_SHOWN.items():
         if column != SUBJECT_IMAGES and column not in runs[0].predictions:
@@ -253,7 +261,7 @@ def _faces_section(given):
 
 # %% ../../nbs/results/07_report.ipynb #88cb8fe5
 def _folds_section(given):
-    run = given.made.runs[0]
+    run, = _told_in_tens(given.made.runs[:1])
     info = run.info
     counts = pd.DataFrame(info['composition'], index=run.labels).T
     counts['all'] = counts.sum(axis=1)

@@ -16,6 +16,8 @@ from ..core.errors import AgeclsError, some
 from .fold import prediction_table
 from .folder import open_run, write_fold
 from .format import MUST_SHARE, Run, finished_fold, load_run, open_runs
+from ..data.ages import are_years
+from ..training.losses import get_loss
 
 # %% ../../nbs/runs/11_ensemble.ipynb #63cdb1b9
 def ensemble(
@@ -60,4 +62,5 @@ def _mean(tables, labels, ages):
     "One table of the mean probabilities, in the order of the first"
     first, columns = tables[0], [f'p_{label}' for label in labels]
     p = np.mean([t.set_index('file').loc[first['file'], columns].to_numpy() for t in tables], 0)
-    return prediction_table(first.drop(columns=['pred', 'expected_age', *columns], errors='ignore'), p, ages=ages)
+    loss = get_loss('cross_entropy', labels) if are_years(labels) else None       # the most probable group, or the mean
+    return prediction_table(first.drop(columns=['pred', 'expected_age', *columns], errors='ignore'), p, loss, ages)

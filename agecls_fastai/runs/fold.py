@@ -133,8 +133,8 @@ def _probe(features, items, part, fold, protocol, seed, recipe, progress, known)
     probabilities, head, history = probe_fold(features, items, fold, protocol, seed, recipe.wd)
     if progress: progress.line(f'{fold_name(fold)}  {len(history)} weight decays tried, '
                                f'{history["seconds"].sum():.1f} s')
-    test, valid = (prediction_table(items[part == name], probabilities[part == name], ages=known.get('ages'))
-                   for name in ('test', 'valid'))
+    test, valid = (prediction_table(items[part == name], probabilities[part == name], recipe.loss_func(
+        items['label'].cat.categories), known.get('ages')) for name in ('test', 'valid'))
     return FoldResult(test, valid, history, known), head
 
 

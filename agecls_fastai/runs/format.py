@@ -245,7 +245,7 @@ def write_made_up(path, answers, labels, folds=None, valid=None):
     "Write answers, and those for inner validation sets, as a run folder whose `folds` (all, if None) are finished"
     path, labels = Path(path), list(labels)
     path.mkdir(parents=True)
-    composition = pd.crosstab(answers['fold'], answers['label'])[labels]
+    composition = pd.crosstab(answers['fold'], answers['label']).reindex(columns=labels, fill_value=0)
     (path / 'run.json').write_text(json.dumps(dict(
         recipe=dict(name=path.name), protocol='strict', items_digest='0' * 64, labels=labels, seed=0,
         data='made-up answers', composition={str(k): row.tolist() for k, row in composition.iterrows()})))

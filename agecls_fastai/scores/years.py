@@ -8,24 +8,26 @@ __all__ = ['OLDEST', 'known_ages', 'training_ages', 'said_years']
 # %% ../../nbs/scores/03_years.ipynb #e35ccf91
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
-from ..data.ages import group_middles, group_years, is_age_group
+from ..data.ages import are_years, group_middles, group_years, is_age_group
 
 # %% ../../nbs/scores/03_years.ipynb #413bb01a
 OLDEST = 130  # years
 
 
 def known_ages(
-    table,  # a DataFrame, with a column `age` or without
+    table,  # a DataFrame, with a column `age`, or with a `label` of single years
 ) -> np.ndarray | None:  # (n,) years, nan where they are not known; None where nobody's are
     "The ages in years that a table tells"
-    if 'age' not in table: return None
+    column = 'age' if 'age' in table else 'label'
+    if column == 'label' and not ('label' in table and are_years(list(set(table['label'].astype(str))))): return None
     def number(x):
         try: return float(x)
         except (TypeError, ValueError): return math.nan                  # a group such as '4-6'; nothing
-    ages = np.array([number(x) for x in table['age']])
+    ages = np.array([number(x) for x in table[column]])
     ages[~((ages >= 0) & (ages <= OLDEST))] = math.nan
     return ages if np.isfinite(ages).any() else None
 
@@ -44,6 +46,13 @@ def training_ages(
     return dict(ages=means, median_age=float(np.nanmedian(ages)))
 
 # %% ../../nbs/scores/03_years.ipynb #53cbada2
+@cache
+def _bounds(labels):
+    "(classes, 2): the first and the last year of each"
+    years = np.array([group_years(x) if is_age_group(x) else (-math.inf, math.inf) for x in labels], float)
+    return years + np.where(years[:, :1] == years[:, 1:], [-0.5, 0.5], 0)    # of one year: what rounds to it
+
+
 def said_years(
     probabilities,  # (n, classes)
     ages: Sequence[float],  # (classes,) in years, from `training_ages`
@@ -51,7 +60,5 @@ def said_years(
     labels: Sequence[str],  # (classes,) names of age groups; another name bounds no years
 ) -> np.ndarray:  # (n,) years, to four digits
     "The expected ages, each within the class that is answered"
-    years = np.array([group_years(x) if is_age_group(x) else (-math.inf, math.inf) for x in labels], float)
-    years += np.where(years[:, :1] == years[:, 1:], [-0.5, 0.5], 0)      # of one year: what rounds to it
-    low, high = years[np.asarray(answers)].T
+    low, high = _bounds(tuple(map(str, labels)))[np.asarray(answers, int)].T
     return np.clip(np.asarray(probabilities, float) @ np.asarray(ages, float), low, high).round(4)

@@ -29,12 +29,13 @@ from safetensors.torch import save_file
 import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
 from ..core.errors import AgeclsError, first_line, some, what_file_is, what_it_is
 from ..core.files import file_digest, parse_json
+from ..data.ages import class_words
 from ..data.images import image_keys
 from ..loading.loaders import age_block
 from ..recipes import Recipe  # with its methods
 from ..scores.calibration import conformal_scores, conformal_threshold, fit_temperature, with_temperature
 from ..scores.sets import threshold_at
-from ..scores.statistics import scores_by
+from ..scores.statistics import METRICS, main_metrics, metric_words, score_text, scores_by
 from ..scores.years import training_ages
 from .models import age_learner
 from .probe import add_probe_head
@@ -110,10 +111,14 @@ listed above. Pictures of children need more care than it can give."""
 
 def _card_table(predictions, labels, column):
     table = scores_by(predictions, labels, column)
-    def shown(r, m): return f'{100 * r[m]:.1f} % [{100 * r[f"{m}_low"]:.1f}, {100 * r[f"{m}_high"]:.1f}]'
-    head = [f'| {column} | images | people | accuracy | one-off accuracy |', '| --- | --- | --- | --- | --- |']
-    return '\n'.join(head + [f'| {value} | {r.images:.0f} | {r.subjects:.0f} | {shown(r, "accuracy")} | '
-                             f'{shown(r, "one_off_accuracy")} |' for value, r in table.iterrows()])
+    metrics = [m for m in main_metrics(METRICS) if m in table]
+    def shown(r, m):
+        x, low, high = (score_text(m, r[f'{m}{end}']) for end in ('', '_low', '_high'))
+        return f'{x}{" %" if METRICS[m].unit == "%" else " years"} [{low}, {high}]'
+    head = [column, 'images', 'people', *map(metric_words, metrics)]
+    rows = [[value, f'{r.images:.0f}', f'{r.subjects:.0f}', *(shown(r, m) for m in metrics)]
+            for value, r in table.iterrows()]
+    return '\n'.join(f'| {" | ".join(map(str, row))} |' for row in [head, ['---'] * len(head), *rows])
 
 # %% ../../nbs/training/14_bundle.ipynb #f810451
 def model_card(
@@ -122,14 +127,15 @@ def model_card(
 ) -> str:  # Markdown
     "What the network is, what it was trained on, how it scored, what it must not be used for"
     recipe, labels = info['recipe'], info['labels']
-    trained = ', '.join(f'{label}: {n:,}' for label, n in info['trained_on'].items())
+    trained, many = ', '.join(f'{label}: {n:,}' for label, n in info['trained_on'].items()), len(labels) > 20
+    if many: trained = f'{sum(info["trained_on"].values()):,} in all'
     data = (info.get('data') or 'Data that nobody named').rstrip('.')
-    parts = [f'# {recipe["name"]}', f'Tells {", ".join(labels)} apart. {recipe.get("about") or ""}'.strip(),
+    parts = [f'# {recipe["name"]}', f'Tells {class_words(labels)} apart. {recipe.get("about") or ""}'.strip(),
              f'## What it was trained on\n\n{data}. Images by class: '
              f'{trained}. Protocol {info.get("protocol", "unknown")}, seed {info.get("seed", "unknown")}'
              + (f', fold {info["fold"]} left out and tested on.' if 'fold' in info else '.')]
     if predictions is not None and len(predictions):
-        columns = ['label', *(c for c in ('gender',) if c in predictions)]
+        columns = ['label'] * (not many) + [c for c in ('gender', 'race') if c in predictions]
         how = ('On people that it had not seen' if 'fold' in info else 'It has seen everybody. These are the scores of '
                'networks made in the same way, each on the people that were left out of its training')
         parts.append(f'## How it scored\n\n{how}; 95 % intervals by resampling people.\n\n'

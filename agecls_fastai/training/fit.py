@@ -19,6 +19,7 @@ from fastai.callback.training import BnFreeze, GradientAccumulation
 from fastcore.basics import patch
 
 from ..core.errors import AgeclsError, first_line, last_line
+from ..data.ages import are_years
 from ..loading.loaders import age_dls
 from ..recipes import Recipe
 from .callbacks import GrowSize, WeightAverage
@@ -92,8 +93,9 @@ def loss_func(
     args = dict(self.loss_args) | (dict(label_smoothing=self.label_smoothing) if self.label_smoothing else {})
     if self.class_weights is not None and counts is not None:
         args['weight'] = class_balanced_weights(counts, self.class_weights)
-    if self.loss == 'cross_entropy' and not args: return None
-    return get_loss(self.loss, [str(label) for label in labels], **args)
+    labels = [str(label) for label in labels]
+    if self.loss == 'cross_entropy' and not args and not are_years(labels): return None
+    return get_loss(self.loss, labels, **args)
 
 
 @patch

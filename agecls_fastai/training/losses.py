@@ -18,7 +18,7 @@ from fastai.learner import Learner, Metric, mk_metric
 from torch import nn
 
 from ..core.errors import AgeclsError, some
-from ..data.ages import group_middles
+from ..data.ages import are_years, group_middles
 from .ordinal import LOSSES, OrdinalLoss, check_number, number_vector, shown_value
 
 # %% ../../nbs/training/02_losses.ipynb #c8818b0a
@@ -317,6 +317,8 @@ def get_loss(
         if isinstance(labels, int): raise AgeclsError('ages=True needs the labels, not only their number')
         kwargs['ages'] = group_middles(labels)
     elif kwargs.get('ages') is False: kwargs['ages'] = None
+    # one year hardly differs from the next: nobody answers with the most probable one
+    if not isinstance(labels, int) and cls.rule == 'mode' and are_years(labels): kwargs = dict(rule='mean') | kwargs
     return cls(labels if isinstance(labels, int) else len(labels), **kwargs)
 
 # %% ../../nbs/training/02_losses.ipynb #b62cb0e2

@@ -1,0 +1,116 @@
+"Ages in years, from a table of pictures to compare, report, evaluate and predict"
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import agecls
+from sklearn.metrics import mean_absolute_error, root_mean_squared_error
+
+from agecls_fastai.data.adience import read_adience
+from agecls_fastai.data.ages import YEAR_CLASSES, group_middles, group_years
+from agecls_fastai.runs.format import load_run
+from agecls_fastai.scores.years import known_ages
+
+SMALL = ['--set', 'arch=levi_hassner', 'pretrained=false', 'size=35', 'resize=36', 'bs=32', 'schedule=one_cycle',
+         'epochs=2', '--device', 'cpu', '--workers', 0]
+
+
+@pytest.fixture(scope='module')
+def dated(drawn, tmp_path_factory):
+    "Drawn faces whose ages are known, in a table beside them; of two nobody knows it"
+    items = read_adience(drawn)
+    years = items['label'].astype(str).map(lambda x: group_years(x)[0]) + np.arange(len(items)) % 3
+    table = items[['file', 'subject', 'label', 'gender']].assign(age=years.where(np.arange(len(items)) > 1))
+    file = tmp_path_factory.mktemp('dated') / 'items.csv'
+    table.to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture(scope='module')
+def runs(drawn, dated, tmp_path_factory):
+    "Over groups and over single years"
+    out, data = tmp_path_factory.mktemp('runs'), ['--items', dated, '--n-folds', 3]
+    kept = pd.read_csv(dated).dropna(subset='age')
+    kept.assign(age=kept['age'].astype(int)).to_csv(out / 'whole.csv', index=False)
+    def cv(name, *more): agecls('cv', drawn, '--out', out / name, *SMALL, *more, check=0)
+    cv('groups', '--items', dated, '--n-folds', 3, '--keep-models', '--folds', 0, 1)
+    whole = ['--items', out / 'whole.csv', '--n-folds', 3, '--fold-seed', 1]
+    cv('both', *whole)
+    cv('years', *whole, '--columns', 'label=age', '--classes', 'years', '--set', 'loss=dldl', 'loss_args={"sigma": 2}')
+    return out, data
+
+
+def test_a_run_knows_years(runs, drawn, dated):
+    out, _ = runs
+    run = load_run(out / 'groups')
+    t, items = run.predictions, pd.read_csv(dated).set_index('file')
+    t['age'] = known_ages(t)
+    known = t['age'].notna()
+    middles = group_middles(run.labels)                                  # of a group that nobody in training is of
+    for k in run.folds:                                                  # as scikit-learn has it
+        one, done = t[(t['fold'] == k) & known], run.done[k]
+        told = done['metrics']
+        assert np.isclose(told['mae'], mean_absolute_error(one['age'], one['expected_age']))
+        assert np.isclose(told['rmse'], root_mean_squared_error(one['age'], one['expected_age']))
+        assert np.isclose(told['bias'], (one['expected_age'] - one['age']).mean())
+        for n in (3, 5, 10): assert np.isclose(told[f'cs{n}'], ((one['expected_age'] - one['age']).abs() <= n).mean())
+        valid = pd.read_csv(out / f'groups/fold_{k}/valid.csv')
+        rest = items.drop([*t.loc[t['fold'] == k, 'file'], *valid['file']])            # what trained
+        means = rest.groupby('label')['age'].mean().reindex(run.labels).fillna(dict(zip(run.labels, middles)))
+        assert np.allclose(done['ages'], means, atol=1e-3) and done['median_age'] == rest['age'].median()
+    for row in t.itertuples():                                           # one statement: the years lie in the group
+        low, high = group_years(row.pred)
+        assert low <= row.expected_age <= high
+    assert agecls('verify', out / 'groups').returncode == 0
+
+
+def test_it_is_told_everywhere(runs, tmp_path):
+    out, _ = runs
+    one = out / 'both'
+    text = agecls('compare', one, check=0).stdout
+    assert 'In years:' in text and 'median age' in text and 'CS@10 %' in text
+    told = json.loads(agecls('compare', one, '--json', check=0).stdout)
+    mae, = (s['mean'] for s in told['scores'] if s['metric'] == 'mae')
+    assert np.isclose(mae, load_run(one).fold_scores()['mae'].mean())
+    assert np.isclose(json.loads(agecls('status', one, '--json', check=0).stdout)[0]['scores']['mae'], mae)
+    assert 'mean absolute error' in agecls('status', one, check=0).stdout
+    agecls('report', one, '-o', tmp_path / 'r.html', check=0)
+    page = (tmp_path / 'r.html').read_text('utf-8')
+    for words in ('In years', 'Mean error by true age', 'answer against truth', 'median age', f'{mae:.2f} ['):
+        assert words in page, words
+
+
+def test_predict_says_what_was_measured(runs, drawn):
+    out, _ = runs
+    run = load_run(out / 'groups')
+    row = run.predictions[run.predictions['fold'] == 0].iloc[0]
+    found = json.loads(agecls('predict', out / 'groups/fold_0/model', drawn / row['file'], '--json', check=0).stdout)
+    [answer] = found if isinstance(found, list) else found.get('answers', [found])
+    info = json.loads((out / 'groups/fold_0/model/model.json').read_text())
+    assert info['ages'] == run.done[0]['ages']
+    low, high = group_years(answer['group'])
+    p = np.array([answer['probabilities'][x] for x in run.labels])
+    assert np.isclose(answer['expected_age'], np.clip(p @ np.array(info['ages']), low, high), atol=1e-3)
+
+
+def test_years_as_classes(runs, tmp_path):
+    out, _ = runs
+    run = load_run(out / 'years')
+    assert run.labels == YEAR_CLASSES and run.info['data'].endswith('classes 0 to 100 (101 single years)')
+    off = run.predictions['expected_age'] - run.predictions['pred'].astype(str).astype(int)
+    assert (off.abs() <= 0.5).all()
+    made = json.loads(agecls('compare', out / 'years', out / 'both', '--json', check=0).stdout)
+    accuracy = {s['run']: s['mean'] for s in made['scores'] if s['metric'] == 'accuracy'}
+    assert len(accuracy) == 2 and all(x > 0.05 for x in accuracy.values())       # by groups, not by single years
+    agecls('report', out / 'years', '-o', tmp_path / 'r.html', check=0)
+    page = (tmp_path / 'r.html').read_text('utf-8')
+    assert '>60-69<' in page and page.count('<tr') < 200
+
+
+def test_items_without_ages_are_as_they_were(drawn, tmp_path):
+    agecls('cv', drawn, '--out', tmp_path / 'run', *SMALL, '--folds', 0, check=0)
+    run = load_run(tmp_path / 'run')
+    assert 'expected_age' not in run.predictions and 'ages' not in run.done[0]
+    assert list(run.done[0]['metrics']) == ['accuracy', 'one_off_accuracy', 'mean_group_error', 'quadratic_kappa']
+    assert 'years' not in agecls('compare', tmp_path / 'run', check=0).stdout
