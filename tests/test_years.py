@@ -10,7 +10,8 @@ from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 from agecls_fastai.data.adience import read_adience
 from agecls_fastai.data.ages import YEAR_CLASSES, group_middles, group_years
 from agecls_fastai.runs.format import load_run
-from agecls_fastai.scores.years import known_ages
+from agecls_fastai.scores.calibration import with_temperature
+from agecls_fastai.scores.years import known_ages, said_years
 
 SMALL = ['--set', 'arch=levi_hassner', 'pretrained=false', 'size=35', 'resize=36', 'bs=32', 'schedule=one_cycle',
          'epochs=2', '--device', 'cpu', '--workers', 0]
@@ -59,6 +60,9 @@ def test_a_run_knows_years(runs, drawn, dated):
         rest = items.drop([*t.loc[t['fold'] == k, 'file'], *valid['file']])            # what trained
         means = rest.groupby('label')['age'].mean().reindex(run.labels).fillna(dict(zip(run.labels, middles)))
         assert np.allclose(done['ages'], means, atol=1e-3) and done['median_age'] == rest['age'].median()
+        p = with_temperature(one[[f'p_{x}' for x in run.labels]], done['temperature'])
+        said = said_years(p, done['ages'], one['pred'].cat.codes, run.labels)
+        assert np.allclose(one['expected_age'], said, atol=1e-3)
     for row in t.itertuples():                                           # one statement: the years lie in the group
         low, high = group_years(row.pred)
         assert low <= row.expected_age <= high
@@ -84,7 +88,7 @@ def test_it_is_told_everywhere(runs, tmp_path):
 def test_predict_says_what_was_measured(runs, drawn):
     out, _ = runs
     run = load_run(out / 'groups')
-    row = run.predictions[run.predictions['fold'] == 0].iloc[0]
+    row = run.predictions[run.predictions['fold'] == 0].iloc[0]          # as it was measured, so it is said
     found = json.loads(agecls('predict', out / 'groups/fold_0/model', drawn / row['file'], '--json', check=0).stdout)
     [answer] = found if isinstance(found, list) else found.get('answers', [found])
     info = json.loads((out / 'groups/fold_0/model/model.json').read_text())
@@ -92,6 +96,7 @@ def test_predict_says_what_was_measured(runs, drawn):
     low, high = group_years(answer['group'])
     p = np.array([answer['probabilities'][x] for x in run.labels])
     assert np.isclose(answer['expected_age'], np.clip(p @ np.array(info['ages']), low, high), atol=1e-3)
+    assert answer['group'] == row['pred'] and np.isclose(answer['expected_age'], row['expected_age'], atol=0.05)
 
 
 def test_years_as_classes(runs, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import AgeclsError, DataWarning, some
-from .published import published, published_lines
+from .published import published, published_lines, published_year_lines
 from .regroup import same_classes
 from ..runs.format import MUST_SHARE, Run, open_runs
 from ..scores.statistics import METRICS, N_RESAMPLES, POWER, answer_sums, has_years, holm, image_sums
@@ -183,6 +183,9 @@ class Comparison:
         lines = published_lines(self.runs[0].labels)
         other = '' if info.get('benchmark', False) else ' (other data than above: not to be compared)'
         if lines and self.trained: parts += [f'Published, on Adience{other}, in %:\n' + '\n'.join(lines)]
+        if self._in_years and (lines := published_year_lines(info.get('data') or '')):
+            parts.append('Published, mean absolute error in years (other splits and cuts: beside, not against):\n'
+                         + '\n'.join(lines))
         return '\n\n'.join(parts)
 
     @property

@@ -31,7 +31,7 @@ from .examples import check_data_folder, has_models, plot_cams, plot_errors, wor
 from .page import CSS, PAGE, figure_block, head_block, note_block, percent, table_block, text_block
 from .plots import FEWEST, SUBJECT_IMAGES, as_runs, draw_by, part_scores
 from .plots import plot_confusion, plot_curves, plot_intervals, plot_reliability
-from .published import published, published_facts
+from .published import published, published_facts, published_years
 from .regroup import in_groups
 from ..runs.format import Run
 from ..scores.statistics import METRICS, N_RESAMPLES, has_years, main_metrics, metric_words, p_words
@@ -131,6 +131,12 @@ def _years_section(given):
                                              'subjects]', 'run')]
     if len(made.differences):
         blocks.append(_difference_block(made, main_metrics(metrics), 'in years, and percentage points'))
+    if len(known := published_years(made.runs[0].info.get('data') or '')):
+        shown = pd.DataFrame({'mean absolute error, years': [_scored('mae', r.mae) + (
+            f' ± {r.mae_std}' if r.mae_std == r.mae_std else '') for r in known.itertuples()],
+            'source': known['source'].to_list()}, known['method'])
+        blocks.append(table_block(shown, 'Published on this data set, with other splits and cuts: beside these '
+                                  'figures, not against them', 'method', words=True))
     for m in ('bias', 'mae'):
         blocks.append(figure_block(f'{METRICS[m].words.capitalize()} by true age', plot_age_errors, given.runs, m,
                                    n_resamples=n_resamples))

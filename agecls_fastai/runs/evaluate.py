@@ -25,6 +25,7 @@ from .plan import run_environment
 from ..training.bundle import Bundle
 from ..training.hub import load_bundle
 from ..training.loop import run_device
+from ..scores.calibration import with_temperature
 
 # %% ../../nbs/runs/12_evaluate.ipynb #5ce234d5
 def find_bundles(
@@ -57,14 +58,22 @@ def predict_items(
     **kwargs,  # for `Bundle.learner`: bs, num_workers, device
 ) -> np.ndarray:  # (n, classes): the mean of the networks' probabilities
     "Predict the images of a table"
+    return _mean(_of_each(bundles, items, path, **kwargs))
+
+
+def _mean(each): return sum((p / len(each) for p in each), np.zeros(each[0].shape))
+
+
+def _of_each(bundles, items, path, **kwargs):
+    "What each network answers: (n, classes) arrays"
     if len({tuple(bundle.labels) for bundle in bundles}) > 1: raise AgeclsError('the models have different classes')
-    mean = np.zeros((len(items), len(bundles[0].labels)))
+    found = []
     for bundle in bundles:
         learn = bundle.learner(items, path, **kwargs)
         with learn.no_bar(), learn.no_logging(): probabilities = view_preds(learn, items, bundle.recipe.views)
         if probabilities.isnan().any(): raise AgeclsError(f'{bundle.path}: the network puts out NaN')
-        mean += probabilities.numpy() / len(bundles)
-    return mean
+        found.append(probabilities.numpy())
+    return found
 
 # %% ../../nbs/runs/12_evaluate.ipynb #075f8a1b
 def _mean_ages(bundles):
@@ -107,6 +116,7 @@ def evaluate(
         composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped,
         **run_environment(device))
     def predict():
-        p = predict_items(bundles, items, path, num_workers=num_workers, device=device)
-        return prediction_table(items, p, bundles[0].recipe.loss_func(labels), _mean_ages(bundles))
+        each = _of_each(bundles, items, path, num_workers=num_workers, device=device)
+        tempered = _mean([with_temperature(p, bundle.temperature) for p, bundle in zip(each, bundles)])
+        return prediction_table(items, _mean(each), bundles[0].recipe.loss_func(labels), _mean_ages(bundles), tempered)
     return write_evaluation(out, info, predict)

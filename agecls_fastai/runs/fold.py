@@ -32,6 +32,7 @@ from ..recipes import Recipe
 from .folder import DEFINES_A_RUN, RunFolder, tidy_fold, write_fold
 from .format import finished_fold, load_run
 from .plan import How, Plan
+from ..scores.calibration import fit_temperature, with_temperature
 from ..scores.statistics import METRICS, main_metrics, metric_words
 from ..scores.years import said_years, training_ages
 from ..training.bundle import save_bundle
@@ -57,14 +58,25 @@ def prediction_table(
     probabilities: np.ndarray,  # (n, classes), in the order of rows and of labels
     loss=None,  # the `OrdinalLoss` whose `decodes` says what is answered; the most probable class if None
     ages: Sequence[float] | None = None,  # each class's age in years, as `training_ages` has it
+    tempered: np.ndarray | None = None,  # the probabilities that weigh ages, after temperature scaling, if others
 ) -> pd.DataFrame:  # file, subject, label, pred, p_<label> …, expected_age with `ages`, and the items' other columns
     "What is written as predictions.csv"
     labels = items['label'].cat.categories
     pred = probabilities.argmax(1) if loss is None else loss.decodes(torch.from_numpy(probabilities)).numpy()
     table = items[['file', 'subject', 'label']].astype(str).assign(
         pred=labels[pred], **{f'p_{x}': probabilities[:, i] for i, x in enumerate(labels)})
-    if ages is not None: table['expected_age'] = said_years(probabilities, ages, pred, labels)
+    if ages is not None:
+        table['expected_age'] = said_years(probabilities if tempered is None else tempered, ages, pred, labels)
     return table.join(items[[c for c in items if c not in COLUMNS and c not in table]])
+
+
+def _two_tables(items, part, probabilities, loss, known):
+    "Of the test fold and of the inner validation set, whose temperature is that of both; and the facts for done.json"
+    truth, facts, temperature = items['label'].cat.codes.to_numpy(), dict(known), 1.0
+    if known and len(valid := probabilities['valid']):
+        temperature = facts['temperature'] = fit_temperature(valid, truth[part == 'valid'])
+    return *(prediction_table(items[part == name], p, loss, known.get('ages'), with_temperature(p, temperature))
+             for name, p in probabilities.items()), facts
 
 
 class FoldResult(NamedTuple):
@@ -118,9 +130,10 @@ def train_fold(
             found_lr = cbs[-1].found_lr
             if cbs[-1].epochs and progress: progress.line(f'{fold_name(fold)}  goes on after epoch {cbs[-1].epochs}')
         with learn.no_logging() if progress else nullcontext(): fits.fit(learn, cbs=cbs, found_lr=found_lr)
-        valid, test = (_predicted(learn, recipe, items[part == name], fold, known) for name in ('valid', 'test'))
+        p = {name: _predicted(learn, recipe, items[part == name], fold) for name in ('valid', 'test')}
+        valid, test, facts = _two_tables(items, part, p, recipe.loss_func(dls.vocab), known)
         result = FoldResult(test, valid, pd.DataFrame(cbs[0].rows),
-                            known | (dict(found_lr=learn.found_lr) if learn.found_lr else {}))
+                            facts | (dict(found_lr=learn.found_lr) if learn.found_lr else {}))
     if team: learn.remove_cb(Together)
     if keep is not None:
         save_bundle(learn, recipe, keep, result.valid, result.predictions if fold is not None else scored,
@@ -133,18 +146,18 @@ def _probe(features, items, part, fold, protocol, seed, recipe, progress, known)
     probabilities, head, history = probe_fold(features, items, fold, protocol, seed, recipe.wd)
     if progress: progress.line(f'{fold_name(fold)}  {len(history)} weight decays tried, '
                                f'{history["seconds"].sum():.1f} s')
-    test, valid = (prediction_table(items[part == name], probabilities[part == name], recipe.loss_func(
-        items['label'].cat.categories), known.get('ages')) for name in ('test', 'valid'))
-    return FoldResult(test, valid, history, known), head
+    valid, test, facts = _two_tables(items, part, {name: probabilities[part == name] for name in ('valid', 'test')},
+                                     recipe.loss_func(items['label'].cat.categories), known)
+    return FoldResult(test, valid, history, facts), head
 
 
-def _predicted(learn, recipe, items, fold, known):
+def _predicted(learn, recipe, items, fold):
     "What the trained network answers for a part of the images"
     vocab = learn.dls.vocab
     p = view_preds(learn, items, recipe.views).numpy() if len(items) else np.zeros((0, len(vocab)), np.float32)
     if pd.isna(p).any():
         raise Diverged(f'{fold_name(fold)}: the network puts out NaN; try a lower base_lr than {recipe.base_lr}')
-    return prediction_table(items, p, recipe.loss_func(vocab), known.get('ages'))
+    return p
 
 # %% ../../nbs/runs/07_fold.ipynb #7be41a90
 @contextmanager

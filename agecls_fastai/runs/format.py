@@ -29,7 +29,8 @@ def _score(x): return x is None or is_number(x)
 
 DONE_SHAPE = {'predictions_sha256': str, 'valid_sha256?': str, 'history_sha256?': str, 'run_sha256?': str,
               'metrics?': {str: _score}, 'seconds?': is_number, 'epochs?': is_number, 'n_images?': is_number,
-              'n_subjects?': is_number, 'model?': {str: str}, 'ages?': [is_number], 'median_age?': is_number}
+              'n_subjects?': is_number, 'model?': {str: str}, 'ages?': [is_number], 'median_age?': is_number,
+              'temperature?': is_number}
 RUN_SHAPE = {'labels': [str], 'recipe': {'name': str, 'about?': str}, 'protocol?': str, 'data?': str,
              'items_digest?': str, 'images_digest?': str, 'device?': str, 'device_name?': str, 'precision?': str,
              'minutes?': dict, 'commit?': str, 'composition?': {str: [is_number]}, 'n_images?': is_number,
