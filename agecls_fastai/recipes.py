@@ -246,7 +246,7 @@ RECIPES = {recipe.name: recipe for recipe in [
     Recipe('finetune_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, base_lr=4e-3, views='flip',
            about='all layers of an EfficientNet-Lite0, whose weights come with a package'),
     Recipe('ordinal_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, base_lr=4e-3, views='flip',
-           loss='dldl', about='finetune_lite0 with an ordinal loss'),
+           loss='mean_variance', loss_args=dict(rule='mode'), about='finetune_lite0 with the mean-variance loss'),
     Recipe('years_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, base_lr=4e-3, views='flip',
            loss='dldl', loss_args=dict(sigma=2.0), about='finetune_lite0 over single years (--classes years), with '
            'the two losses of DLDL-v2'),

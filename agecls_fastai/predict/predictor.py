@@ -18,7 +18,7 @@ from torch import nn
 
 from ..core.errors import AgeclsError, some
 from ..loading.augment import ByteBatch
-from .answers import Answerer, answer, combine, load_onnx
+from .answers import AgeCheck, Answerer, age_check, answer, combine, load_onnx
 from ..recipes import VIEWS, resize_for
 from ..runs.evaluate import find_bundles
 from ..training.bundle import Bundle
@@ -99,7 +99,8 @@ class NetAnswerer(Answerer):
             with torch.inference_mode(): return net(torch.from_numpy(x).to(device)).double().cpu().numpy()
         ages = bundle.ages or class_ages(bundle.labels)
         thresholds = (bundle.info.get('calibration') or {}).get('thresholds', {})
-        super().__init__(bundle.labels, net.side, network, ages, thresholds, net.rule, str(bundle.path))
+        super().__init__(bundle.labels, net.side, network, ages, thresholds, net.rule, str(bundle.path),
+                         bundle.info.get('age_checks'))
         self.net, self.bundle = net, bundle
 
 # %% ../../nbs/predict/03_predictor.ipynb #47b2ee3c
@@ -132,17 +133,28 @@ class Predictor:
         self,
         photos,  # a path, a folder, a pattern such as 'faces/*.jpg', bytes, a PIL image, an array; or many of them
         find_faces: Callable | None = None,  # from `face_finder`; each picture is one face if None
+        check: AgeCheck | None = None,  # from `check`: is the face old enough?
     ) -> Iterator[dict]:
         "Answers as they come; see `answer`"
-        return answer(photos, self.answerers, self.level, self.bs, find_faces)
+        return answer(photos, self.answerers, self.level, self.bs, find_faces, check=check)
 
     def predict(
         self,
         photos,  # see `answers`
         find_faces: Callable | None = None,
+        check: AgeCheck | None = None,
     ) -> pd.DataFrame:  # a row a picture, or a face: file, group, confidence, expected_age, set, p_<group> …, error
         "All answers in a table"
-        return answer_table(self.answers(photos, find_faces), self.labels)
+        return answer_table(self.answers(photos, find_faces, check), self.labels)
+
+    def check(
+        self,
+        limit: float,  # years
+        challenge: float | None = None,  # the age from which on the answer is 'over'
+        bound: float | None = None,  # or the share that may be told wrong on either side; 0.01
+    ) -> AgeCheck:
+        "Is a face old enough? See `age_check`"
+        return age_check(self.answerers, limit, challenge, bound)
 
     def __repr__(self):
         return f'Predictor({some([a.name for a in self.answerers])}; {some(self.labels, 20)})'
@@ -156,7 +168,7 @@ def answer_table(
     rows = [{k: v for k, v in row.items() if k != 'probabilities'}
             | {f'p_{x}': row.get('probabilities', {}).get(x) for x in labels} for row in answers]
     table = pd.DataFrame(rows, columns=None if rows else ['file', 'group', 'confidence'])
-    first = [c for c in ('file', 'box', 'group', 'confidence', 'expected_age', 'set') if c in table]
+    first = [c for c in ('file', 'box', 'group', 'confidence', 'expected_age', 'check', 'set') if c in table]
     return table[[*first, *(c for c in table if c not in (*first, 'error')), *(['error'] if 'error' in table else [])]]
 
 # %% ../../nbs/predict/03_predictor.ipynb #47b2ee2

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from .plots import COLORS, FAINT, INK, LINE, PAPER
+from ..scores.statistics import metric_words, p_words, score_text
 
 # %% ../../nbs/results/06_page.ipynb #6acdff2e
 _VARIABLES = {INK: 'ink', FAINT: 'faint', LINE: 'line', PAPER: 'paper', **{c: f'c{i}' for i, c in enumerate(COLORS)}}
@@ -166,3 +167,26 @@ def table_block(frame, caption='', corner=None, words=False, narrow=False):
 def percent(x, low=None, high=None):
     if pd.isna(x): return ''
     return f'{100 * x:.1f}' + ('' if low is None or pd.isna(low) else f' [{100 * low:.1f}, {100 * high:.1f}]')
+
+
+def scored(metric, *scores):
+    "A score, or it and its interval, with a proper minus sign"
+    x, *ends = (score_text(metric, s).replace('-', '−') for s in scores)
+    return f'{x} [{", ".join(ends)}]' if any(ends) else x
+
+
+def difference_block(made, metrics, unit):
+    d = made.differences.reset_index()
+    d = d[d['metric'].isin(metrics)]
+    def change(m, x): return score_text(m, x, '+').replace('-', '−')
+    shown = pd.DataFrame({
+        'score': d['metric'].map(metric_words), 'difference': [*map(change, d['metric'], d['difference'])],
+        '95 % interval': [f'{change(r.metric, r.low)} to {change(r.metric, r.high)}' for r in d.itertuples()],
+        'p': d['p'].map(_p), 'p by Holm': d['p_holm'].map(_p),
+        'would be found from': [*map(scored, d['metric'], d['detectable'])]})
+    shown.index = d['run'] + ' − ' + d['minus']
+    return table_block(shown, f'Paired differences {unit}: the same people drawn again for both. A difference is '
+                       'found with a chance of 80 % from the last column on', 'runs')
+
+
+def _p(p): return '' if pd.isna(p) else p_words(p).removeprefix('= ')

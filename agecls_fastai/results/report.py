@@ -24,18 +24,18 @@ from ..core.progress import duration
 from ..data.ages import are_years
 from ..data.datasets import DRAWN
 from ..recipes import RECIPES
-from .by_age import errors_by_age, plot_age_errors, plot_ages
+from .age_sections import thresholds_section, years_section
 from .calibrate import calibrate, prediction_sets
 from .compare import Comparison, compare, in_words
 from .examples import check_data_folder, has_models, plot_cams, plot_errors, worst_answers
-from .page import CSS, PAGE, figure_block, head_block, note_block, percent, table_block, text_block
+from .page import CSS, PAGE, difference_block, figure_block, head_block, note_block, percent
+from .page import scored, table_block, text_block
 from .plots import FEWEST, SUBJECT_IMAGES, as_runs, draw_by, part_scores
 from .plots import plot_confusion, plot_curves, plot_intervals, plot_reliability
-from .published import published, published_facts, published_years
+from .published import published, published_facts
 from .regroup import in_groups
 from ..runs.format import Run
 from ..scores.statistics import METRICS, N_RESAMPLES, has_years, main_metrics, metric_words, p_words
-from ..scores.statistics import score_text
 from ..training.weights import PACKAGED
 
 # %% ../../nbs/results/07_report.ipynb #given
@@ -52,31 +52,11 @@ class Given(NamedTuple):
     why: str  # no faces may be shown
 
 # %% ../../nbs/results/07_report.ipynb #ea80d477
-def _scored(metric, *scores):
-    "A score, or it and its interval, with a proper minus sign"
-    x, *ends = (score_text(metric, s).replace('-', '−') for s in scores)
-    return f'{x} [{", ".join(ends)}]' if any(ends) else x
-
-
-def _difference_block(made, metrics, unit):
-    d = made.differences.reset_index()
-    d = d[d['metric'].isin(metrics)]
-    def change(m, x): return score_text(m, x, '+').replace('-', '−')
-    shown = pd.DataFrame({
-        'score': d['metric'].map(metric_words), 'difference': [*map(change, d['metric'], d['difference'])],
-        '95 % interval': [f'{change(r.metric, r.low)} to {change(r.metric, r.high)}' for r in d.itertuples()],
-        'p': d['p'].map(_p), 'p by Holm': d['p_holm'].map(_p),
-        'would be found from': [*map(_scored, d['metric'], d['detectable'])]})
-    shown.index = d['run'] + ' − ' + d['minus']
-    return table_block(shown, f'Paired differences {unit}: the same people drawn again for both. A difference is '
-                       'found with a chance of 80 % from the last column on', 'runs')
-
-
 def _scores_section(given):
     "Tables per recipe and fold, and the forest plots"
     made = given.made
     metrics, several = [m for m in made.metrics if not METRICS[m].in_years], len(made.folds) > 1
-    def cell(s, metric): return _scored(metric, s['mean'], s['low'], s['high'])
+    def cell(s, metric): return scored(metric, s['mean'], s['low'], s['high'])
     in_percent = main_metrics(metrics)
     heads = {m: METRICS[m].label for m in metrics}
     main = pd.DataFrame({heads[m]: [cell(made.scores.loc[(name, m)], m) for name in made.names] for m in metrics},
@@ -84,15 +64,15 @@ def _scores_section(given):
     if several: main.insert(1, '± over folds', [f'{100 * made.scores.loc[(name, "accuracy"), "std"]:.1f}'
                                                 for name in made.names])
     guesses = made.baselines[metrics].dropna(how='all')
-    guess = pd.DataFrame({heads[m]: [_scored(m, x) for x in guesses[m]] for m in metrics}, index=guesses.index)
+    guess = pd.DataFrame({heads[m]: [scored(m, x) for x in guesses[m]] for m in metrics}, index=guesses.index)
     about = ('Mean over folds [95 % interval by resampling subjects]; ± is the standard deviation over folds (n in the '
              'denominator)' if several else 'Score [95 % interval by resampling subjects]')
     blocks = [table_block(pd.concat([main, guess]).fillna(''), about, 'run')]
     if several:
         for m in in_percent:
-            t = made.fold_scores[m].unstack('fold').loc[made.names].map(partial(_scored, m)).add_prefix('fold ')
+            t = made.fold_scores[m].unstack('fold').loc[made.names].map(partial(scored, m)).add_prefix('fold ')
             blocks.append(table_block(t, f'{heads[m]}, fold by fold', 'run', narrow=True))
-    if len(made.differences): blocks.append(_difference_block(made, in_percent, 'in percentage points'))
+    if len(made.differences): blocks.append(difference_block(made, in_percent, 'in percentage points'))
     for m in in_percent:
         about = ': mean over folds, 95 % interval by resampling subjects, and single folds (|)'
         about = f'{metric_words(m).capitalize()}{about if several else " and its 95 % interval"}'
@@ -114,41 +94,6 @@ def _scores_section(given):
 
 
 def _p(p): return '' if pd.isna(p) else p_words(p).removeprefix('= ')
-
-
-def _years_section(given):
-    "Errors in years, where ages are known"
-    made, metrics = given.made, [m for m in given.made.metrics if METRICS[m].in_years]
-    if not metrics: return None
-    n_resamples, of_all = max(1, given.n_resamples // 5), made.scores['mean'].unstack('metric').loc[made.names]
-    table = pd.DataFrame({METRICS[m].label: [_scored(m, *made.scores.loc[(name, m), ['mean', 'low', 'high']])
-                                             for name in made.names] for m in metrics}, index=of_all.index)
-    guesses = made.baselines[metrics].dropna(how='all')
-    guess = pd.DataFrame({METRICS[m].label: [_scored(m, x) for x in guesses[m]] for m in metrics}, guesses.index)
-    about = ('What is said of a face is the mean of the groups\' ages in training, weighted by their probabilities, '
-             'within the group that is answered. The mean error is above 0 where people are told too old.')
-    blocks = [text_block(about), table_block(pd.concat([table, guess]), 'Mean over folds [95 % interval by resampling '
-                                             'subjects]', 'run')]
-    if len(made.differences):
-        blocks.append(_difference_block(made, main_metrics(metrics), 'in years, and percentage points'))
-    if len(known := published_years(made.runs[0].info.get('data') or '')):
-        shown = pd.DataFrame({'mean absolute error, years': [_scored('mae', r.mae) + (
-            f' ± {r.mae_std}' if r.mae_std == r.mae_std else '') for r in known.itertuples()],
-            'source': known['source'].to_list()}, known['method'])
-        blocks.append(table_block(shown, 'Published on this data set, with other splits and cuts: beside these '
-                                  'figures, not against them', 'method', words=True))
-    for m in ('bias', 'mae'):
-        blocks.append(figure_block(f'{METRICS[m].words.capitalize()} by true age', plot_age_errors, given.runs, m,
-                                   n_resamples=n_resamples))
-    blocks += [figure_block(f'{name}: answer against truth; darker is more pictures', plot_ages, run)
-               for name, run in zip(given.names, given.runs)]
-    tables = []
-    for name, run in zip(given.names, given.runs):
-        t = errors_by_age(run, n_resamples=n_resamples)
-        cells = {METRICS[m].label: [_scored(m, *row) for row in t[[m, f'{m}_low', f'{m}_high']].to_numpy(float)]
-                 for m in ('mae', 'bias', 'cs5')}
-        tables.append(table_block(pd.DataFrame(dict(images=t['images'], subjects=t['subjects']) | cells), name, 'age'))
-    return dict(title='In years', blocks=[*blocks, dict(kind='more', title='The same in numbers', blocks=tables)])
 
 
 def _told_in_tens(runs):
@@ -190,7 +135,7 @@ def _parts_section(given):
             for name, t in zip(names, found):
                 of = f' of {name}' * (len(names) > 1)
                 cells[f'{metric_words(metric)}{of}, {METRICS[metric].unit}'] = [
-                    _scored(metric, *row) for row in t[[metric, f'{metric}_low', f'{metric}_high']].to_numpy()]
+                    scored(metric, *row) for row in t[[metric, f'{metric}_low', f'{metric}_high']].to_numpy()]
         tables.append(table_block(pd.DataFrame(cells), corner=what.partition(',')[0]))
     about = ("All folds together; each part's interval comes from drawing its people again, and below "
              f'{FEWEST} people there is none; where all or none are right it shrinks to a point. Parts differ in more '
@@ -344,8 +289,8 @@ def _repeat_section(given):
 
 # %% ../../nbs/results/07_report.ipynb #cb6197x48
 # in the order of the page: functions from what is `Given` to dict(title=…, blocks=[…]), or None
-SECTIONS = [_scores_section, _years_section, _confusion_section, _parts_section, _belief_section, _curves_section,
-            _faces_section, _folds_section, _time_section, _repeat_section]
+SECTIONS = [_scores_section, years_section, thresholds_section, _confusion_section, _parts_section,
+            _belief_section, _curves_section, _faces_section, _folds_section, _time_section, _repeat_section]
 
 
 def _on_folds(run, folds):

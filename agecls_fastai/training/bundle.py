@@ -28,15 +28,16 @@ from safetensors.torch import save_file
 
 import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
 from ..core.errors import AgeclsError, first_line, some, what_file_is, what_it_is
-from ..core.files import file_digest, parse_json
+from ..core.files import file_digest, has_shape, parse_json
 from ..data.ages import class_words
 from ..data.images import image_keys
 from ..loading.loaders import age_block
 from ..recipes import Recipe  # with its methods
 from ..scores.calibration import conformal_scores, conformal_threshold, fit_temperature, with_temperature
 from ..scores.sets import threshold_at
-from ..scores.statistics import METRICS, main_metrics, metric_words, score_text, scores_by
-from ..scores.years import training_ages
+from ..scores.statistics import METRICS, has_years, main_metrics, metric_words, score_text, scores_by
+from ..scores.thresholds import CHECKS_SHAPE, bundle_checks
+from ..scores.years import known_ages, training_ages
 from .models import age_learner
 from .probe import add_probe_head
 
@@ -75,7 +76,10 @@ def save_bundle(
     frames = [ds.items for ds in (dls.train_ds, dls.valid_ds) if isinstance(ds.items, pd.DataFrame)]
     counts = frames[0]['label'].value_counts() if frames else {}
     labels = [str(label) for label in dls.vocab]
-    if valid is not None and len(valid): facts['calibration'] = _calibration(valid, labels)
+    if valid is not None and len(valid):
+        facts['calibration'] = _calibration(valid, labels)
+        if has_years(valid):
+            facts['age_checks'] = bundle_checks(valid['expected_age'], known_ages(valid), valid['subject'])
     facts |= training_ages(frames[0], labels) if frames else {}
     info = dict(format=FORMAT, labels=labels, recipe=asdict(recipe),
                 normalize=[t.flatten().tolist() for t in (norm[0].mean, norm[0].std)] if norm else None,
@@ -238,6 +242,7 @@ def _check_info(file, info):
         raise AgeclsError(f'{file}: recipe: {first_line(e)}') from None
     calibration, ages = info.get('calibration'), info.get('ages')
     good = dict(
+        age_checks=has_shape(info.get('age_checks') or {}, CHECKS_SHAPE),
         ages=ages is None or isinstance(ages, list) and len(ages) == len(info['labels']) and all(map(number, ages)),
         normalize=info['normalize'] is None or all(number(x, 0) for x in info['normalize'][1])
         and all(number(x) for x in info['normalize'][0]),
