@@ -106,6 +106,7 @@ def items(args):
     from agecls_fastai.data.datasets import read_data
     from agecls_fastai.core.errors import some
     from agecls_fastai.data.folds import fold_balance
+    from agecls_fastai.data.items import counted
     from agecls_fastai.data.tables import write_items
     data = read_data(args.data, **data_options(args))
     balance = fold_balance(data.items)
@@ -118,8 +119,7 @@ def items(args):
                                         folds=json.loads(balance.to_json(orient='index'))), indent=1))
     else:
         how = shlex.join(data.items['label'].cat.categories)
-        print(f'{data.words}\n{len(data.items):,} images of {data.items["subject"].nunique():,} subjects\n\n'
-              f'{balance.round(3).to_string()}')
+        print(f'{data.words}\n{counted(data.items)}\n\n{balance.round(3).to_string()}')
         if args.out: print(f'\nThe table is in {args.out}; with other commands: --items {args.out} --classes {how}')
 
 

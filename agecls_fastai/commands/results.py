@@ -77,6 +77,7 @@ def add_calibrate(commands):
 
 def calibrate(args):
     "agecls calibrate"
+    from agecls_fastai.data.items import who
     from agecls_fastai.results.calibrate import calibrate, prediction_sets
     from agecls_fastai.runs.format import load_run
     run = load_run(args.run)
@@ -91,11 +92,12 @@ def calibrate(args):
                               coverage={by or 'all': json.loads(t.to_json(orient='index'))
                                         for by, t in tables.items()}), indent=1))
         return
-    print(f'{found}\n\nSets of neighbouring groups, to hold the truth in {100 * args.level:g} % of the images of a '
-          f'new {args.unit}:\n')
+    them = who(run.predictions)
+    new = f'of the images of a new {args.unit}' if them.known else 'of new images'
+    print(f'{found}\n\nSets of neighbouring groups, to hold the truth in {100 * args.level:g} % {new}:\n')
     for table in tables.values(): print(f'{table.round(3).to_string()}\n')
-    print('coverage: over images; low, high: its 95 % interval by resampling subjects; by_subject: mean over '
-          'subjects; size: groups in a set')
+    print(f'coverage: over images; low, high: its 95 % interval by resampling {them.unit}; by_subject: mean over '
+          f'{them.unit}; size: groups in a set' + f'\n{them.caution}' * (not them.known))
     if args.out: print(f'\nThe sets of all images are in {args.out}')
 
 

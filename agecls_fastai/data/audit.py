@@ -14,7 +14,8 @@ from ..core.errors import AgeclsError
 from .adience import Audit, audit
 from .datasets import Data, check_dataset, read_data
 from .folds import fold_balance
-from .images import ImageAudit, audit_images
+from .images import ImageAudit, audit_images, first_of_same
+from .items import counted, who
 
 # %% ../../nbs/data/10_audit.ipynb #1dca710e
 @dataclass
@@ -37,7 +38,10 @@ class DataAudit:
 
     def __str__(self):
         items = self.data.items
-        return '\n\n'.join([f'{self.data.words}\n{len(items):,} images of {items["subject"].nunique():,} subjects',
+        if not who(items).known:                                         # as `read_data` puts them together
+            again = first_of_same([p for found in self.images.values() for p in found.pairs])
+            items = items.assign(subject=[again.get(file, file) for file in items['file']])
+        return '\n\n'.join([f'{self.data.words}\n{counted(items)}',
                             fold_balance(items).round(3).to_string(),
                             *(f'Pictures: {found}' for found in self.images.values()),
                             '\n'.join(['damaged', *(f'- {p}' for p in self.problems)]) if self.problems else
@@ -53,10 +57,11 @@ def audit_data(
     **options,  # as for `read_data`
 ) -> Audit | DataAudit:
     "Is a data set whole?"
+    options.pop('same', None)                                            # all are looked at one by one
     if check_dataset(dataset, **options) == 'adience':
         for name in ('labels', 'target', 'subset'):
             if options.get(name): raise AgeclsError(f'{name} means nothing for an audit, which looks at all rows')
         return audit(path, images, options.get('source'), options.get('pattern'), looks, progress)
-    data = read_data(path, dataset, **options)
+    data = read_data(path, dataset, same=False, **options)
     found = {'pictures': audit_images(data.items, path, looks=looks, progress=progress)} if images else {}
     return DataAudit(data, found)

@@ -7,6 +7,7 @@ __all__ = ['DRAWN', 'DATASETS', 'Data', 'DataSet', 'read_data']
 
 # %% ../../nbs/data/09_datasets.ipynb #91c8d899
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,10 +15,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, DataWarning, some
 from .adience import audit, has_fold_files, read_adience
 from .ages import YEAR_CLASSES, class_words
-from .items import COLUMNS, check_items
+from .folds import make_folds
+from .images import group_same
+from .items import COLUMNS, check_items, who
 from .sources import ADIENCE_GROUPS, group_ages, read_fairface, read_fgnet, read_folder
 from .sources import read_imdb_wiki, read_utkface
 from .tables import read_items
@@ -110,6 +113,23 @@ DATASETS = {
                       lambda path, **given: f'the class folders of {path}')}
 
 
+def _same_together(items, path, seed):
+    "Of people who are not known, pictures that are the same in one fold; folds that a table has stay as they are"
+    if who(items).known: return items
+    grouped, n = group_same(items, path), items['fold'].nunique()
+    if (grouped['subject'] == items['subject']).all(): return items
+    if not (grouped.groupby('subject')['fold'].nunique() > 1).any(): return grouped
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DataWarning)                     # has been told
+        try:
+            if (make_folds(items, n, seed)['fold'] == items['fold']).all(): return make_folds(grouped, n, seed)
+        except AgeclsError: pass
+    twice = grouped.groupby('subject')['fold'].nunique() > 1
+    warnings.warn(f'pictures that are there more than once are in more than one fold, {twice.sum():,} of them: '
+                  f'{some(twice.index[twice])}', DataWarning, stacklevel=3)
+    return items
+
+
 def read_data(
     path,  # the data folder
     dataset: str | None = None,  # a kind of data, see `DATASETS`; None: 'table' where there are `items`, else 'adience'
@@ -125,6 +145,7 @@ def read_data(
     subject: str | None = None,  # class folders: a regular expression that says who
     n_folds: int | None = None,  # make so many folds; if None those that a table has, else 5
     fold_seed: int | None = None,  # for `make_folds`; 0 if None
+    same: bool | None = None,  # pictures that are the same are of one subject; None: where people are not known
 ) -> Data:
     "Read any data set"
     options = dict(labels=labels, target=target, source=source, subset=subset, pattern=pattern, items=items,
@@ -140,5 +161,6 @@ def read_data(
     found = kind.read(path, **given)
     if isinstance(found, Data): return found
     if not isinstance(getattr(found.get('label'), 'dtype', None), pd.CategoricalDtype): check_items(found)  # tells
+    if same is not False: found = _same_together(found, path, fold_seed or 0)
     words = kind.words(path, **given) if callable(kind.words) else kind.words or dataset
     return Data(found, f'{words}, classes {class_words(found["label"].cat.categories)}')

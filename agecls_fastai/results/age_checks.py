@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import AgeclsError, some
+from ..data.items import who
 from .by_age import years_of
 from .compare import run_names
 from .plots import COLORS, FAINT, FEWEST, MARKERS, WIDTH, as_runs, plain_text, styled
@@ -141,33 +142,36 @@ class AgeChecks:
             x, low, high = (100 * r[f'{name}{end}'] for end in ('', '_low', '_high'))
             return '' if x != x else f'{x:.1f} %' + ('' if low != low else f' [{low:.1f}, {high:.1f}]')
         t, parts = self.run.predictions, []
+        them = who(t)
+        people = them.people if them.known else 'images of people'
         parts.append(f'Measured on: {self.run.info.get("data") or "unnamed data"}\n{len(t):,} images, all folds '
                      'together')
         for (limit, challenge), table in self.scores.groupby(level=['limit', 'challenge'], sort=False):
             shown = pd.DataFrame({
-                f'people under {limit:g}': table['people_under'].map('{:,.0f}'.format),
+                f'{people} under {limit:g}': table['people_under'].map('{:,.0f}'.format),
                 f'told {challenge:g} or older: they pass': [
                     share(r, 'false_positive_rate') for _, r in table.iterrows()],
-                f'people of {limit:g} and older': table['people_over'].map('{:,.0f}'.format),
+                f'{people} of {limit:g} and older': table['people_over'].map('{:,.0f}'.format),
                 f'told to be younger than {challenge:g}: asked for nothing': [
                     share(r, 'asked') for _, r in table.iterrows()]})
             shown.index = [part if by == 'all' else f'{by} {part}' for *_, by, part in table.index]
             parts.append(f'Limit {limit:g}, challenge age {challenge:g}\n' + shown.to_string())
-        parts.append('Shares of images [95 % interval by resampling subjects]')
+        parts.append(f'Shares of images [95 % interval by resampling {them.unit}]'
+                     + f'\n{them.caution}' * (not them.known))
         for limit, curve in self.curves.items():
             parts.append(f'Limit {limit:g}, in %\n' + (100 * curve).round(1).rename(columns=dict(
                 false_positive_rate='pass', asked='asked for nothing')).to_string())
         for (limit, bound), table in self.bounded.groupby(level=['limit', 'bound'], sort=False):
-            head = f'At most {100 * bound:g} % of new people under {limit:g} shall pass'
+            head = f'At most {100 * bound:g} % of new {people} under {limit:g} shall pass'
             few = table['challenge'].isna()
             if few.all():
-                parts.append(f'{head}: that cannot be promised. It takes {fewest_people(bound)} people under '
+                parts.append(f'{head}: that cannot be promised. It takes {fewest_people(bound)} {people} under '
                              f'{limit:g} in each inner validation set; there are {table["people_under"].min()} to '
                              f'{table["people_under"].max()}')
                 continue
             shown = table.droplevel([0, 1]).assign(**{name: (100 * table[name].to_numpy()).round(1) for name in (
                 'false_positive_rate', 'asked')}).rename(columns=dict(
-                    people_under=f'people under {limit:g} in validation', challenge='challenge age',
+                    people_under=f'{people} under {limit:g} in validation', challenge='challenge age',
                     false_positive_rate='pass in the test fold, %', asked='asked for nothing, %'))
             parts.append(f'{head}: the challenge age that is chosen on the inner validation set of each fold\n'
                          + shown.to_string())

@@ -9,6 +9,7 @@ __all__ = ['LIMIT', 'CHALLENGE', 'ENOUGH', 'years_section', 'thresholds_section'
 import numpy as np
 import pandas as pd
 
+from ..data.items import who
 from .age_checks import check_scores, plot_check
 from .by_age import errors_by_age, plot_age_errors, plot_ages
 from .page import difference_block, figure_block, note_block, scored, table_block, text_block
@@ -28,8 +29,9 @@ def years_section(given):
     guess = pd.DataFrame({METRICS[m].label: [scored(m, x) for x in guesses[m]] for m in metrics}, guesses.index)
     about = ('What is said of a face is the mean of the groups\' ages in training, weighted by their probabilities, '
              'within the group that is answered. The mean error is above 0 where people are told too old.')
-    blocks = [text_block(about), table_block(pd.concat([table, guess]), 'Mean over folds [95 % interval by resampling '
-                                             'subjects]', 'run')]
+    unit = who(made.runs[0].predictions).unit
+    blocks = [text_block(about), table_block(pd.concat([table, guess]),
+                                             f'Mean over folds [95 % interval by resampling {unit}]', 'run')]
     if len(made.differences):
         blocks.append(difference_block(made, main_metrics(metrics), 'in years, and percentage points'))
     if len(known := published_years(made.runs[0].info.get('data') or '')):
@@ -48,7 +50,8 @@ def years_section(given):
         t = errors_by_age(run, n_resamples=n_resamples)
         cells = {METRICS[m].label: [scored(m, *row) for row in t[[m, f'{m}_low', f'{m}_high']].to_numpy(float)]
                  for m in ('mae', 'bias', 'cs5')}
-        tables.append(table_block(pd.DataFrame(dict(images=t['images'], subjects=t['subjects']) | cells), name, 'age'))
+        n = dict(images=t['images']) | (dict(subjects=t['subjects']) if unit == 'subjects' else {})
+        tables.append(table_block(pd.DataFrame(n | cells), name, 'age'))
     return dict(title='In years', blocks=[*blocks, dict(kind='more', title='The same in numbers', blocks=tables)])
 
 # %% ../../nbs/results/11_age_sections.ipynb #766af71a
@@ -64,7 +67,8 @@ def thresholds_section(given):
     t, ages = given.runs[0].predictions, known_ages(given.runs[0].predictions)
     sides = [t.loc[np.isfinite(ages) & side, 'subject'].nunique() for side in (ages < LIMIT, ages >= LIMIT)]
     if min(sides) < ENOUGH: return None
-    n_resamples, rows, tables = max(1, given.n_resamples // 5), {}, []
+    n_resamples, rows, tables, them = max(1, given.n_resamples // 5), {}, [], who(t)
+    word_for = them.people if them.known else 'images of people'
     names = [f'passes, of people under {LIMIT}, %', f'asked for nothing, of people of {LIMIT} and older, %']
     def told(r): return dict(zip(names, (_share(r, 'false_positive_rate'), _share(r, 'asked'))))
     for name, run in zip(given.names, given.runs):
@@ -73,7 +77,7 @@ def thresholds_section(given):
             if by != 'age' and by not in t: continue
             table = check_scores(run, LIMIT, CHALLENGE, by, n_resamples)
             if by == 'age': table = table[[abs(int(part.split()[0]) - LIMIT) <= 12 for part in table.index]]
-            people = {f'people {word}': table[c].map('{:,.0f}'.format) for word, c in (
+            people = {f'{word_for} {word}': table[c].map('{:,.0f}'.format) for word, c in (
                 (f'under {LIMIT}', 'people_under'), (f'of {LIMIT} and older', 'people_over'))}
             shown = pd.DataFrame([told(r) for _, r in table.iterrows()], table.index).assign(**people)
             tables.append(table_block(shown, f'{name}, by {by}', by))
@@ -82,7 +86,7 @@ def thresholds_section(given):
              'agecls thresholds tells more: other limits, and a challenge age with a promise.')
     return dict(title=f'As a check for {LIMIT}', blocks=[
         text_block(about), table_block(pd.DataFrame(rows).T, f'Challenge age {CHALLENGE}; all folds together [95 % '
-                                       'interval by resampling subjects]', 'run'),
+                                       f'interval by resampling {them.unit}]', 'run'),
         figure_block('Who passes that should not, against who is asked for nothing', plot_check, given.runs, LIMIT),
         note_block('It must not be the only thing that decides about a person, least of all about a child.'),
         dict(kind='more', title='For whom', blocks=tables)])

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import AgeclsError, DataWarning, some
+from ..data.items import counted, who
 from .published import published, published_lines, published_year_lines
 from .regroup import same_classes
 from ..runs.format import MUST_SHARE, Run, open_runs
@@ -152,7 +153,8 @@ class Comparison:
                                seconds=sum(run.done[k].get('seconds', 0) for k in self.folds))
                           for name, run in zip(self.names, self.runs)],
                     std='divided by n (std) or n - 1 (std_sample) folds',
-                    interval=f'95 %, percentile bootstrap over subjects within folds, {self.n_resamples:,} resamples',
+                    interval=f'95 %, percentile bootstrap over {who(self.runs[0].predictions).unit} within folds, '
+                             f'{self.n_resamples:,} resamples',
                     scores=json_records(self.scores), fold_scores=json_records(self.fold_scores),
                     differences=json_records(self.differences),
                     baselines=json_records(self.baselines.rename_axis('baseline')),
@@ -169,16 +171,17 @@ class Comparison:
     def __str__(self):
         info, several = self.runs[0].info, len(self.folds) > 1
         tested = self.runs[0].predictions.query('fold in @self.folds')
-        n_images, n_subjects = len(tested), tested['subject'].nunique()
+        them = who(tested)
         def all_of(key): return ', '.join(dict.fromkeys(str(run.info.get(key)) for run in self.runs))
         n = sum(int(k) >= 0 for k in info['composition'])
         of_all = f'{len(self.folds)} of {n}' if len(self.folds) < n else f'{n}'
-        parts = [f'Measured on: {info.get("data") or "unnamed data"}\n{n_images:,} images of {n_subjects:,} subjects '
+        parts = [f'Measured on: {info.get("data") or "unnamed data"}\n{counted(tested)} '
                  f'in {of_all} fold{"s" * (of_all != "1")}; protocol {all_of("protocol")}; device {all_of("device")}',
                  self._score_table().to_string(),
                  *['In years:\n' + self._score_table(True).to_string()] * self._in_years,
                  'Mean over folds ± standard deviation over folds (n in the denominator) ' * several
-                 + '[95 % interval by resampling subjects]', *[self._fold_table().to_string()] * several]
+                 + f'[95 % interval by resampling {them.unit}]' + f'\n{them.caution}' * (not them.known),
+                 *[self._fold_table().to_string()] * several]
         if len(self.differences): parts.append(self._difference_lines())
         lines = published_lines(self.runs[0].labels)
         other = '' if info.get('benchmark', False) else ' (other data than above: not to be compared)'
@@ -223,7 +226,7 @@ class Comparison:
 
     def _difference_lines(self):
         "Paired differences of the main scores, and which could have been found"
-        d = self.differences.reset_index()
+        d, unit = self.differences.reset_index(), who(self.runs[0].predictions).unit
         d = d[d['metric'].isin(main_metrics(self.metrics))]
         many = len(self.differences.groupby(['run', 'minus'])) > 1
         weakest = d.groupby('metric', sort=False)['detectable'].median()
@@ -231,12 +234,12 @@ class Comparison:
         least = [f'{score_text(m, x)}{units(m) or " points"} of {metric_words(m)}' for m, x in weakest.items()]
         return '\n'.join([
             f'Paired differences, in percentage points{" and years" * self._in_years} [95 % interval by resampling '
-            'subjects]:', *(
+            f'{unit}]:', *(
             f'  {r.run} − {r.minus}, {metric_words(r.metric)}: {score_text(r.metric, r.difference, "+")}'
             f'{units(r.metric)} [{score_text(r.metric, r.low, "+")}, {score_text(r.metric, r.high, "+")}], '
             f'p {p_words(r.p)}' + (f', Holm {p_words(r.p_holm)}' if many else '') for r in d.itertuples()),
             *['  Holm: corrected for the number of comparisons'] * many,
-            '  With these subjects, differences are found with a chance of 80 % from ' + ' and '.join(
+            f'  With these {unit}, differences are found with a chance of 80 % from ' + ' and '.join(
                 filter(None, [', '.join(least[:-1]), least[-1]])) + ' on'
             + ' (median of the pairs)' * many])
 
@@ -324,7 +327,7 @@ def by_subject(
     groups = run.predictions.groupby(['fold', 'subject'], sort=True)
     mean = groups[columns].mean()
     truth = groups['label'].agg(lambda x: x.cat.codes.value_counts().sort_index().idxmax())
-    table = mean.reset_index().assign(file=lambda t: t['subject'], images=groups.size().to_numpy())
+    table = mean.reset_index().assign(file=lambda t: t['subject'] + ' (all)', images=groups.size().to_numpy())
     for name, codes in (('label', truth.to_numpy()), ('pred', mean.to_numpy().argmax(1))):
         table[name] = pd.Categorical.from_codes(codes, run.labels, ordered=True)
     return Run(run.path, run.info, run.done, table)

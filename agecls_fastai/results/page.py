@@ -17,6 +17,8 @@ import pandas as pd
 from markupsafe import Markup, escape
 from PIL import Image
 
+from ..data.items import who
+
 from .plots import COLORS, FAINT, INK, LINE, PAPER
 from ..scores.statistics import metric_words, p_words, score_text
 
@@ -176,7 +178,7 @@ def scored(metric, *scores):
 
 
 def difference_block(made, metrics, unit):
-    d = made.differences.reset_index()
+    d, people = made.differences.reset_index(), who(made.runs[0].predictions).people
     d = d[d['metric'].isin(metrics)]
     def change(m, x): return score_text(m, x, '+').replace('-', '−')
     shown = pd.DataFrame({
@@ -185,7 +187,7 @@ def difference_block(made, metrics, unit):
         'p': d['p'].map(_p), 'p by Holm': d['p_holm'].map(_p),
         'would be found from': [*map(scored, d['metric'], d['detectable'])]})
     shown.index = d['run'] + ' − ' + d['minus']
-    return table_block(shown, f'Paired differences {unit}: the same people drawn again for both. A difference is '
+    return table_block(shown, f'Paired differences {unit}: the same {people} drawn again for both. A difference is '
                        'found with a chance of 80 % from the last column on', 'runs')
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import AgeclsError, some
+from ..data.items import who
 from .calibrate import calibrate
 from .compare import Comparison, common_folds, compare, run_names
 from .published import published, published_facts
@@ -148,6 +149,9 @@ def part_scores(run, column, n_resamples):
     return table.astype(dict(images=int, subjects=int))
 
 
+def called(predictions): return ('person', 'people') if who(predictions).known else ('image', 'images')
+
+
 def _metric(runs, metric, of_parts=False):
     known = [m for m in runs[0].metrics if not of_parts or METRICS[m].main or METRICS[m].in_years]
     if metric not in known: raise AgeclsError(f'metric must be one of {some(known, 12)}, not {metric!r}')
@@ -155,7 +159,7 @@ def _metric(runs, metric, of_parts=False):
 
 
 @styled
-def draw_by(names, tables, column, metric, ax=None):
+def draw_by(names, tables, column, metric, ax=None, people=('person', 'people')):
     n, new, scale = len(tables[0]), ax is None, METRICS[metric].scale
     if new: _, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.38 * n + 0.17 * len(names) * (n / 8 + 1)))
     shift = np.linspace(-0.25, 0.25, len(names)) if len(names) > 1 else [0]
@@ -165,7 +169,7 @@ def draw_by(names, tables, column, metric, ax=None):
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
         ax.hlines(y, low, high, color=color, lw=1.6)
         ax.plot(x, y, marker, color=color, ms=5, label=plain_text(name, 50))
-    ax.set_yticks(range(n), [f'{short_text(part, 16)}\n{k:,} {"person" if k == 1 else "people"}'
+    ax.set_yticks(range(n), [f'{short_text(part, 16)}\n{k:,} {people[k != 1]}'
                              for part, k in tables[0]['subjects'].items()])
     ax.set(ylim=(n - 0.5, -0.5), xlabel=METRICS[metric].label,
            title=plain_text(f'By {column.replace("_", " ")}', 50))
@@ -188,7 +192,8 @@ def plot_by(
     _metric(runs, metric, of_parts=True)
     common_folds(runs)                                                   # refuses runs on other items
     names = run_names(runs)
-    return draw_by(names, [part_scores(run, column, n_resamples) for run in runs], column, metric, ax)
+    return draw_by(names, [part_scores(run, column, n_resamples) for run in runs], column, metric, ax,
+                   called(runs[0].predictions))
 
 # %% ../../nbs/results/04_plots.ipynb #a950eb9c
 @styled

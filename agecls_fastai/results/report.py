@@ -23,6 +23,7 @@ from ..core.files import write_atomic
 from ..core.progress import duration
 from ..data.ages import are_years
 from ..data.datasets import DRAWN
+from ..data.items import counted, who
 from ..recipes import RECIPES
 from .age_sections import thresholds_section, years_section
 from .calibrate import calibrate, prediction_sets
@@ -30,7 +31,7 @@ from .compare import Comparison, compare, in_words
 from .examples import check_data_folder, has_models, plot_cams, plot_errors, worst_answers
 from .page import CSS, PAGE, difference_block, figure_block, head_block, note_block, percent
 from .page import scored, table_block, text_block
-from .plots import FEWEST, SUBJECT_IMAGES, as_runs, draw_by, part_scores
+from .plots import FEWEST, SUBJECT_IMAGES, as_runs, called, draw_by, part_scores
 from .plots import plot_confusion, plot_curves, plot_intervals, plot_reliability
 from .published import published, published_facts
 from .regroup import in_groups
@@ -65,8 +66,10 @@ def _scores_section(given):
                                                 for name in made.names])
     guesses = made.baselines[metrics].dropna(how='all')
     guess = pd.DataFrame({heads[m]: [scored(m, x) for x in guesses[m]] for m in metrics}, index=guesses.index)
-    about = ('Mean over folds [95 % interval by resampling subjects]; ± is the standard deviation over folds (n in the '
-             'denominator)' if several else 'Score [95 % interval by resampling subjects]')
+    them = who(made.runs[0].predictions)
+    about = (f'Mean over folds [95 % interval by resampling {them.unit}]; ± is the standard deviation over folds (n in '
+             'the denominator)' if several else f'Score [95 % interval by resampling {them.unit}]')
+    if not them.known: about += f'. {them.caution}'
     blocks = [table_block(pd.concat([main, guess]).fillna(''), about, 'run')]
     if several:
         for m in in_percent:
@@ -74,7 +77,7 @@ def _scores_section(given):
             blocks.append(table_block(t, f'{heads[m]}, fold by fold', 'run', narrow=True))
     if len(made.differences): blocks.append(difference_block(made, in_percent, 'in percentage points'))
     for m in in_percent:
-        about = ': mean over folds, 95 % interval by resampling subjects, and single folds (|)'
+        about = f': mean over folds, 95 % interval by resampling {them.unit}, and single folds (|)'
         about = f'{metric_words(m).capitalize()}{about if several else " and its 95 % interval"}'
         blocks.append(figure_block(about, plot_intervals, made, m, made.trained))
     known = published(made.runs[0].labels)
@@ -120,7 +123,9 @@ def _parts_section(given):
     "Scores by group, gender, pose, quality, number of images"
     names, runs, n_resamples = given.names, _told_in_tens(given.runs), given.n_resamples
     figures, tables, missing, metrics = [], [], [], main_metrics(given.made.metrics)
+    them, people = who(runs[0].predictions), called(runs[0].predictions)
     for column, what in COLUMNS_SHOWN.items():
+        if column == SUBJECT_IMAGES and not them.known: continue
         if column != SUBJECT_IMAGES and column not in runs[0].predictions:
             missing.append(what.partition(',')[0])
             continue
@@ -129,16 +134,17 @@ def _parts_section(given):
         found = [part_scores(run, column, n_resamples) for run in runs]
         for metric in metrics if column == 'label' else [m for m in metrics if m in ('accuracy', 'mae')]:
             about = f'{metric_words(metric).capitalize()} by {what}'
-            figures.append(figure_block(about, draw_by, names, found, column, metric))
-        cells = {c: found[0][c].map('{:,}'.format) for c in ('images', 'subjects')}
+            figures.append(figure_block(about, draw_by, names, found, column, metric, people=people))
+        cells = {c: found[0][c].map('{:,}'.format) for c in ('images', *['subjects'] * them.known)}
         for metric in metrics:
             for name, t in zip(names, found):
                 of = f' of {name}' * (len(names) > 1)
                 cells[f'{metric_words(metric)}{of}, {METRICS[metric].unit}'] = [
                     scored(metric, *row) for row in t[[metric, f'{metric}_low', f'{metric}_high']].to_numpy()]
         tables.append(table_block(pd.DataFrame(cells), corner=what.partition(',')[0]))
-    about = ("All folds together; each part's interval comes from drawing its people again, and below "
-             f'{FEWEST} people there is none; where all or none are right it shrinks to a point. Parts differ in more '
+    about = (f"All folds together; each part's interval comes from drawing its {them.people} again, and below "
+             f'{FEWEST} {them.people} there is none; where all or none are right it shrinks to a point. Parts differ '
+             'in more '
              'than the column that they are named by: in how old people are, for one.')
     blocks = [text_block(about), *figures, dict(kind='more', title='The same in numbers', blocks=tables)]
     if missing: blocks.append(note_block(f'Left out, as the predictions have no column for it: {some(missing, 9)}.'))
@@ -163,16 +169,19 @@ def _belief_section(given):
                 'temperatures': ', '.join(f'{t:.2f}' for t in made.temperatures.values())}
         blocks.append(table_block(pd.DataFrame(rows).T, 'Expected calibration error (ECE) and negative log-likelihood '
                                   '(NLL) before and after temperature scaling, mean over folds', 'run'))
+        them = who(runs[0].predictions)
+        def subjects(found): return {'subjects': found['subjects'].map('{:,}'.format)} if them.known else {}
         def covered(found, about, corner):
             shown = pd.DataFrame({
-                'images': found['images'].map('{:,}'.format), 'subjects': found['subjects'].map('{:,}'.format),
+                'images': found['images'].map('{:,}'.format), **subjects(found),
                 'covered, %': [percent(*row) for row in found[['coverage', 'low', 'high']].to_numpy()],
-                'mean over subjects, %': found['by_subject'].map(percent),
+                **({'mean over subjects, %': found['by_subject'].map(percent)} if them.known else {}),
                 'groups in a set': found['size'].map('{:.2f}'.format)}, index=found.index)
             return table_block(shown, about, corner)
         every = pd.concat([x.coverage(n_resamples=n_resamples) for x in sets.values()]).set_axis(list(sets))
-        blocks += [covered(every, 'Sets of neighbouring groups, made to hold the truth in 90 % of the images of a new '
-                           'person: how often they do', 'run'),
+        of = 'of the images of a new person' if them.known else 'of new images'
+        blocks += [covered(every, f'Sets of neighbouring groups, made to hold the truth in 90 % {of}: how often they '
+                           'do', 'run'),
                    dict(kind='more', title='By true group', blocks=[
                        covered(x.coverage('label', n_resamples), name, 'true group') for name, x in sets.items()])]
     if without := [name for name, run in zip(names, runs) if not run.has_validation]:
@@ -197,7 +206,8 @@ def _faces_section(given):
     for name, run in zip(given.names, given.runs):
         blocks.append(head_block(name))
         if len(worst_answers(run, 1)):
-            about = ('Most wrong about: a person a row, first the picture on which the true group had the least '
+            person = 'person' if who(run.predictions).known else 'picture'
+            about = (f'Most wrong about: a {person} a row, first the picture on which the true group had the least '
                      'probability, then others of the same person. Above each the true group, and → the answer where '
                      'it is wrong, = where it is right')
             blocks.append(figure_block(about, plot_errors, run, path))
@@ -216,8 +226,10 @@ def _folds_section(given):
     info = run.info
     counts = pd.DataFrame(info['composition'], index=run.labels).T
     counts['all'] = counts.sum(axis=1)
-    counts.insert(0, 'subjects', [run.predictions.loc[run.predictions['fold'].astype(str) == k, 'subject'].nunique()
-                                  if int(k) in run.folds else '' for k in counts.index])
+    t = run.predictions
+    if who(t).known:
+        counts.insert(0, 'subjects', [t.loc[t['fold'].astype(str) == k, 'subject'].nunique()
+                                      if int(k) in run.folds else '' for k in counts.index])
     one = len(counts) == 1 or '-1' in counts.index
     counts.index = ['trained on' if k == '-1' else 'all' if one else f'fold {k}' for k in counts.index]
     return dict(title='Composition of the folds', blocks=[table_block(counts, 'Images by fold and group')])
@@ -271,7 +283,8 @@ def _repeat_section(given):
         command = _command(run)
         versions = ', '.join(f'{k} {v}' for k, v in (info.get('versions') or {}).items())
         facts = {'run folder': run.path, 'data': info.get('data') or 'unnamed data',
-                 'images': f'{info.get("n_images", 0):,}', 'subjects': f'{info.get("n_subjects", 0):,}',
+                 'images': f'{info.get("n_images", 0):,}',
+                 'subjects': f'{info.get("n_subjects", 0):,}' if who(run.predictions).known else 'not known',
                  'protocol': info.get('protocol'), 'seed': info.get('seed'),
                  'versions': versions, 'commit': info.get('commit'), 'items': info.get('items_digest'),
                  'pictures': info.get('images_digest'), 'starting weights': info.get('weights_sha256'),
@@ -329,8 +342,8 @@ def report(
         given = Given(made, names, shown, n_resamples, path, why)
         sections = list(filter(None, (section(given) for section in SECTIONS)))
     tested = shown[0].predictions
-    about = (f'Measured on: {info.get("data") or "unnamed data"}. {len(tested):,} images of '
-             f'{tested["subject"].nunique():,} subjects, {len(made.folds)} fold{"s" * (len(made.folds) > 1)}; protocol '
+    about = (f'Measured on: {info.get("data") or "unnamed data"}. {counted(tested)}, {len(made.folds)} '
+             f'fold{"s" * (len(made.folds) > 1)}; protocol '
              f'{", ".join(dict.fromkeys(run.info["protocol"] for run in made.runs))}.')
     title = f'How well {"groups" if len(made.runs[0].labels) > 2 else "two groups"} of faces are told: ' + (
         made.names[0] if len(made.runs) == 1 else f'{len(made.runs)} runs compared')

@@ -19,7 +19,7 @@ import pandas as pd
 from ..core.errors import AgeclsError, some
 from ..core.files import write_atomic
 from ..core.progress import Progress
-from ..data.items import check_items, items_digest
+from ..data.items import check_items, items_digest, who
 from ..data.synthetic import best_reachable
 from ..loading.pack import build_pack
 from ..recipes import Recipe, change_recipe, get_recipe, resize_for
@@ -139,13 +139,15 @@ class Study:
                                                               f' p {p_words(r[f"{m}_p_holm"])}')
                 for _, r in table.iterrows()]
         info, parts = self.runs[0].info, []
-        parts.append(f'Measured on: {info.get("data") or "unnamed data"}\n{info["n_images"]:,} images of '
-                     f'{info["n_subjects"]:,} subjects in {len(self.runs[0].folds)} folds; protocol '
+        them, n = who(self.runs[0].predictions), info['n_images']
+        of = f'{info["n_subjects"]:,} subjects' if them.known else 'people who are not known'
+        parts.append(f'Measured on: {info.get("data") or "unnamed data"}\n{n:,} images of {of} in '
+                     f'{len(self.runs[0].folds)} folds; protocol '
                      f'{info["protocol"]}; seed {info["seed"]}')
         if self.minutes is not None: shown['minutes, epochs'] = [f'{m:g}, {n}' for m, n in self._lengths()]
         parts.append(shown.to_string())
         parts.append('Mean over folds ± standard deviation over folds (n in the denominator) [95 % interval by '
-                     f'resampling subjects]; differences from {self.baseline} in percentage points'
+                     f'resampling {them.unit}]; differences from {self.baseline} in percentage points'
                      f'{" and years" * ("mae" in metrics)}, p by Holm')
         if self.minutes is not None:
             parts.append(f'At equal time: each recipe had the epochs that {self.minutes:g} minutes a fold leave it on '

@@ -20,7 +20,7 @@ import agecls_fastai
 from ..core.errors import some
 from ..core.progress import Progress
 from ..data.images import check_images, images_digest
-from ..data.items import composition, items_digest
+from ..data.items import composition, counted, items_digest, who
 from ..data.pictures import READER
 from ..loading.pack import Pack, open_pack
 from ..recipes import Recipe
@@ -75,7 +75,8 @@ class Plan:
             weights_sha256=start_digest(recipe.arch, recipe.pretrained, self.weights), data=self.data,
             benchmark=self.benchmark, n_images=len(self.items), n_subjects=self.items['subject'].nunique(),
             composition={str(k): row.tolist() for k, row in counts.iterrows()}, skipped=self.skipped,
-            pack=pack and {key: pack.info[key] for key in ('size', 'method', 'version')}, reader=READER)
+            pack=pack and {key: pack.info[key] for key in ('size', 'method', 'version')}, reader=READER,
+            **({} if who(self.items).known else dict(people='not known')))
 
     def info(self, environment: dict) -> dict:
         "run.json"
@@ -83,8 +84,8 @@ class Plan:
 
     def headline(self, environment: dict) -> str:
         "What is done, on what, in a line"
-        return (f'{self.recipe.name}: {len(self.items):,} images of {self.items["subject"].nunique():,} subjects, '
-                f'protocol {self.protocol}, on {environment["device"]} ({environment["device_name"]}), '
+        return (f'{self.recipe.name}: {counted(self.items)}, protocol {self.protocol}, on {environment["device"]} '
+                f'({environment["device_name"]}), '
                 f'{environment["precision"]}')
 
     def loading(self, how: 'How', device) -> dict:

@@ -92,7 +92,8 @@ class Status:
         "All of it for JSON"
         done = self.folds['state'] == 'done'
         return dict(path=str(self.path), recipe=self.info['recipe']['name'], data=self.info.get('data', ''),
-                    protocol=self.info.get('protocol'), state=self.state, folds_done=int(done.sum()), n_folds=len(done),
+                    protocol=self.info.get('protocol'), people=self.info.get('people', 'known'),
+                    state=self.state, folds_done=int(done.sum()), n_folds=len(done),
                     seconds_silent=round(self.silent, 1), seconds_left=self.left,
                     scores=json.loads(self.scores().to_json()), folds=json_records(self.folds))
 
@@ -101,7 +102,8 @@ class Status:
         left = f', about {duration(self.left)} left' if self.state == 'under way' and self.left is not None else ''
         said = f'{self.path}: {self.state}; {len(done)} of {n} fold{"s" * (n > 1)} done{left}; last touched '
         parts = [f'{said}{duration(self.silent)} ago', ', '.join(filter(None, [
-            self.info['recipe']['name'], self.info.get('data'), f'protocol {self.info.get("protocol")}']))]
+            self.info['recipe']['name'], self.info.get('data'), f'protocol {self.info.get("protocol")}',
+            'people not known' if self.info.get('people') == 'not known' else '']))]
         def number(x, form='{:.3f}'): return '' if pd.isna(x) else form.format(x)
         def epochs(row): return number(row['epochs'], '{:.0f}') + number(row['of'], ' of {:.0f}')
         metrics = main_metrics(self.scores().index)

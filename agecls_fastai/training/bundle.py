@@ -31,6 +31,7 @@ from ..core.errors import AgeclsError, first_line, some, what_file_is, what_it_i
 from ..core.files import file_digest, has_shape, parse_json
 from ..data.ages import class_words
 from ..data.images import image_keys
+from ..data.items import who
 from ..loading.loaders import age_block
 from ..recipes import Recipe  # with its methods
 from ..scores.calibration import conformal_scores, conformal_threshold, fit_temperature, with_temperature
@@ -76,6 +77,8 @@ def save_bundle(
     frames = [ds.items for ds in (dls.train_ds, dls.valid_ds) if isinstance(ds.items, pd.DataFrame)]
     counts = frames[0]['label'].value_counts() if frames else {}
     labels = [str(label) for label in dls.vocab]
+    told = next((t for t in (predictions, valid) if t is not None and len(t)), None)
+    if told is not None and not who(told).known: facts['people'] = 'not known'
     if valid is not None and len(valid):
         facts['calibration'] = _calibration(valid, labels)
         if has_years(valid):
@@ -119,8 +122,9 @@ def _card_table(predictions, labels, column):
     def shown(r, m):
         x, low, high = (score_text(m, r[f'{m}{end}']) for end in ('', '_low', '_high'))
         return f'{x}{" %" if METRICS[m].unit == "%" else " years"} [{low}, {high}]'
-    head = [column, 'images', 'people', *map(metric_words, metrics)]
-    rows = [[value, f'{r.images:.0f}', f'{r.subjects:.0f}', *(shown(r, m) for m in metrics)]
+    known = who(predictions).known
+    head = [column, 'images', *['people'] * known, *map(metric_words, metrics)]
+    rows = [[value, f'{r.images:.0f}', *[f'{r.subjects:.0f}'] * known, *(shown(r, m) for m in metrics)]
             for value, r in table.iterrows()]
     return '\n'.join(f'| {" | ".join(map(str, row))} |' for row in [head, ['---'] * len(head), *rows])
 
@@ -140,14 +144,16 @@ def model_card(
              + (f', fold {info["fold"]} left out and tested on.' if 'fold' in info else '.')]
     if predictions is not None and len(predictions):
         columns = ['label'] * (not many) + [c for c in ('gender', 'race') if c in predictions]
-        how = ('On people that it had not seen' if 'fold' in info else 'It has seen everybody. These are the scores of '
-               'networks made in the same way, each on the people that were left out of its training')
-        parts.append(f'## How it scored\n\n{how}; 95 % intervals by resampling people.\n\n'
+        them = who(predictions)
+        how = (f'On {them.people} that it had not seen' if 'fold' in info else 'It has seen all of them. These are the '
+               f'scores of networks made in the same way, each on the {them.people} that were left out of its training')
+        parts.append(f'## How it scored\n\n{how}; 95 % intervals by resampling {them.people}.{" " * (not them.known)}'
+                     f'{them.caution}{"." * (not them.known)}\n\n'
                      + '\n\n'.join(_card_table(predictions, labels, c) for c in ('all', *columns)))
     if calibration := info.get('calibration'):
         parts.append('The logarithms of the probabilities are divided by a temperature of '
-                     f'{calibration["temperature"]:.2f}, fitted on {calibration["images"]:,} images of '
-                     f'{calibration["subjects"]:,} other people.')
+                     f'{calibration["temperature"]:.2f}, fitted on {calibration["images"]:,} other images'
+                     + (f' of {calibration["subjects"]:,} other people.' if info.get('people') != 'not known' else '.'))
     parts.append(USE)
     parts.append('## How it was made\n\n```json\n' + json.dumps(dict(recipe=recipe, versions=info.get('versions'),
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
