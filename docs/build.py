@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
 # in the order of reading; a page that is not named here comes last in its part
 TUTORIALS = ['adience_in_colab', 'your_own_data', 'a_fold_by_hand']
-PAGES = ['real_faces', 'which_loss', 'performance', 'when_it_breaks', 'hostile_input', 'many_machines', 'ten_million',
-         'how_a_beats_b', 'responsible_use']
+PAGES = ['real_faces', 'years', 'which_loss', 'performance', 'when_it_breaks', 'hostile_input', 'many_machines',
+         'ten_million', 'how_a_beats_b', 'responsible_use']
 # the packages, from the ground up, with what a part of the site is called
 PACKAGES = dict(core='Foundations', data='Data', scores='Scores', loading='Batches', training='Training', runs='Runs',
                 results='Results', predict='Prediction', commands='Commands')
