@@ -25,6 +25,8 @@ from .data.audit import *
 from .data.download import REMOTE_FILES, download_adience, unpack
 from .data.synthetic import *
 from .recipes import *
+from .scores.years import said_years, training_ages
+from .scores.thresholds import *
 from .scores.statistics import *
 from .scores.sets import *
 from .scores.calibration import *
@@ -56,10 +58,13 @@ from .runs.ensemble import ensemble
 from .runs.evaluate import *
 from .runs.verify import verify_run
 from .results.published import *
+from .results.regroup import in_groups
 from .results.compare import *
 from .results.calibrate import *
 from .results.study import Study, explained, grid, study
 from .results.plots import plot_by, plot_confusion, plot_curves, plot_intervals, plot_reliability
+from .results.by_age import errors_by_age, plot_age_errors, plot_ages
+from .results.age_checks import *
 from .results.examples import plot_cams, plot_errors
 from .results.report import report
 from .predict.faces import face_finder

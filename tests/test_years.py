@@ -150,3 +150,21 @@ def test_age_checks(runs, drawn, tmp_path):
     page = (tmp_path / 'r.html').read_text('utf-8')
     sides = [t.loc[side, 'subject'].nunique() for side in (ages < 18, ages >= 18)]
     assert ('As a check for 18' in page) == (min(sides) >= 20)
+
+
+def test_people_who_are_not_known(runs, drawn, dated, tmp_path):
+    "Nothing is told of people, subjects or persons where each picture is one of its own"
+    data = ['--items', dated, '--n-folds', 3, '--columns', 'subject=file', '--no-group-same']
+    done = agecls('cv', drawn, '--out', tmp_path / 'run', *SMALL, *data, '--keep-models', check=0)
+    assert 'images of people who are not known, protocol strict' in done.stderr
+    run = tmp_path / 'run'
+    assert json.loads((run / 'run.json').read_text())['people'] == 'not known'
+    agecls('report', run, '-o', tmp_path / 'r.html', check=0)
+    told = [agecls('compare', run, check=0).stdout, agecls('status', run, check=0).stdout,
+            agecls('thresholds', run, check=0).stdout, agecls('calibrate', run, check=0).stdout,
+            (tmp_path / 'r.html').read_text('utf-8'), (run / 'fold_0/model/MODEL_CARD.md').read_text('utf-8').split(
+                '## What it must not')[0]]
+    for text in told: assert 'not known' in text
+    for text in (*told[:3], *told[4:]):                                  # calibrate has a column that is called so
+        for word in ('subjects', 'new person', 'people that', 'resampling people'):
+            assert word not in text, (word, text[max(0, text.find(word) - 80):][:200])

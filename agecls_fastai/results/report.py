@@ -284,7 +284,8 @@ def _repeat_section(given):
         versions = ', '.join(f'{k} {v}' for k, v in (info.get('versions') or {}).items())
         facts = {'run folder': run.path, 'data': info.get('data') or 'unnamed data',
                  'images': f'{info.get("n_images", 0):,}',
-                 'subjects': f'{info.get("n_subjects", 0):,}' if who(run.predictions).known else 'not known',
+                 **({'subjects': f'{info.get("n_subjects", 0):,}'} if who(run.predictions).known else
+                    {'people': 'not known'}),
                  'protocol': info.get('protocol'), 'seed': info.get('seed'),
                  'versions': versions, 'commit': info.get('commit'), 'items': info.get('items_digest'),
                  'pictures': info.get('images_digest'), 'starting weights': info.get('weights_sha256'),

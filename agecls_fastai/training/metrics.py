@@ -4,14 +4,19 @@
 
 # %% auto #0
 __all__ = ['quadratic_kappa', 'class_indices', 'cumulative_score', 'one_off_accuracy', 'mean_group_error', 'EpochMetric',
-           'QuadraticKappa']
+           'QuadraticKappa', 'YearsMetric']
 
 # %% ../../nbs/training/01_metrics.ipynb #f8105f63
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from fastai.learner import Metric
+
+from ..core.errors import AgeclsError, some
+from ..scores.statistics import METRICS, image_sums, scores_from_sums
+from ..scores.years import known_ages, said_years, training_ages
 
 # %% ../../nbs/training/01_metrics.ipynb #3ab01857
 def _array(x):
@@ -115,3 +120,39 @@ class QuadraticKappa(EpochMetric):
 
 
 quadratic_kappa = QuadraticKappa()
+
+# %% ../../nbs/training/01_metrics.ipynb #0a10b3f7
+class YearsMetric(Metric):
+    "An error in years of the validation images, for a `Learner` of `age_dls` whose items have ages"
+    def __init__(
+        self,
+        metric: str = 'mae',  # of `METRICS`: 'mae', 'cs3', 'cs5', 'cs10', 'bias' or 'rmse'
+    ):
+        if metric not in METRICS or not METRICS[metric].in_years:
+            raise AgeclsError(f'metric must be one of {some([m for m in METRICS if METRICS[m].in_years], 9)}, '
+                              f'not {metric!r}')
+        self.metric = metric
+        self.reset()
+
+    @property
+    def name(self): return self.metric
+
+    def reset(self): self.probabilities, self.answers, self.dls = [], [], None
+
+    def accumulate(self, learn):
+        loss, pred = learn.loss_func, learn.pred.detach()
+        activation = getattr(loss, 'activation', None) or partial(torch.softmax, dim=-1)
+        self.probabilities.append(activation(pred))
+        self.answers.append((getattr(loss, 'decodes', None) or (lambda x: x.argmax(-1)))(pred))
+        self.dls = learn.dls
+
+    @property
+    def value(self):
+        if not self.answers: return None
+        items, labels = self.dls.valid_ds.items, [str(x) for x in self.dls.vocab]
+        known = training_ages(self.dls.train_ds.items, labels)
+        p, answers = torch.cat(self.probabilities).float().cpu(), torch.cat(self.answers).cpu()
+        if not known or len(items) != len(answers) or p.isnan().any(): return float('nan')
+        years = said_years(p.numpy(), known['ages'], answers.numpy(), labels)
+        scores = scores_from_sums(image_sums(answers, answers, years, known_ages(items)).sum(0))
+        return float(scores[list(METRICS).index(self.metric)])
