@@ -244,7 +244,7 @@ def take_in(kept, run, fold, rows, items, as_fold, jobs, strict):
         facts['temperature'] = fit_temperature(valid[[f'p_{x}' for x in run.labels]], valid['label'].cat.codes)
     years, answers = probabilities @ ages, table['pred'].cat.codes.to_numpy()
     if run.labels == YEARS:                                              # what is answered is the group of the years
-        answers = group_ages(years, list(items['label'].cat.categories)).cat.codes.to_numpy()
+        answers = group_ages(np.floor(years + 0.5), list(items['label'].cat.categories)).cat.codes.to_numpy()
     kept.add(as_fold, rows, answers, years, probabilities if run.labels != YEARS else None, run.info['recipe'], **facts)
 
 

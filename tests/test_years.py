@@ -99,6 +99,24 @@ def test_predict_says_what_was_measured(runs, drawn):
     assert answer['group'] == row['pred'] and np.isclose(answer['expected_age'], row['expected_age'], atol=0.05)
 
 
+@pytest.mark.parametrize('more', [('loss=dldl',), ('loss=cross_entropy', 'years')])
+def test_answers_by_the_mean_are_those_that_were_measured(drawn, dated, tmp_path, more):
+    "Also where a temperature moves the mean of the probabilities"
+    kept = pd.read_csv(dated).dropna(subset='age')
+    kept.assign(age=kept['age'].astype(int)).to_csv(tmp_path / 'whole.csv', index=False)
+    data = ['--columns', 'label=age', '--classes', 'years'] if 'years' in more else []
+    agecls('cv', drawn, '--out', tmp_path / 'run', '--items', tmp_path / 'whole.csv', '--n-folds', 3, '--folds', 0,
+           *data, *SMALL, '--set', more[0], '--keep-models', check=0)
+    run = load_run(tmp_path / 'run')
+    assert abs(run.done[0]['temperature'] - 1) > 0.2
+    files = [str(drawn / file) for file in run.predictions['file']]
+    told = agecls('predict', tmp_path / 'run', *files, '--json', check=0).stdout.splitlines()
+    answers = pd.DataFrame([json.loads(line) for line in told]).set_index('file').loc[files]
+    assert answers['group'].tolist() == run.predictions['pred'].astype(str).tolist()
+    assert np.allclose(answers['expected_age'], run.predictions['expected_age'], atol=0.05)
+    assert agecls('verify', tmp_path / 'run').returncode == 0
+
+
 def test_years_as_classes(runs, tmp_path):
     out, _ = runs
     run = load_run(out / 'years')

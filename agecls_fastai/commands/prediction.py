@@ -72,7 +72,7 @@ def add_predict(commands):
     p.add_argument('--challenge', type=above(0), metavar='AGE', help='with --limit: over is who is told to be so old '
                    'or older')
     p.add_argument('--bound', type=above(0), metavar='X', help='with --limit: at most this share is told wrong on '
-                   'either side, as the training has measured (0.01)')
+                   'either side, as was measured when this one network was trained (0.01)')
     p.add_argument('--bs', type=at_least(1), default=32, metavar='N', help='pictures in a batch (32)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
 

@@ -20,7 +20,7 @@ from ..core.files import has_shape, is_number, parse_json
 from ..data.pictures import open_photo
 from .photos import find_photos, square
 from ..scores.sets import contiguous_sets, set_names, threshold_at
-from ..scores.thresholds import CHECKS_SHAPE, check_at, limit_answer
+from ..scores.thresholds import CHECKS_SHAPE, check_at, check_years, limit_answer
 from ..scores.years import said_years
 
 # %% ../../nbs/predict/02_answers.ipynb #d0ca971a
@@ -35,6 +35,7 @@ class Answerer:
     rule: str = 'mode'  # what is answered: the 'mode', 'median' or 'mean' of the probabilities
     name: str = ''
     checks: dict | None = None  # the challenge ages that the network can promise, see `bundle_checks`
+    temperature: float = 1.0  # that the probabilities have been divided by, in their logarithms
 
     def threshold(
         self,
@@ -53,6 +54,17 @@ def decide(
     if rule == 'median': return (p.cumsum(1)[:, :-1] < 0.5).sum(1)
     if rule == 'mean': return np.round(p @ np.arange(p.shape[1])).astype(int)
     return p.argmax(1)
+
+
+def untempered(
+    probabilities,  # (n, classes)
+    temperature: float,
+) -> np.ndarray:  # (n, classes)
+    "The probabilities before temperature scaling: by these a cross-validation decides what is answered"
+    if temperature == 1: return probabilities
+    z = temperature * np.log(np.clip(probabilities, 1e-12, None))
+    p = np.exp(z - z.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
 
 
 def combine(
@@ -82,16 +94,19 @@ def age_check(
     limit: float,  # years
     challenge: float | None = None,  # the age from which on the answer is 'over'; 'under' is then below the limit
     bound: float | None = None,  # or the share that may be told wrong on either side, as the networks promise; 0.01
-) -> AgeCheck:  # of several networks' ages those with the widest 'ask' between them
+) -> AgeCheck:
     "An age check by a challenge age, or by what was measured when the network was trained"
+    check_years(limit=limit, **({} if challenge is None else dict(challenge=challenge)))
     if any(a.ages is None for a in answerers): raise AgeclsError('the model tells no ages: its classes are none')
     if challenge is not None:
         if bound is not None: raise AgeclsError('challenge and bound are two ways to choose one age; give one of them')
         if not 0 < limit <= challenge:
             raise AgeclsError(f'challenge must be the limit, {limit:g}, or more, not {challenge:g}')
         return AgeCheck(limit, limit, challenge)
-    found = [check_at(a.checks, limit, 0.01 if bound is None else bound) for a in answerers]
-    return AgeCheck(limit, min(low for low, _ in found), max(high for _, high in found))
+    if len(answerers) > 1:                                                 # their mean was measured by nobody
+        raise AgeclsError(f'a bound is promised by one network, and these are {len(answerers)}; name one of them, or a '
+                          'challenge age (--challenge)')
+    return AgeCheck(limit, *check_at(answerers[0].checks, limit, 0.01 if bound is None else bound))
 
 # %% ../../nbs/predict/02_answers.ipynb #1a290088
 def _cut(name, photo, sides, read, find_faces):
@@ -148,11 +163,13 @@ def _looked_at(found, answerers, agreed, bs):
     "The answers to pictures that are open"
     labels, *meant = agreed
     faces = [face for _, cut in found if not isinstance(cut, AgeclsError) for face in cut]
-    p = np.zeros((len(faces), len(labels)))
+    p, raw = np.zeros((2, len(faces), len(labels)))
     for a in answerers:                                                    # a photograph may hold many faces
         for at in range(0, len(faces), bs):
-            p[at:at + bs] += a.network(np.stack([squares[a.side] for _, squares in faces[at:at + bs]])) / len(answerers)
-    best, at = decide(p, answerers[0].rule), 0
+            q = a.network(np.stack([squares[a.side] for _, squares in faces[at:at + bs]]))
+            p[at:at + bs] += q / len(answerers)
+            raw[at:at + bs] += untempered(q, a.temperature) / len(answerers)
+    best, at = decide(raw, answerers[0].rule), 0
     for name, cut in found:
         if isinstance(cut, AgeclsError): yield dict(file=name, error=first_line(cut))
         else:
@@ -195,6 +212,7 @@ def _impossible(info):
         labels=texts and len(set(labels)) == len(labels) > 1, rule=info['rule'] in ('mode', 'median', 'mean'),
         side=type(side) is int and 1 <= side <= 2**14,
         thresholds=isinstance(thresholds, dict) and all(x is None or is_number(x) for x in thresholds.values()))
+    good['temperature'] = is_number(info.get('temperature', 1)) and info.get('temperature', 1) > 0
     good['checks'] = has_shape(info.get('checks') or {}, CHECKS_SHAPE)
     good['ages'] = ages is None or good['labels'] and several(ages, len(labels)) and all(map(is_number, ages))
     return next((name for name, fine in good.items() if not fine), None)
@@ -230,4 +248,4 @@ def load_onnx(
         if np.shape(p) == (len(x), len(info['labels'])): return p
         raise AgeclsError(f'{path} does not give a probability for each class')
     return Answerer(info['labels'], info['side'], network, info['ages'], info['thresholds'], info['rule'],
-                    os.fspath(path), info.get('checks'))
+                    os.fspath(path), info.get('checks'), info.get('temperature', 1.0))

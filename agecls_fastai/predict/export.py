@@ -50,7 +50,7 @@ def _facts(answerer):
     "For the metadata"
     return dict(format=ONNX_FORMAT, labels=answerer.labels, side=answerer.side, ages=answerer.ages,
                 thresholds=answerer.thresholds, rule=answerer.rule, checks=answerer.checks,
-                recipe=answerer.bundle.recipe.name,
+                temperature=answerer.temperature, recipe=answerer.bundle.recipe.name,
                 weights_sha256=answerer.bundle.info.get('weights_sha256'))
 
 

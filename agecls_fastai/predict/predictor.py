@@ -100,7 +100,7 @@ class NetAnswerer(Answerer):
         ages = bundle.ages or class_ages(bundle.labels)
         thresholds = (bundle.info.get('calibration') or {}).get('thresholds', {})
         super().__init__(bundle.labels, net.side, network, ages, thresholds, net.rule, str(bundle.path),
-                         bundle.info.get('age_checks'))
+                         bundle.info.get('age_checks'), bundle.temperature)
         self.net, self.bundle = net, bundle
 
 # %% ../../nbs/predict/03_predictor.ipynb #47b2ee3c

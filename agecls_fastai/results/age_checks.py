@@ -6,6 +6,7 @@
 __all__ = ['check_scores', 'check_curve', 'plot_check', 'bounded_checks', 'AgeChecks', 'age_checks']
 
 # %% ../../nbs/results/10_age_checks.ipynb #74365e55
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -38,7 +39,7 @@ def check_scores(
     if by not in ('all', 'age') and by not in t:
         raise AgeclsError(f'there is no column {by}; there are {some(t, 40)}')
     # no part lies on both sides of the limit
-    if by == 'age': part = np.maximum((np.nan_to_num(ages) - limit) // 2 * 2 + limit, 0).astype(int)
+    if by == 'age': part = ((np.nan_to_num(ages) - math.ceil(limit)) // 2 * 2).astype(int) + math.ceil(limit)
     else: part = np.full(len(t), 'all') if by == 'all' else t[by].astype(str).to_numpy()
     sums, subject = check_sums(t['expected_age'], ages, limit, challenge), t['subject'].to_numpy()
     counted = sums[:, [0, 2]].any(1)
@@ -55,7 +56,7 @@ def check_scores(
             few = n[i] < FEWEST
             row |= {name: check_rates(people.sum(0))[i], f'{name}_low': np.nan if few else low[i],
                     f'{name}_high': np.nan if few else high[i]}
-        rows[f'{value} to {value + 1}' if by == 'age' else value] = row
+        rows[f'{max(value, 0)} to {value + 1}' if by == 'age' else value] = row
     return pd.DataFrame(rows).T.rename_axis(by)
 
 # %% ../../nbs/results/10_age_checks.ipynb #dc3a95d8
@@ -190,6 +191,8 @@ def age_checks(
     "What a run would do as an age check"
     run, = as_runs(run)
     years_of(run)
+    if low := [(a, c) for a in limits for c in challenges if c < a]:
+        raise AgeclsError(f'challenge must be the limit, {low[0][0]:g}, or more, not {low[0][1]:g}')
     by = [c for c in ('gender', 'race', 'age') if c == 'age' or c in run.predictions] if by is None else list(by)
     tables = {(float(a), float(c), b): check_scores(run, a, c, b, n_resamples)
               for a in limits for c in challenges for b in ['all', *by]}

@@ -35,6 +35,7 @@ def errors_by_age(
     run, = as_runs(run)
     ages = years_of(run)
     if width not in range(1, 46): raise AgeclsError(f'width must be whole years from 1 to 45, not {width!r}')
+    width = int(width)
     known = np.isfinite(ages)
     first = np.minimum(ages[known] // width * width, 90 // width * width).astype(int)
     last = first.max() if len(first) else 0
@@ -92,7 +93,7 @@ def plot_ages(
     if ax is None: _, ax = plt.subplots(figsize=(WIDTH, WIDTH * 0.92))
     for i, j in zip(*np.nonzero(counts)):                                # the paper shines through
         ax.add_patch(plt.Rectangle((edges[i], edges[j]), width, width, color=COLORS[0], lw=0,
-                                   alpha=0.08 + 0.92 * np.log1p(counts[i, j]) / np.log1p(counts.max())))
+                                   alpha=0.08 + 0.92 * (np.log1p(counts[i, j]) / np.log1p(counts.max()))))
     ax.plot([0, top], [0, top], color=COLORS[1], lw=1)
     ax.set(xlim=(0, top), ylim=(0, top), aspect='equal', xlabel='true age, years', ylabel='age that is said, years',
            title='Answer against truth')

@@ -43,7 +43,7 @@ def in_groups(
     def named(ages): return pd.Categorical(group_ages(pd.Series(ages), groups), groups, ordered=True)
     more = t[[c for c in t if c not in ('label', 'pred', *(f'p_{x}' for x in run.labels))]]
     p = pd.DataFrame(run.probabilities() @ belongs, columns=[f'p_{g}' for g in groups], index=t.index)
-    said = named(np.floor(t['expected_age'].to_numpy(float)))
+    said = named(t['pred'].astype(str).astype(float).to_numpy())
     table = pd.concat([more.assign(label=named(_true_years(run)), pred=said), p], axis=1)
     table = table[[*(c for c in (*COLUMNS, 'pred') if c in table), *p, *(c for c in more if c not in COLUMNS)]]
     years = {k: np.asarray(n, float) for k, n in run.info['composition'].items()}
@@ -68,8 +68,12 @@ def same_classes(
 def _like(run, other):
     "In the groups of another run, on the same pictures"
     made = in_groups(run, other.labels)
-    mine, theirs = (r.predictions.set_index('file')['label'].astype(str) for r in (made, other))
+    mine, theirs = (r.predictions.set_index('file') for r in (made, other))
     both = mine.index.intersection(theirs.index)
+    who = ['subject', 'fold']
+    if (mine.loc[both, who].astype(str) != theirs.loc[both, who].astype(str)).any(axis=None):
+        raise AgeclsError(f'{run.path} and {other.path} were not tested on the same items: subjects or folds differ')
+    mine, theirs = (t['label'].astype(str) for t in (mine, theirs))
     if (mine[both] != theirs[both]).any():
         odd = both[(mine[both] != theirs[both]).to_numpy()][0]
         raise AgeclsError(f'{run.path} and {other.path} were not tested on the same labels: {odd} is {mine[odd]} by '

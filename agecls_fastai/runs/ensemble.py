@@ -18,6 +18,7 @@ from .folder import open_run, write_fold
 from .format import MUST_SHARE, Run, finished_fold, load_run, open_runs
 from ..data.ages import are_years
 from ..training.losses import get_loss
+from ..scores.calibration import fit_temperature, with_temperature
 
 # %% ../../nbs/runs/11_ensemble.ipynb #63cdb1b9
 def ensemble(
@@ -51,16 +52,25 @@ def ensemble(
         told = [run.done[k].get('ages') for run in runs]
         ages = {} if None in told else dict(ages=np.mean(told, 0).round(4).tolist(),
                                             median_age=first.done[k].get('median_age'))
-        made = {part: _mean([t[t['fold'] == k] for t in members], labels, ages.get('ages'))
-                for part, members in tables.items()}
+        parts = {part: [t[t['fold'] == k] for t in members] for part, members in tables.items()}
+        if ages and 'valid' in parts:
+            p, truth = _mean_of(parts['valid'], labels), parts['valid'][0]['label'].cat.codes.to_numpy()
+            ages['temperature'] = fit_temperature(p, truth)
+        made = {part: _mean(members, labels, **ages) for part, members in parts.items()}
         write_fold(out / f'fold_{k}', made['test'], pd.DataFrame(columns=['epoch']), labels, made.get('valid'), fold=k,
                    seconds=sum(run.done[k].get('seconds', 0) for run in runs), **ages)
     return load_run(out)
 
 
-def _mean(tables, labels, ages):
-    "One table of the mean probabilities, in the order of the first"
-    first, columns = tables[0], [f'p_{label}' for label in labels]
-    p = np.mean([t.set_index('file').loc[first['file'], columns].to_numpy() for t in tables], 0)
+def _mean_of(tables, labels):
+    "The mean probabilities, in the order of the first table"
+    columns = [f'p_{label}' for label in labels]
+    return np.mean([t.set_index('file').loc[tables[0]['file'], columns].to_numpy() for t in tables], 0)
+
+
+def _mean(tables, labels, ages=None, median_age=None, temperature=1.0):
+    "One table of the mean probabilities"
+    first, columns, p = tables[0], [f'p_{label}' for label in labels], _mean_of(tables, labels)
     loss = get_loss('cross_entropy', labels) if are_years(labels) else None       # the most probable group, or the mean
-    return prediction_table(first.drop(columns=['pred', 'expected_age', *columns], errors='ignore'), p, loss, ages)
+    return prediction_table(first.drop(columns=['pred', 'expected_age', *columns], errors='ignore'), p, loss, ages,
+                            with_temperature(p, temperature))

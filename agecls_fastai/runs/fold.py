@@ -63,11 +63,12 @@ def prediction_table(
     "What is written as predictions.csv"
     labels = items['label'].cat.categories
     pred = probabilities.argmax(1) if loss is None else loss.decodes(torch.from_numpy(probabilities)).numpy()
-    table = items[['file', 'subject', 'label']].astype(str).assign(
-        pred=labels[pred], **{f'p_{x}': probabilities[:, i] for i, x in enumerate(labels)})
+    table = items[['file', 'subject', 'label']].astype(str).assign(pred=labels[pred])
+    p = pd.DataFrame(np.asarray(probabilities), items.index, [f'p_{x}' for x in labels])
+    table = pd.concat([table, p], axis=1)                                # of a hundred classes at once
     if ages is not None:
         table['expected_age'] = said_years(probabilities if tempered is None else tempered, ages, pred, labels)
-    return table.join(items[[c for c in items if c not in COLUMNS and c not in table]])
+    return table.join(items[[c for c in items if c not in COLUMNS and c not in table and c != 'expected_age']])
 
 
 def _two_tables(items, part, probabilities, loss, known):

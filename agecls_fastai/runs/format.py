@@ -64,7 +64,7 @@ def read_predictions(
     if len(bad := table['file'][unsafe_paths(table['file'])]):
         raise AgeclsError(f'{file}: a file is no path inside the data folder: {some(map(repr, bad))}')
     if not np.isfinite(table[columns]).all(axis=None): raise AgeclsError(f'{file}: a probability is no number')
-    return table
+    return table.copy()                                                  # in one piece, however many classes there are
 
 # %% ../../nbs/runs/00_format.ipynb #1d2e91ec
 def finished_fold(

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from ..core.errors import AgeclsError, first_line, some
+from ..data.ages import are_years
 from ..core.files import file_digest, has_shape, read_json
 from ..data.images import images_digest
 from ..data.items import items_digest
@@ -70,6 +71,9 @@ def _digests(folder, done, run):
     if 'run_sha256' in done and done['run_sha256'] != run: yield f'run.json was altered after {name} was finished'
 
 
+def _mean_year(p): return (p * torch.arange(p.shape[1])).sum(1).round().long()
+
+
 def _contents(folder, done, labels, counts, loss, epochs):
     "What the files of a fold say against `done.json` and `run.json`"
     name = folder.name
@@ -99,6 +103,8 @@ def _contents(folder, done, labels, counts, loss, epochs):
         answers = p.argmax(1) if loss is None else loss.decodes(p)
         close = p.gather(1, answers[:, None])[:, 0] - p.gather(1, torch.tensor(pred).long().clamp(0)[:, None])[:, 0]
         wrong = (answers != torch.tensor(pred)) & (close.abs() > 1e-5 if loss is None else True)
+        # before single years were answered by the mean, and by the mean in ensembles of them
+        if are_years(labels): wrong &= (p.argmax(1) != torch.tensor(pred)) & (_mean_year(p) != torch.tensor(pred))
         if wrong.any(): yield f'{name}: {int(wrong.sum())} answers do not follow from the probabilities'
     for key, n in (('n_images', len(table)), ('n_subjects', table['subject'].nunique())):
         if done.get(key) != n: yield f'{name}: {key} is {done.get(key)} in done.json, and {n} in the predictions'

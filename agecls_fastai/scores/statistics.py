@@ -171,9 +171,14 @@ def resample(
     "Draw people again within each fold, the same ones for all runs, and score each draw"
     rng = np.random.default_rng(seed)
     means = np.zeros((len(runs), n_resamples, len(METRICS)))
+    # a fold whose images have no score of a kind, as where no age is known, is left out of that mean
+    has = {k: ~np.isnan(scores_from_sums(np.stack([run[k].sum(0) for run in runs]))) for k in runs[0]}
+    count = sum(has.values())
+    share = np.where(count, 1 / np.maximum(count, 1), np.nan)
     for k in runs[0]:
         for part, times in times_drawn(len(runs[0][k]), n_resamples, rng):
-            for i, run in enumerate(runs): means[i, part] += scores_from_sums(times @ run[k]) / len(runs[0])
+            for i, run in enumerate(runs):
+                means[i, part] += np.where(has[k][i], scores_from_sums(times @ run[k]), 0) * share[i]
     return means
 
 
