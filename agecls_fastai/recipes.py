@@ -163,7 +163,7 @@ def _loss_rules(recipe):
     "What is taught, and how often each picture"
     yield recipe.views in VIEWS, 'views', f'one of {some(VIEWS)}'
     for name, known in (('loss', LOSS_NAMES), ('balance', BALANCES), ('mix', MIXES), ('features', FEATURES)):
-        yield getattr(recipe, name) in known, name, f'one of {some(known, 9)}'
+        yield getattr(recipe, name) in known, name, f'one of {some(known, 30)}'
     yield isinstance(recipe.loss_args, dict), 'loss_args', "a dict, as in {'alpha': 2}"
     for name, low, high in (('label_smoothing', 0, 1), ('average', 0, 0.99999), ('coverage', 0.1, 1)):
         yield from _number(recipe, name, low, float)

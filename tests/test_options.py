@@ -100,8 +100,9 @@ def test_flags_may_be_repeated(command, option):
 
 @each(APPENDED)
 def test_what_is_appended_adds_up(command, option):
-    name = option.option_strings[-1]
-    assert getattr(parse(command, name, 'a', name, 'b')[0], option.dest) == ['a', 'b']
+    name, kind = option.option_strings[-1], option.type or str
+    one, other = ('a', 'b') if kind is str else ('0.2', '0.3')
+    assert getattr(parse(command, name, one, name, other)[0], option.dest) == [kind(one), kind(other)]
 
 
 def test_a_login_is_not_told_and_a_line_is_one_line():

@@ -89,7 +89,7 @@ def print_result(result, as_json):
 
 
 DATA_OPTIONS = ('dataset', 'labels', 'target', 'source', 'subset', 'pattern', 'items', 'classes', 'columns', 'ages',
-                'subject', 'n_folds', 'fold_seed', 'same')
+                'subject', 'n_folds', 'fold_seed', 'apart')
 
 
 def data_options(args):
@@ -134,9 +134,8 @@ def add_data_options(parser):
     p.add_argument('--subject', metavar='REGEX', help='folder: what in (…) in the path says who it is')
     p.add_argument('--n-folds', type=at_least(2), metavar='N', help='make N folds where the data has none (5)')
     p.add_argument('--fold-seed', type=at_least(0), metavar='N', help='another one makes other folds (0)')
-    p.add_argument('--group-same', dest='same', action=argparse.BooleanOptionalAction, default=None,
-                   help='pictures that are the same are of one subject, so that none is on both sides of a split '
-                   '(where people are not known)')
+    p.add_argument('--no-group-same', dest='apart', action='store_true', help='where people are not known, pictures '
+                   'that are the same are one subject, so that none is on both sides of a split; not with this')
 
 
 def add_training_options(parser):

@@ -145,7 +145,7 @@ def read_data(
     subject: str | None = None,  # class folders: a regular expression that says who
     n_folds: int | None = None,  # make so many folds; if None those that a table has, else 5
     fold_seed: int | None = None,  # for `make_folds`; 0 if None
-    same: bool | None = None,  # pictures that are the same are of one subject; None: where people are not known
+    apart: bool = False,  # where people are not known, also pictures that are the same stay subjects of their own
 ) -> Data:
     "Read any data set"
     options = dict(labels=labels, target=target, source=source, subset=subset, pattern=pattern, items=items,
@@ -161,6 +161,6 @@ def read_data(
     found = kind.read(path, **given)
     if isinstance(found, Data): return found
     if not isinstance(getattr(found.get('label'), 'dtype', None), pd.CategoricalDtype): check_items(found)  # tells
-    if same is not False: found = _same_together(found, path, fold_seed or 0)
+    if not apart: found = _same_together(found, path, fold_seed or 0)
     words = kind.words(path, **given) if callable(kind.words) else kind.words or dataset
     return Data(found, f'{words}, classes {class_words(found["label"].cat.categories)}')

@@ -12,6 +12,7 @@ import platform
 import shutil
 import signal
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -102,10 +103,15 @@ def _on(node):
     return NodeAffinitySchedulingStrategy(node, soft=False)
 
 
-def _sweep(keys):
-    "On a node: remove what was unpacked"
-    for key in keys:
-        for place in (_place(key), _place(key).with_suffix('.part')): shutil.rmtree(place, ignore_errors=True)
+def _sweep(keys, patience=15):
+    "On a node: remove what was unpacked, until nothing comes back, as of a task that is just being killed"
+    places = [place for key in keys for place in (_place(key), _place(key).with_suffix('.part'))]
+    end, quiet = time.monotonic() + patience, 0
+    while quiet < 3 and time.monotonic() < end:
+        there = [place for place in places if place.exists()]
+        for place in there: shutil.rmtree(place, ignore_errors=True)
+        quiet = 0 if there else quiet + 1
+        time.sleep(0.3)
 
 
 def _sweep_all(ray, keys):
@@ -113,7 +119,8 @@ def _sweep_all(ray, keys):
     sweep = ray.remote(num_cpus=0, max_retries=0)(_sweep)
     refs = [sweep.options(scheduling_strategy=_on(node['NodeID'])).remote(keys)
             for node in ray.nodes() if node['Alive']]
-    with suppress(ray.exceptions.RayError): ray.wait(refs, num_returns=len(refs), timeout=20)
+    with suppress(ray.exceptions.RayError): ray.wait(refs, num_returns=len(refs), timeout=40)
+    _sweep(keys)                                                         # here, also where no process could be started
 
 # %% ../../nbs/runs/09_cluster.ipynb #d7860081
 class _Lines:

@@ -79,6 +79,7 @@ def test_nothing_is_told(drawn, marked, monkeypatch, capfd, caplog):
     agecls('compare', d / 'run', d / 'other', '--json')
     agecls('ensemble', d / 'run', d / 'other', '--out', d / 'both')
     agecls('calibrate', d / 'run')
+    agecls('thresholds', d / 'run', status=2)                             # it knows no ages
     agecls('report', d / 'run', '-o', d / 'report.html', '--faces', drawn)
     agecls('evaluate', d / 'run/final/model', d / 'faces', '--out', d / 'evaluated')
     picture = next((d / 'faces').rglob('*.jpg'))
