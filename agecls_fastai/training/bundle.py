@@ -147,7 +147,8 @@ def model_card(
         them = who(predictions)
         all_of_them = 'everybody' if them.known else 'all of them'
         how = (f'On {them.people} that it had not seen' if 'fold' in info else f'It has seen {all_of_them}. These are '
-               f'the scores of networks made in the same way, each on the {them.people} that were left out of its training')
+               f'the scores of networks made in the same way, each on the {them.people} that were left out of its '
+               'training')
         parts.append(f'## How it scored\n\n{how}; 95 % intervals by resampling {them.people}.{" " * (not them.known)}'
                      f'{them.caution}{"." * (not them.known)}\n\n'
                      + '\n\n'.join(_card_table(predictions, labels, c) for c in ('all', *columns)))
