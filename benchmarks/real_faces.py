@@ -29,8 +29,9 @@ from real_faces_tables import write_tables
 
 from agecls_fastai.core.errors import AgeclsError
 from agecls_fastai.core.progress import Progress
+from agecls_fastai.data.ages import YEAR_CLASSES
 from agecls_fastai.data.folds import hash_order, limit_items, make_folds, split_items
-from agecls_fastai.data.images import audit_images
+from agecls_fastai.data.images import audit_images, first_of_same
 from agecls_fastai.data.items import check_items
 from agecls_fastai.data.sources import UTKFACE_RACES, group_ages, read_utkface
 from agecls_fastai.loading.augment import view_preds
@@ -53,7 +54,6 @@ OTHER_VIEWS = ('center', 'ten')  # of `finetune_lite0`, which answers from two
 OTHER_RULE = 'ordinal_lite0_mean'  # the answers of the networks of `ordinal_lite0` by their mean, not their mode
 MINUTES = 15  # a fold, for the contender that is told how long it may take
 LONG = 21  # epochs of the 2015 network in the time of the fine-tuning's nine: side by side 16 and 7 pictures a second
-YEARS = [str(k) for k in range(101)]  # 100 stands for all who are older, in training; errors are by the true age
 CURVE = (2_000, 5_000, 10_000, 19_000)  # training pictures
 
 
@@ -90,8 +90,8 @@ def whole_recipes(size):
     "name → recipe, classes, training pictures (None: the published 60 %) and splits"
     years = change_recipe(RECIPES['ordinal_lite0'], dict(size=size, name='years_lite0', loss_args=dict(sigma=2.0)))
     groups = change_recipe(RECIPES['ordinal_lite0'], dict(size=size, name='groups_lite0'))
-    found = {'years_lite0': (years, YEARS, None, range(5)), 'groups_lite0': (groups, None, None, range(5))}
-    return found | {f'years_lite0_{n}': (change_recipe(years, dict(name=f'years_lite0_{n}')), YEARS, n, [0])
+    found = {'years_lite0': (years, YEAR_CLASSES, None, range(5)), 'groups_lite0': (groups, None, None, range(5))}
+    return found | {f'years_lite0_{n}': (change_recipe(years, dict(name=f'years_lite0_{n}')), YEAR_CLASSES, n, [0])
                     for n in CURVE}
 
 
@@ -117,15 +117,9 @@ def read_pictures(path):
 
 def like_pictures(items, path, progress=None):
     "Subject: the first name of all that are one photograph to the audit, by way of others too"
-    top = {file: file for file in items['file']}
-    def first(x):
-        while top[x] != x: x = top[x]
-        return x
-    for pair in audit_images(items, path, progress=progress).pairs:
-        a, b = sorted(map(first, pair['files']))
-        top[b] = a
+    again = first_of_same(audit_images(items, path, progress=progress).pairs)
     name = dict(zip(items['file'], items['subject']))
-    return items.assign(subject=[name[first(file)] for file in items['file']])
+    return items.assign(subject=[name[again.get(file, file)] for file in items['file']])
 
 
 def grouped(path, file, progress, limit=None, splits=0):
@@ -199,9 +193,9 @@ def in_drawn_order(items):
 
 
 def in_years(items):
-    "The same table with a class a year"
-    years = group_ages(items['age'].clip(upper=int(YEARS[-1])), YEARS).to_numpy()
-    return items.assign(label=pd.Categorical(years, YEARS, ordered=True))
+    "The same table with a class a year; 100 stands for all who are older, in training: errors are by the true age"
+    years = group_ages(items['age'].clip(upper=int(YEAR_CLASSES[-1])), YEAR_CLASSES).to_numpy()
+    return items.assign(label=pd.Categorical(years, YEAR_CLASSES, ordered=True))
 
 
 def items_of_split(whole, folds, recipes, name, split):
@@ -238,14 +232,15 @@ def take_in(kept, run, fold, rows, items, as_fold, jobs, strict):
     train = strict[part == 'train']
     ages = figures.mean_ages(train['age'], train['label'].cat.codes, run.labels)
     facts = fold_facts(run, fold, jobs) | dict(ages=ages.tolist(), n_train=len(train))
-    if 'valid_sha256' in run.done[fold] and run.labels != YEARS:
+    if 'valid_sha256' in run.done[fold] and run.labels != YEAR_CLASSES:
         valid = run.valid_predictions()
         valid = valid[valid['fold'] == fold]
         facts['temperature'] = fit_temperature(valid[[f'p_{x}' for x in run.labels]], valid['label'].cat.codes)
     years, answers = probabilities @ ages, table['pred'].cat.codes.to_numpy()
-    if run.labels == YEARS:                                              # what is answered is the group of the years
+    if run.labels == YEAR_CLASSES:  # what is answered is the group of the years
         answers = group_ages(np.floor(years + 0.5), list(items['label'].cat.categories)).cat.codes.to_numpy()
-    kept.add(as_fold, rows, answers, years, probabilities if run.labels != YEARS else None, run.info['recipe'], **facts)
+    shown = probabilities if run.labels != YEAR_CLASSES else None
+    kept.add(as_fold, rows, answers, years, shown, run.info['recipe'], **facts)
 
 
 def by_mean(kept, other, fold, rows, recipe):

@@ -30,21 +30,27 @@ def dated(drawn, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def runs(drawn, dated, tmp_path_factory):
+def all_dated(dated):
+    "Without the two"
+    file, kept = dated.with_name('whole.csv'), pd.read_csv(dated).dropna(subset='age')
+    kept.assign(age=kept['age'].astype(int)).to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture(scope='module')
+def runs(drawn, dated, all_dated, tmp_path_factory):
     "Over groups and over single years"
-    out, data = tmp_path_factory.mktemp('runs'), ['--items', dated, '--n-folds', 3]
-    kept = pd.read_csv(dated).dropna(subset='age')
-    kept.assign(age=kept['age'].astype(int)).to_csv(out / 'whole.csv', index=False)
+    out = tmp_path_factory.mktemp('runs')
     def cv(name, *more): agecls('cv', drawn, '--out', out / name, *SMALL, *more, check=0)
     cv('groups', '--items', dated, '--n-folds', 3, '--keep-models', '--folds', 0, 1)
-    whole = ['--items', out / 'whole.csv', '--n-folds', 3, '--fold-seed', 1]
+    whole = ['--items', all_dated, '--n-folds', 3, '--fold-seed', 1]
     cv('both', *whole)
     cv('years', *whole, '--columns', 'label=age', '--classes', 'years', '--set', 'loss=dldl', 'loss_args={"sigma": 2}')
-    return out, data
+    return out
 
 
 def test_a_run_knows_years(runs, drawn, dated):
-    out, _ = runs
+    out = runs
     run = load_run(out / 'groups')
     t, items = run.predictions, pd.read_csv(dated).set_index('file')
     t['age'] = known_ages(t)
@@ -71,7 +77,7 @@ def test_a_run_knows_years(runs, drawn, dated):
 
 
 def test_it_is_told_everywhere(runs, tmp_path):
-    out, _ = runs
+    out = runs
     one = out / 'both'
     text = agecls('compare', one, check=0).stdout
     assert 'In years:' in text and 'median age' in text and 'CS@10 %' in text
@@ -87,7 +93,7 @@ def test_it_is_told_everywhere(runs, tmp_path):
 
 
 def test_predict_says_what_was_measured(runs, drawn):
-    out, _ = runs
+    out = runs
     run = load_run(out / 'groups')
     row = run.predictions[run.predictions['fold'] == 0].iloc[0]          # as it was measured, so it is said
     found = json.loads(agecls('predict', out / 'groups/fold_0/model', drawn / row['file'], '--json', check=0).stdout)
@@ -101,12 +107,10 @@ def test_predict_says_what_was_measured(runs, drawn):
 
 
 @pytest.mark.parametrize('more', [('loss=dldl',), ('loss=cross_entropy', 'years')])
-def test_answers_by_the_mean_are_those_that_were_measured(drawn, dated, tmp_path, more):
+def test_answers_by_the_mean_are_those_that_were_measured(drawn, all_dated, tmp_path, more):
     "Also where a temperature moves the mean of the probabilities"
-    kept = pd.read_csv(dated).dropna(subset='age')
-    kept.assign(age=kept['age'].astype(int)).to_csv(tmp_path / 'whole.csv', index=False)
     data = ['--columns', 'label=age', '--classes', 'years'] if 'years' in more else []
-    agecls('cv', drawn, '--out', tmp_path / 'run', '--items', tmp_path / 'whole.csv', '--n-folds', 3, '--folds', 0,
+    agecls('cv', drawn, '--out', tmp_path / 'run', '--items', all_dated, '--n-folds', 3, '--folds', 0,
            *data, *SMALL, '--set', more[0], '--keep-models', check=0)
     run = load_run(tmp_path / 'run')
     assert run.done[0]['temperature'] > 0
@@ -119,7 +123,7 @@ def test_answers_by_the_mean_are_those_that_were_measured(drawn, dated, tmp_path
 
 
 def test_years_as_classes(runs, tmp_path):
-    out, _ = runs
+    out = runs
     run = load_run(out / 'years')
     assert run.labels == YEAR_CLASSES and run.info['data'].endswith('classes 0 to 100 (101 single years)')
     off = run.predictions['expected_age'] - run.predictions['pred'].astype(str).astype(int)
@@ -144,7 +148,7 @@ def test_items_without_ages_are_as_they_were(drawn, tmp_path):
 
 
 def test_age_checks(runs, drawn, tmp_path):
-    out, _ = runs
+    out = runs
     run = load_run(out / 'both')
     t, ages = run.predictions, known_ages(run.predictions)
     text = agecls('thresholds', out / 'both', '--limit', 18, '--limit', 21, '--challenge', 25, '--grid', '--bound', 0.1,

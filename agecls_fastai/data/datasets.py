@@ -118,13 +118,13 @@ def _same_together(items, path, seed):
     if who(items).known: return items
     grouped, n = group_same(items, path), items['fold'].nunique()
     if (grouped['subject'] == items['subject']).all(): return items
-    if not (grouped.groupby('subject')['fold'].nunique() > 1).any(): return grouped
+    twice = grouped.groupby('subject')['fold'].nunique() > 1
+    if not twice.any(): return grouped
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DataWarning)                     # has been told
         try:
             if (make_folds(items, n, seed)['fold'] == items['fold']).all(): return make_folds(grouped, n, seed)
         except AgeclsError: pass
-    twice = grouped.groupby('subject')['fold'].nunique() > 1
     warnings.warn(f'pictures that are there more than once are in more than one fold, {twice.sum():,} of them: '
                   f'{some(twice.index[twice])}', DataWarning, stacklevel=3)
     return items

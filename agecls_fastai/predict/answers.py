@@ -20,7 +20,7 @@ from ..core.files import has_shape, is_number, parse_json
 from ..data.pictures import open_photo
 from .photos import find_photos, square
 from ..scores.sets import contiguous_sets, set_names, threshold_at
-from ..scores.thresholds import CHECKS_SHAPE, check_at, check_years, limit_answer
+from ..scores.thresholds import CHECKS_SHAPE, check_at, check_challenge, limit_answer
 from ..scores.years import said_years
 
 # %% ../../nbs/predict/02_answers.ipynb #d0ca971a
@@ -96,12 +96,10 @@ def age_check(
     bound: float | None = None,  # or the share that may be told wrong on either side, as the networks promise; 0.01
 ) -> AgeCheck:
     "An age check by a challenge age, or by what was measured when the network was trained"
-    check_years(limit=limit, **({} if challenge is None else dict(challenge=challenge)))
+    check_challenge(limit, limit if challenge is None else challenge)
     if any(a.ages is None for a in answerers): raise AgeclsError('the model tells no ages: its classes are none')
     if challenge is not None:
         if bound is not None: raise AgeclsError('challenge and bound are two ways to choose one age; give one of them')
-        if not 0 < limit <= challenge:
-            raise AgeclsError(f'challenge must be the limit, {limit:g}, or more, not {challenge:g}')
         return AgeCheck(limit, limit, challenge)
     if len(answerers) > 1:                                                 # their mean was measured by nobody
         raise AgeclsError(f'a bound is promised by one network, and these are {len(answerers)}; name one of them, or a '

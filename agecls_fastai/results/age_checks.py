@@ -9,6 +9,7 @@ __all__ = ['check_scores', 'check_curve', 'plot_check', 'bounded_checks', 'AgeCh
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +22,8 @@ from .compare import run_names
 from .plots import COLORS, FAINT, FEWEST, MARKERS, WIDTH, as_runs, plain_text, styled
 from ..runs.format import Run
 from ..scores.statistics import interval, json_records, times_drawn
-from ..scores.thresholds import challenge_age, check_rates, check_sums, fewest_people
+from ..scores.thresholds import challenge_age, check_challenge, check_rates, check_sums
+from ..scores.thresholds import fewest_people
 from ..scores.years import known_ages
 
 # %% ../../nbs/results/04b_age_checks.ipynb #5f65bd9d
@@ -191,8 +193,7 @@ def age_checks(
     "What a run would do as an age check"
     run, = as_runs(run)
     years_of(run)
-    if low := [(a, c) for a in limits for c in challenges if c < a]:
-        raise AgeclsError(f'challenge must be the limit, {low[0][0]:g}, or more, not {low[0][1]:g}')
+    for a, c in product(limits, challenges): check_challenge(a, c)
     by = [c for c in ('gender', 'race', 'age') if c == 'age' or c in run.predictions] if by is None else list(by)
     tables = {(float(a), float(c), b): check_scores(run, a, c, b, n_resamples)
               for a in limits for c in challenges for b in ['all', *by]}

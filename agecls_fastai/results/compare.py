@@ -9,7 +9,7 @@ __all__ = ['subject_sums', 'summarize', 'baseline_scores', 'guessing_scores', 'C
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +134,12 @@ def common_folds(
     return folds
 
 # %% ../../nbs/results/01_compare.ipynb #3c1b280d
+def _common_metrics(runs):
+    "Those that all runs have"
+    first, *others = (run.metrics for run in runs)
+    return [m for m in first if all(m in other for other in others)]
+
+
 @dataclass
 class Comparison:
     "Scores of several runs on the same items, and the differences between them"
@@ -163,10 +169,8 @@ class Comparison:
     @property
     def names(self) -> list[str]: return run_names(self.runs)
 
-    @property
-    def metrics(self) -> list[str]:
-        "Those that all runs have"
-        return [m for m in self.runs[0].metrics if all(m in run.metrics for run in self.runs)]
+    @cached_property
+    def metrics(self) -> list[str]: return _common_metrics(self.runs)
 
     def __str__(self):
         info, several = self.runs[0].info, len(self.folds) > 1
@@ -260,8 +264,7 @@ def compare(
     folds, names = common_folds(runs), run_names(runs)
     draws = resample([subject_sums(run, folds) for run in runs], n_resamples, seed)
     by_fold = {name: run.fold_scores().loc[folds] for name, run in zip(names, runs)}
-    scores, differences = {}, []
-    metrics = [m for m in runs[0].metrics if all(m in run.metrics for run in runs)]
+    scores, differences, metrics = {}, [], _common_metrics(runs)
     for name, draw in zip(names, draws): scores[name] = _summary(by_fold[name], draw)
     pairs = ([(i, j) for i in range(len(runs)) for j in range(i)] if baseline is None else
              [(i, baseline) for i in range(len(runs)) if i != baseline])

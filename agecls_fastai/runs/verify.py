@@ -23,6 +23,7 @@ from .folder import run_digest
 from .format import DONE_SHAPE, fold_folders, read_history, read_predictions, run_info, saved_dates
 from ..scores.statistics import table_scores
 from ..training.bundle import FILES as MODEL_FILES
+from ..training.losses import get_loss
 
 # %% ../../nbs/runs/13_verify.ipynb #1f6eb905
 FILES = dict(predictions_sha256='predictions.csv', valid_sha256='valid.csv', history_sha256='history.csv')
@@ -71,9 +72,6 @@ def _digests(folder, done, run):
     if 'run_sha256' in done and done['run_sha256'] != run: yield f'run.json was altered after {name} was finished'
 
 
-def _mean_year(p): return (p * torch.arange(p.shape[1])).sum(1).round().long()
-
-
 def _contents(folder, done, labels, counts, loss, epochs):
     "What the files of a fold say against `done.json` and `run.json`"
     name = folder.name
@@ -104,7 +102,9 @@ def _contents(folder, done, labels, counts, loss, epochs):
         close = p.gather(1, answers[:, None])[:, 0] - p.gather(1, torch.tensor(pred).long().clamp(0)[:, None])[:, 0]
         wrong = (answers != torch.tensor(pred)) & (close.abs() > 1e-5 if loss is None else True)
         # before single years were answered by the mean, and by the mean in ensembles of them
-        if are_years(labels): wrong &= (p.argmax(1) != torch.tensor(pred)) & (_mean_year(p) != torch.tensor(pred))
+        if are_years(labels):
+            for rule in ('mode', 'mean'):
+                wrong &= get_loss('cross_entropy', labels, rule=rule).decodes(p) != torch.tensor(pred)
         if wrong.any(): yield f'{name}: {int(wrong.sum())} answers do not follow from the probabilities'
     for key, n in (('n_images', len(table)), ('n_subjects', table['subject'].nunique())):
         if done.get(key) != n: yield f'{name}: {key} is {done.get(key)} in done.json, and {n} in the predictions'
