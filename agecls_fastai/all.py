@@ -67,7 +67,7 @@ from .results.by_age import errors_by_age, plot_age_errors, plot_ages
 from .results.age_checks import *
 from .results.examples import plot_cams, plot_errors
 from .results.report import report
-from .predict.faces import face_finder
+from .data.faces import Face, face_finder, faces
 from .predict.predictor import *
 from .predict.export import export_model, quantise
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from . import __version__
 from .commands.data import add_audit, add_download, add_items, add_pack, add_synth
-from .commands.options import Parser, is_speaker, place
+from .commands.options import Parser, file_names, is_speaker, place
 from .commands.prediction import add_app, add_evaluate, add_export, add_predict, add_push
 from .commands.results import add_calibrate, add_compare, add_report, add_thresholds, add_verify
 from .commands.training import add_cv, add_demo, add_ensemble, add_status, add_study, cv
@@ -55,7 +55,8 @@ def main(
     argv=None,  # the arguments; those of the process if None
 ) -> int:  # exit status: 0, 1 for a damaged copy or a bug, 2 for a mistake, 130 for Ctrl-C and SIGTERM
     "Run the command line"
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(file_names(parser, sys.argv[1:] if argv is None else argv))
     def fail(text, status):
         if args.debug: traceback.print_exc()
         if is_speaker(): print(f'agecls: {one_line(text)}', file=sys.stderr)

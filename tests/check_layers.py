@@ -23,22 +23,23 @@ PACKAGE = 'agecls_fastai'
 # from the ground up; within a package a module may use those before it
 LAYERS = {
     'core': ['core.errors', 'core.files', 'core.progress'],
-    'data': ['data.items', 'data.ages', 'data.folds', 'data.sheets', 'data.tables', 'data.pictures', 'data.images',
-             'data.adience', 'data.sources', 'data.datasets', 'data.audit', 'data.download', 'data.synthetic'],
+    'data': ['data.items', 'data.ages', 'data.folds', 'data.sheets', 'data.tables', 'data.pictures', 'data.faces',
+             'data.images', 'data.adience', 'data.sources', 'data.datasets', 'data.audit', 'data.download',
+             'data.synthetic'],
     'recipes': ['recipes'],
     'scores': ['scores.years', 'scores.thresholds', 'scores.statistics', 'scores.sets', 'scores.calibration'],
     'loading': ['loading.pack', 'loading.augment', 'loading.batches', 'loading.loaders'],
     'training': ['training.ordinal', 'training.metrics', 'training.losses', 'training.weights',
                  'training.levi_hassner', 'training.models', 'training.cams', 'training.loop', 'training.callbacks',
                  'training.logs', 'training.checkpoint', 'training.probe', 'training.fit', 'training.distributed',
-                 'training.bundle', 'training.hub'],
+                 'training.bundle', 'training.photo_net', 'training.hub'],
     'runs': ['runs.format', 'runs.status', 'runs.folder', 'runs.plan', 'runs.processes', 'runs.minutes', 'runs.settle',
              'runs.fold', 'runs.jobs', 'runs.cluster', 'runs.crossval', 'runs.ensemble', 'runs.evaluate',
              'runs.verify'],
     'results': ['results.published', 'results.regroup', 'results.compare', 'results.calibrate', 'results.study',
                 'results.plots', 'results.by_age', 'results.age_checks', 'results.examples', 'results.page',
                 'results.age_sections', 'results.report'],
-    'predict': ['predict.photos', 'predict.faces', 'predict.answers', 'predict.predictor', 'predict.export',
+    'predict': ['predict.photos', 'predict.answers', 'predict.doubts', 'predict.predictor', 'predict.export',
                 'predict.app'],
     'commands': ['commands.options', 'commands.data', 'commands.training', 'commands.results', 'commands.prediction'],
     'doors': ['cli', 'all', '__main__'],
@@ -47,14 +48,14 @@ APART = [('predict', 'results')]  # the first may not see the second, though it 
 OUTSIDE = {'showdoc'}  # of the documentation; imports nothing of the package
 HEAVY = {'torch', 'torchvision', 'fastai', 'timm', 'matplotlib', 'gradio', 'ray', 'wandb', 'accelerate'}
 LIGHT = ['core', 'data', 'recipes', 'scores', 'runs.format', 'runs.status', 'results.published', 'results.compare',
-         'results.calibrate', 'predict.photos', 'predict.faces', 'predict.answers', 'commands', 'cli']
+         'results.calibrate', 'predict.photos', 'predict.answers', 'commands', 'cli']
 BARE = ['commands', 'cli']
 LAZY = {'timm': 'optional', 'gradio': 'optional', 'ray': 'optional', 'wandb': 'optional', 'accelerate': 'optional',
         'onnx': 'optional', 'onnxruntime': 'optional', 'onnxscript': 'optional', 'huggingface_hub': 'optional',
         'safetensors': 'optional', 'pyarrow': 'optional', 'pillow_heif': 'optional', 'nbdev': 'optional',
         'httpx': 'a download alone needs it', 'imagehash': 'loads SciPy', 'sklearn': 'heavy', 'pandas': 'heavy',
         'IPython': 'in notebooks alone'}
-INSIDE = {('predict.app', 'predict.faces'): 'OpenCV, where faces are looked for',
+INSIDE = {('predict.app', 'data.faces'): 'OpenCV, where faces are looked for',
           ('runs.cluster', 'socket'): 'in a function that travels to other machines by itself',
           ('training.logs', 'fastai'): 'fastai imports TensorBoard and wandb with them',
           ('training.distributed', 'torch'): "a module of torch's own, of which it says that it may go"}

@@ -11,9 +11,9 @@ from PIL import Image
 from agecls_fastai import cli
 from agecls_fastai.commands.options import command
 from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.data import faces
 from agecls_fastai.data.adience import AGE_GROUPS
 from agecls_fastai.data.datasets import DATASETS, DataSet
-from agecls_fastai.predict import faces
 from agecls_fastai.recipes import LOSS_NAMES, RECIPES, Recipe
 from agecls_fastai.results import published, report
 from agecls_fastai.runs.format import load_run, made_up
@@ -104,9 +104,10 @@ def test_a_detector(monkeypatch):
             w, h = image.size
             return [((w // 4, h // 4, w // 2, h // 2), np.array([[0.4 * w, 0.45 * h], [0.6 * w, 0.45 * h]]))]
     monkeypatch.setitem(faces.DETECTORS, 'middle', Middle)
-    [(box, face)] = faces.face_finder(detector='middle')(Image.new('RGB', (80, 60), 'grey'))
-    assert box == (20, 15, 40, 30) and face.size[0] == face.size[1]
-    with pytest.raises(AgeclsError, match='detector must be one of haar, yunet'): faces.face_finder(detector='dlib')
+    [face] = faces.face_finder(detector='middle')(Image.new('RGB', (80, 60), 'grey'))
+    assert face.box == (20, 15, 40, 30) and face.crop().size[0] == face.crop().size[1] and face.score is None
+    with pytest.raises(AgeclsError, match='detector must be one of yunet, haar, middle'):
+        faces.face_finder(detector='dlib')
 
 
 def test_a_command(monkeypatch):

@@ -21,7 +21,7 @@ from agecls_fastai.data.sources import read_fgnet, read_folder, read_utkface
 from agecls_fastai.loading.loaders import age_dls, open_image
 from agecls_fastai.loading.pack import build_pack, open_pack
 from agecls_fastai.predict import app
-from agecls_fastai.predict.answers import Answerer, answer, read_squares
+from agecls_fastai.predict.answers import Answerer, answer, read_square
 from agecls_fastai.predict.photos import square
 from agecls_fastai.results import examples
 
@@ -257,8 +257,8 @@ def by_loader(file, tmp_path, pack=None):
 
 READERS = {
     'training': by_loader, 'training, packed': lambda file, tmp: by_loader(file, tmp, True),
-    'prediction': lambda file, tmp: read_squares(file, [SIDE])[SIDE],
-    'prediction of bytes': lambda file, tmp: read_squares(file.read_bytes(), [SIDE])[SIDE],
+    'prediction': lambda file, tmp: read_square(file, SIDE),
+    'prediction of bytes': lambda file, tmp: read_square(file.read_bytes(), SIDE),
     'report': lambda file, tmp: examples._picture(tmp, file.name, SIDE)}
 
 

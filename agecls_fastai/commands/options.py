@@ -170,3 +170,16 @@ def add_training_options(parser):
     p.add_argument('--no-checkpoints', action='store_true', help='a fold that is interrupted begins anew')
     p.add_argument('--wait', action='store_true', help='for another process that works at the same fold')
     p.add_argument('--log', choices=['tensorboard', 'wandb'], help='log trainings into RUN/logs, too')
+
+
+def file_names(
+    parser,
+    words,  # of the command line
+):  # the same; a file whose name begins with a dash, as a shell's pattern may find one, is ./-name
+    "Words that look like options and are files"
+    words = list(map(str, words))
+    groups = [a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    known = next((group[word] for group in groups for word in words if word in group), parser)._option_string_actions
+    def named(word): return word[:1] == '-' != word and word.partition('=')[0] not in known and os.path.lexists(word)
+    end = words.index('--') if '--' in words else len(words)
+    return [f'./{word}' if named(word) else word for word in words[:end]] + words[end:]

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 
 from .options import above, add_data_options, at_least, command, data_options, print_result
@@ -63,8 +62,11 @@ def add_predict(commands):
                    'standard input')
     p.add_argument('--also', action='append', metavar='MODEL', help='average with this model, too; may be repeated')
     p.add_argument('--csv', metavar='FILE', help='write the answers to a table')
-    p.add_argument('--faces', action='store_true', help='find the faces in each picture; else it is one')
-    p.add_argument('--face-model', metavar='FILE', help="find them by an ONNX file of OpenCV's YuNet")
+    p.add_argument('--faces', action='store_true', help='find the faces in each photograph and answer each. Without '
+                   'it a picture is taken for one face, cut out as the training pictures were')
+    p.add_argument('--detector', choices=['yunet', 'haar'], help="with --faces: yunet, or haar, OpenCV's old "
+                   'cascades (yunet)')
+    p.add_argument('--face-model', metavar='FILE', help="with --faces: another ONNX file of OpenCV's YuNet")
     p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
     p.add_argument('--level', type=float, default=0.9, metavar='X', help='how often a set shall hold the truth: 0.8, '
                    '0.9 or 0.95 (0.9)')
@@ -77,63 +79,98 @@ def add_predict(commands):
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
 
 
-def predict(args):
-    "agecls predict: exit status 1 where a picture could not be answered"
-    import csv
-
-    from agecls_fastai.predict.answers import age_check, answer, answer_line, load_onnx
-    from agecls_fastai.core.errors import AgeclsError, printable
+def _checked(args):
+    "What can be said of the options before a network is loaded"
+    from agecls_fastai.core.errors import AgeclsError
     from agecls_fastai.data.pictures import SUFFIXES
+    from agecls_fastai.scores.sets import threshold_at
     if args.limit is None and (args.challenge or args.bound):
         raise AgeclsError('--challenge and --bound go with --limit, the age in question')
-    models = [args.model, *(args.also or [])]
-    for model in models:                                                 # before PyTorch is loaded
+    for model in [args.model, *(args.also or [])]:
         if not model.startswith('hf:') and not os.path.exists(model): raise AgeclsError(f'there is no model {model!r}')
     if args.csv and (args.csv == '-' or args.csv.lower().endswith(SUFFIXES) or os.path.isdir(args.csv)):
         raise AgeclsError(f'--csv takes the name of a table to write, as in answers.csv, not {args.csv}')
     if args.csv and not os.path.isdir(os.path.dirname(args.csv) or '.'):
         raise AgeclsError(f'there is no folder {os.path.dirname(args.csv)}')
-    if all(model.endswith('.onnx') for model in models) and not (args.views or args.device):
-        answerers = [load_onnx(model) for model in models]               # PyTorch is not loaded
+    threshold_at(dict.fromkeys(('0.8', '0.9', '0.95')), args.level)
+
+
+def _networks(args):
+    "Without PyTorch, where that can be"
+    from agecls_fastai.predict.answers import open_light
+    models = [args.model, *(args.also or [])]
+    light = None if args.views or args.device else open_light(models)
+    if light is not None: return light
+    from agecls_fastai.predict.predictor import Predictor
+    return Predictor(models, args.device, args.views).answerers
+
+
+def _names(photos):
+    for photo in photos:
+        if photo == '-': yield from (line.rstrip('\r\n') for line in sys.stdin if line.strip())
+        else: yield photo
+
+
+class _Table:
+    "The answers as CSV, row by row; the file has its name when all are there"
+    def __init__(self, path, labels, boxes, checked):
+        import csv
+        self.path, self.boxes = path, ('left', 'top', 'width', 'height') if boxes else ()
+        self.part = os.path.join(os.path.dirname(path), f'.{os.path.basename(path)}.part')
+        # a name need not be UTF-8
+        self.file = open(self.part, 'w', newline='', encoding='utf-8', errors='backslashreplace')
+        self.csv = csv.DictWriter(self.file, ['file', *self.boxes, 'group', 'confidence', 'expected_age',
+                                              *['check'] * checked, 'set', *(f'p_{x}' for x in labels), 'warning',
+                                              'reason', 'error'], restval='')
+        self.csv.writeheader()
+
+    def write(self, row):
+        flat = {k: v for k, v in row.items() if k not in ('probabilities', 'box')}
+        flat |= dict(zip(self.boxes, row.get('box', [''] * 4)))
+        self.csv.writerow(flat | {f'p_{x}': f'{p:.7g}' for x, p in row.get('probabilities', {}).items()})
+        self.file.flush()
+
+    def close(self, keep):
+        self.file.close()
+        if keep:
+            os.replace(self.part, self.path)
+            print(f'The answers are in {self.path}', file=sys.stderr)
+        else: os.unlink(self.part)
+
+
+def predict(args):
+    "agecls predict: exit status 1 where a picture could not be answered"
+    from agecls_fastai.core.errors import AgeclsError, printable
+    from agecls_fastai.data.faces import face_finder
+    from agecls_fastai.predict.answers import age_check, answer, answer_line
+    from agecls_fastai.predict.doubts import doubts_of
+    from agecls_fastai.predict.photos import none_there
+    _checked(args)
+    faces = args.faces or args.detector or args.face_model
+    find_faces = face_finder(args.face_model, args.detector or 'yunet') if faces else None
+    table, failed, n = None, 0, 0
+    if wrong := none_there(args.photos):                                 # told before a network is loaded
+        rows, labels = (dict(file=name, error=why, reason='missing') for name, why in wrong), []
     else:
-        from agecls_fastai.predict.predictor import Predictor
-        answerers = Predictor(models, args.device, args.views).answerers
-    check = args.limit and age_check(answerers, args.limit, args.challenge, args.bound)
-    find_faces = None
-    if args.faces or args.face_model:
-        from agecls_fastai.predict.faces import face_finder
-        find_faces = face_finder(args.face_model)
-    def names():
-        for photo in args.photos:
-            if photo == '-': yield from (line.rstrip('\r\n') for line in sys.stdin if line.strip())
-            else: yield photo
-    table, failed, rows = None, 0, 0
-    part = args.csv and os.path.join(os.path.dirname(args.csv), f'.{os.path.basename(args.csv)}.part')
-    # a name need not be UTF-8
-    with open(part, 'w', newline='', encoding='utf-8', errors='backslashreplace') if part else nullcontext() as out:
-        for row in answer(names(), answerers, args.level, args.bs, find_faces, check=check):
-            failed, rows = failed + ('error' in row), rows + 1
+        answerers = _networks(args)
+        check = args.limit and age_check(answerers, args.limit, args.challenge, args.bound)
+        rows, labels = answer(_names(args.photos), answerers, args.level, args.bs, find_faces, check=check or None,
+                              doubts=None if faces else doubts_of(answerers)), answerers[0].labels
+    try:
+        for row in rows:
+            failed, n = failed + ('error' in row), n + 1
+            if args.csv:
+                table = table or _Table(args.csv, labels, find_faces is not None, args.limit is not None)
+                table.write(row)
             if args.json: print(as_json(row), flush=True)
             elif 'error' in row: print(f'agecls: {printable(row["error"])}', file=sys.stderr)
-            if out:
-                flat = {k: v for k, v in row.items() if k not in ('probabilities', 'box')}
-                box = dict(zip(('left', 'top', 'width', 'height'), row.get('box', [''] * 4))) if find_faces else {}
-                flat |= box | {f'p_{x}': f'{p:.7g}' for x, p in row.get('probabilities', {}).items()}
-                if table is None:
-                    labels = answerers[0].labels
-                    checked = ['check'] * bool(check)
-                    table = csv.DictWriter(out, ['file', *box, 'group', 'confidence', 'expected_age', *checked, 'set',
-                                                 *(f'p_{x}' for x in labels), 'error'], restval='')
-                    table.writeheader()
-                table.writerow(flat)
-                out.flush()
-            elif not args.json and 'error' not in row: print(answer_line(row), flush=True)
-    if not rows:
-        if part: os.unlink(part)
-        raise AgeclsError('no picture is named')
-    if part:
-        os.replace(part, args.csv)
-        print(f'The answers are in {args.csv}', file=sys.stderr)
+            elif not args.csv: print(answer_line(row), flush=True)
+            elif 'warning' in row: print(f'agecls: {printable(row["file"])}: {row["warning"]}', file=sys.stderr)
+    except BaseException:
+        if table: table.file.close()                                     # what is there stays, in the hidden file
+        raise
+    if table: table.close(keep=True)
+    if not n: raise AgeclsError('no picture is named')
     return 1 if failed else 0
 
 
@@ -189,7 +226,9 @@ def add_app(commands):
     p.add_argument('--port', type=at_least(1), metavar='N', help='the first free one from 7860 on')
     p.add_argument('--examples', metavar='FOLDER', help='pictures to offer')
     p.add_argument('--max-mb', type=at_least(0, float), default=20, metavar='N', help='the largest file (20)')
-    p.add_argument('--face-model', metavar='FILE', help="find faces with this YuNet model, not with OpenCV's cascade")
+    p.add_argument('--detector', choices=['yunet', 'haar'], help="of faces: yunet, or haar, OpenCV's old cascades "
+                   '(yunet)')
+    p.add_argument('--face-model', metavar='FILE', help="find faces with another ONNX file of OpenCV's YuNet")
     p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
 
 
@@ -197,9 +236,9 @@ def app(args):
     "agecls app"
     from agecls_fastai.predict.app import make_app, needs_gradio, run_app
     needs_gradio()
-    from agecls_fastai.predict.faces import face_finder
+    from agecls_fastai.data.faces import face_finder
     from agecls_fastai.predict.predictor import Predictor
-    find_faces = face_finder(args.face_model)
+    find_faces = face_finder(args.face_model, args.detector or 'yunet')
     page = make_app(Predictor(args.model, args.device), find_faces, args.examples)
     def started(address):
         print(json.dumps(dict(address=address)) if args.json else f'The page is at {address} until Ctrl-C', flush=True)

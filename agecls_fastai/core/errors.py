@@ -27,9 +27,10 @@ def one_line(
 # %% ../../nbs/core/00_errors.ipynb #5f65f3e2
 class AgeclsError(ValueError):
     "A mistake that the user can mend: bad input, a wrong path, an impossible combination. The message is one line."
-    def __init__(self, message=''):
+    def __init__(self, message='', reason: str | None = None):
         text = str(message)                                     # a loader process hands it on with a traceback around
         super().__init__(text if f'{__name__}.AgeclsError: ' in text else one_line(text))
+        self.reason = reason                                    # one word for programs, as in 'missing'
 
 
 class DataWarning(UserWarning):

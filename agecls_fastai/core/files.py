@@ -53,6 +53,10 @@ def _shallow(x, levels=50):
     return levels > 0 and all(_shallow(y, levels - 1) for y in inside)
 
 
+ONNX_FORMAT = 1  # of an exported network's metadata
+KEPT_ONNX = 'model.onnx'  # beside a network that is kept
+
+
 def is_number(x) -> bool:
     "Is this, out of JSON, a number that a float holds exactly? NaN and the infinite ones are none"
     return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 2**53

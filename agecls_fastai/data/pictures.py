@@ -19,6 +19,7 @@ import simplejpeg
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from ..core.errors import AgeclsError, first_line, some, what_it_is
+from ..core.files import has_shape, is_number
 
 # %% ../../nbs/data/05_pictures.ipynb #61348635
 MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # 179 million: above it Pillow suspects a decompression bomb
@@ -195,6 +196,11 @@ def reads_heif() -> bool:
     return True
 
 
+def _is_pair(x): return has_shape(x, [is_number]) and len(x) == 2
+FACES_SHAPE = {'images': int, 'found': int, 'tilt?': is_number,          # of `measure_faces`, for `has_shape`
+               'points?': lambda x: has_shape(x, [_is_pair]) and len(x) == 4}
+
+
 def _start(photo, n=4096):
     "The first bytes; None where there is no file to be read"
     if not isinstance(photo, (str, os.PathLike)): return bytes(photo[:n])
@@ -205,21 +211,22 @@ def _start(photo, n=4096):
 
 
 def _why_not(e, photo):
-    "What to say behind a file's name when reading it raised this"
-    if isinstance(e, FileNotFoundError): return ': there is no such file'
-    if isinstance(e, IsADirectoryError): return ' is a folder'
-    if isinstance(e, PermissionError): return ' may not be read'
+    "What to say behind a file's name when reading it raised this, and the reason in a word"
+    if isinstance(e, FileNotFoundError): return ': there is no such file', 'missing'
+    if isinstance(e, IsADirectoryError): return ' is a folder', 'folder'
+    if isinstance(e, PermissionError): return ' may not be read', 'denied'
     if isinstance(e, Image.DecompressionBombError):
-        return f' unpacks into more than {MOST_PIXELS // 10**6} million pixels'
+        return f' unpacks into more than {MOST_PIXELS // 10**6} million pixels', 'too_large'
     start = _start(photo)
-    if start is None: return f' cannot be read: {first_line(e)}'
-    if not start: return ' is empty'
-    if _is_heif(start) and not reads_heif(): return f' cannot be read: {NEEDS_HEIF}'
+    if start is None: return f' cannot be read: {first_line(e)}', 'broken'
+    if not start: return ' is empty', 'broken'
+    if _is_heif(start) and not reads_heif(): return f' cannot be read: {NEEDS_HEIF}', 'unsupported'
     if isinstance(e, UnidentifiedImageError):
-        if kind := picture_kind(start): return f' is a {kind} of a kind that Pillow does not read, or is cut off'
+        if kind := picture_kind(start):
+            return f' is a {kind} of a kind that Pillow does not read, or is cut off', 'unsupported'
         known = what_it_is(start, len(start))
-        return f' is no picture but {known}' if known else ' is no picture'
-    return f' cannot be read: {first_line(e)}'
+        return f' is no picture but {known}' if known else ' is no picture', 'no_picture'
+    return f' cannot be read: {first_line(e)}', 'broken'
 
 
 @contextmanager
@@ -242,8 +249,8 @@ def _opened(photo):
             yield image
     except Exception as e:  # each of Pillow's plug-ins has its own
         known = source is not None and not isinstance(e, AgeclsError)
-        why = _why_not(e, photo) if known else f' cannot be read: {first_line(e)}'
-        raise AgeclsError(where + why) from None
+        why, reason = _why_not(e, photo) if known else (f' cannot be read: {first_line(e)}', 'broken')
+        raise AgeclsError(where + why, reason) from None
 
 # %% ../../nbs/data/05_pictures.ipynb #866a991
 def open_photo(

@@ -7,7 +7,9 @@ __all__ = ['Answerer', 'answer', 'load_onnx']
 
 # %% ../../nbs/predict/02_answers.ipynb #aa4b098d
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.errors import AgeclsError, first_line, printable, some, what_file_is
-from ..core.files import has_shape, is_number, parse_json
-from ..data.pictures import open_photo
+from ..core.errors import AgeclsError, DataWarning, first_line, printable, some, what_file_is
+from ..core.files import KEPT_ONNX, ONNX_FORMAT, file_digest, has_shape, is_number, parse_json, read_json
+from ..data.pictures import FACES_SHAPE, open_photo, photo_size
 from .photos import find_photos, square
 from ..scores.sets import contiguous_sets, set_names, threshold_at
 from ..scores.thresholds import CHECKS_SHAPE, check_at, check_challenge, limit_answer
@@ -36,6 +38,14 @@ class Answerer:
     name: str = ''
     checks: dict | None = None  # the challenge ages that the network can promise, see `bundle_checks`
     temperature: float = 1.0  # that the probabilities have been divided by, in their logarithms
+    faces: dict | None = None  # where the faces of the training pictures are, from `measure_faces`; None: not known
+    info: dict = field(default_factory=dict, repr=False)  # an ONNX file's metadata
+
+    @property
+    def where(self) -> tuple | None:
+        "Where eyes and mouth shall lie in a face that is cut out, in shares of its side; None: as Adience's"
+        points = (self.faces or {}).get('points')
+        return None if points is None else tuple(map(tuple, points))
 
     def threshold(
         self,
@@ -107,24 +117,58 @@ def age_check(
     return AgeCheck(limit, *check_at(answerers[0].checks, limit, 0.01 if bound is None else bound))
 
 # %% ../../nbs/predict/02_answers.ipynb #1a290088
-def _cut(name, photo, sides, read, find_faces):
-    "What the networks shall look at: a list of (box, {side: bytes}); or the error"
+_LARGE = 3600                                                              # a JPEG with a shorter side of twice as many
+# pixels is shrunk while it is decoded, before faces are looked for: of them, enough are left
+
+
+class _Cut(NamedTuple):
+    "What the networks shall look at"
+    box: tuple | None  # left, top, width, height; None: the whole picture
+    squares: dict  # (side, where) → (side, side, 3) uint8
+    doubt: tuple | None  # reason and words, where the answer is doubtful
+
+
+def _cut(name, photo, answerers, find_faces, doubts):
+    "A list of `_Cut`; or the error"
     try:
-        if find_faces is None: return name, [(None, read(photo, sides))]
-        faces = find_faces(open_photo(photo))
-        if not faces: raise AgeclsError(f'{name}: no face is found')
-        return name, [(box, {side: square(image, side) for side in sides}) for box, image in faces]
+        cut = [_whole(photo, answerers, doubts)] if find_faces is None else list(_faces(photo, answerers, find_faces))
+        if not cut: raise AgeclsError(f'{name}: no face is found', 'no_face')
+        if any(np.ptp(x, (0, 1)).max() <= 2 for one in cut for x in one.squares.values()):
+            raise AgeclsError(f'{name} is of one colour, or wholly transparent', 'one_colour')
+        return name, cut
     except AgeclsError as e: return name, e
-    except Exception as e: return name, AgeclsError(f'{name}: {first_line(e)}')  # one picture costs at most itself
+    except Exception as e: return name, AgeclsError(f'{name}: {first_line(e)}', 'broken')  # it costs at most itself
 
 
-def read_squares(
+def _whole(photo, answerers, doubts):
+    image = open_photo(photo, max(a.side for a in answerers))
+    doubt = _too_small(min(image.size), answerers) or doubts and doubts(image)
+    return _Cut(None, {(a.side, a.where): square(image, a.side) for a in answerers}, doubt)
+
+
+def _faces(photo, answerers, find_faces):
+    image = open_photo(photo, _LARGE)
+    by = photo_size(photo)[0] / image.size[0] if min(image.size) >= _LARGE else 1
+    for face in find_faces(image):
+        crops = {where: face.crop() if where is None else face.crop(where) for where in {a.where for a in answerers}}
+        squares = {(a.side, a.where): square(crops[a.where], a.side) for a in answerers}
+        doubt = _too_small(min(x.size[0] for x in crops.values()), answerers)
+        yield _Cut(tuple(round(n * by) for n in face.box), squares, doubt)
+
+
+def _too_small(pixels, answerers):
+    "A doubt where the network looks at four times as many"
+    side = max(a.side for a in answerers)
+    if 4 * pixels > side: return None
+    return 'too_small', f'it is {pixels} pixels wide, and the network looks at {side}'
+
+
+def read_square(
     photo,  # what `open_photo` takes
-    sides: Iterable[int],  # pixels
-) -> dict:  # side → (side, side, 3) uint8
-    "The middle of a picture, at every size that is asked for"
-    image = open_photo(photo, max(sides))
-    return {side: square(image, side) for side in sides}
+    side: int,  # pixels
+) -> np.ndarray:  # (side, side, 3) uint8
+    "What a network looks at in a picture that is one face"
+    return square(open_photo(photo, side), side)
 
 # %% ../../nbs/predict/02_answers.ipynb #1a29001
 def answer(
@@ -132,22 +176,30 @@ def answer(
     answerers: Sequence[Answerer],  # their probabilities are averaged
     level: float = 0.9,  # the share of images whose set shall hold the truth, for calibrated networks
     bs: int = 32,  # pictures in a batch
-    find_faces: Callable | None = None,  # PIL image → list of (box, PIL image); pictures are faces if None
-    read: Callable = read_squares,  # opens a picture at some sizes
+    find_faces: Callable | None = None,  # from `face_finder`: PIL image → list of `Face`; pictures are faces if None
     threads: int | None = None,  # that open pictures; one a core if None
     check: AgeCheck | None = None,  # is the face old enough?
-) -> Iterator[dict]:  # file, group, confidence, probabilities; box, expected_age, check, set, as far as known; error
+    doubts: Callable | None = None,  # from `doubts_of`: does a picture, taken as one face, look like one?
+) -> Iterator[dict]:  # file, group, confidence, probabilities; box, expected_age, check, set, as far as known; where
+    # the answer is doubtful, `warning` and `reason`, a word; where there is none, `error` and `reason`
     "Answer one picture after the other; the next ones are opened while the networks look"
     agreed = combine(answerers, level)                                     # a mistake is told before the first answer
     if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
-    return _answers(find_photos(photos), answerers, (*agreed, check), min(bs, 2**16), find_faces, read, threads)
+    if find_faces is not None: _tell_unknown(answerers)
+    return _answers(find_photos(photos), answerers, (*agreed, check), min(bs, 2**16), (find_faces, doubts), threads)
 
 
-def _answers(photos, answerers, agreed, bs, find_faces, read, threads):
-    sides = sorted({a.side for a in answerers})
+def _tell_unknown(answerers):
+    "A warning where nobody knows how the training pictures were cut"
+    if unknown := [a.name for a in answerers if a.where is None]:
+        warnings.warn(f'how the training pictures of {some(unknown)} were cut is not known; faces are cut as Adience '
+                      'cut them', DataWarning, stacklevel=3)
+
+
+def _answers(photos, answerers, agreed, bs, cut, threads):
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         def ask():
-            return [pool.submit(_cut, name, photo, sides, read, find_faces) for name, photo in islice(photos, bs)]
+            return [pool.submit(_cut, name, photo, answerers, *cut) for name, photo in islice(photos, bs)]
         try:
             waiting = ask()
             while waiting:
@@ -164,20 +216,23 @@ def _looked_at(found, answerers, agreed, bs):
     p, raw = np.zeros((2, len(faces), len(labels)))
     for a in answerers:                                                    # a photograph may hold many faces
         for at in range(0, len(faces), bs):
-            q = a.network(np.stack([squares[a.side] for _, squares in faces[at:at + bs]]))
+            q = a.network(np.stack([face.squares[a.side, a.where] for face in faces[at:at + bs]]))
             p[at:at + bs] += q / len(answerers)
             raw[at:at + bs] += untempered(q, a.temperature) / len(answerers)
     best, at = decide(raw, answerers[0].rule), 0
     for name, cut in found:
-        if isinstance(cut, AgeclsError): yield dict(file=name, error=first_line(cut))
+        if isinstance(cut, AgeclsError): yield dict(file=name, error=first_line(cut), reason=cut.reason or 'broken')
         else:
-            for box, _ in cut:
-                yield _in_words(name, box, p[at], int(best[at]), labels, *meant)
+            for face in cut:
+                row = _in_words(name, face.box, p[at], int(best[at]), labels, *meant)
+                if face.doubt and 'error' not in row: row['reason'], row['warning'] = face.doubt
+                yield row
                 at += 1
 
 
 def _in_words(name, box, p, best, labels, ages, threshold, check):
-    if not np.isfinite(p).all(): return dict(file=name, error=f'{name}: the network puts out NaN')
+    if not np.isfinite(p).all():
+        return dict(file=name, error=f'{name}: the network puts out NaN', reason='broken_model')
     row = dict(file=name, **({} if box is None else dict(box=list(box))), group=labels[best], confidence=float(p[best]))
     if ages: row['expected_age'] = float(said_years(p[None], ages, [best], labels)[0])
     if check: row['check'] = limit_answer(row['expected_age'], check.low, check.high)
@@ -194,10 +249,10 @@ def answer_line(row):
     age = f', about {row["expected_age"]:.0f} years' if 'expected_age' in row else ''
     sure = f'; {row["set"]}' if 'set' in row else ''
     old = f'; {row["check"]}' if 'check' in row else ''
-    return f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}{old}'
+    doubt = f'; warning: {row["warning"]}' if 'warning' in row else ''
+    return f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}{old}{doubt}'
 
 # %% ../../nbs/predict/02_answers.ipynb #396e0d5c
-ONNX_FORMAT = 1
 NEEDS_ONNX = "an ONNX model needs ONNX Runtime: pip install 'agecls_fastai[onnx]'"
 
 
@@ -212,6 +267,7 @@ def _impossible(info):
         thresholds=isinstance(thresholds, dict) and all(x is None or is_number(x) for x in thresholds.values()))
     good['temperature'] = is_number(info.get('temperature', 1)) and info.get('temperature', 1) > 0
     good['checks'] = has_shape(info.get('checks') or {}, CHECKS_SHAPE)
+    good['faces'] = has_shape(info.get('faces') or {}, FACES_SHAPE)
     good['ages'] = ages is None or good['labels'] and several(ages, len(labels)) and all(map(is_number, ages))
     return next((name for name, fine in good.items() if not fine), None)
 
@@ -246,4 +302,51 @@ def load_onnx(
         if np.shape(p) == (len(x), len(info['labels'])): return p
         raise AgeclsError(f'{path} does not give a probability for each class')
     return Answerer(info['labels'], info['side'], network, info['ages'], info['thresholds'], info['rule'],
-                    os.fspath(path), info.get('checks'), info.get('temperature', 1.0))
+                    os.fspath(path), info.get('checks'), info.get('temperature', 1.0), info.get('faces'), info)
+
+# %% ../../nbs/predict/02_answers.ipynb #15caaee6
+def load_kept(
+    folder,  # of a bundle
+    threads: int | None = None,
+) -> Answerer | None:  # None: there is none that fits; PyTorch has to answer
+    "Open the ONNX file that was kept beside a network"
+    file = os.path.join(folder, KEPT_ONNX)
+    if not os.path.isfile(file): return None
+    try:
+        found, info = load_onnx(file, threads), os.path.join(folder, 'model.json')
+        weights = read_json(info)['weights_sha256']
+        fits = (found.info.get('info_sha256') == file_digest(info) and found.info.get('weights_sha256') == weights ==
+                file_digest(os.path.join(folder, 'model.safetensors')))
+    except (AgeclsError, OSError, KeyError): return None
+    if fits: found.name = os.fspath(folder)
+    return found if fits else None
+
+
+def kept_folders(
+    model,  # the folder of a model or of a run
+) -> list[str]:  # empty where it is neither, or where not every finished fold has kept its network
+    "The folders of the networks that are meant: of a run, of its folds"
+    def there(*names): return os.path.isfile(os.path.join(model, *names))
+    for inside in ([], ['model']):
+        if there(*inside, 'model.json'): return [os.path.join(model, *inside)]
+    if not there('run.json'): return []
+    folds = sorted(x for x in os.listdir(model) if re.fullmatch(r'fold_\d+', x) and there(x, 'done.json'))
+    kept = [x for x in folds if there(x, 'model', 'model.json')]
+    if not kept and there('final', 'model', 'model.json'): kept = folds = ['final']
+    return [os.path.join(model, x, 'model') for x in kept] if kept == folds else []
+
+
+def open_light(
+    models,  # folders of models or runs, and .onnx files
+) -> list[Answerer] | None:  # None: one of them needs PyTorch
+    "Open networks without PyTorch, where all of them have an ONNX file"
+    found = []
+    for model in models:
+        if model.endswith('.onnx'): found.append(load_onnx(model))
+        else:
+            folders = kept_folders(model) if os.path.isdir(model) else []
+            if not folders: return None
+            for folder in folders:
+                found.append(load_kept(folder))
+                if found[-1] is None: return None
+    return found

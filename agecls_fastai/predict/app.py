@@ -159,7 +159,7 @@ def make_app(
     needs_gradio()
     import gradio as gr
     if find_faces is None:
-        from agecls_fastai.predict.faces import face_finder
+        from agecls_fastai.data.faces import face_finder
         find_faces = face_finder()
     shown = _examples(examples)
     folder = tempfile.mkdtemp(prefix='agecls_app_')

@@ -6,17 +6,12 @@
 __all__ = ['export_model', 'Quantised', 'quantise']
 
 # %% ../../nbs/predict/04_export.ipynb #f859cce8
-import io
 import json
-import logging
 import os
 import tempfile
-import warnings
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -24,70 +19,26 @@ from ..core.errors import AgeclsError, some
 from ..data.folds import hash_order
 from ..data.images import check_inside, image_keys
 from ..data.items import check_items
-from .answers import NEEDS_ONNX, ONNX_FORMAT, answer, load_onnx, read_squares
-from .predictor import NetAnswerer, answer_table
+from .answers import NEEDS_ONNX, answer, load_onnx, read_square
+from .predictor import answer_table
 from ..recipes import VIEWS
 from ..runs.evaluate import find_bundles
 from ..scores.statistics import metric_words
 from ..training.metrics import cumulative_score
+from ..training.photo_net import PhotoNet, bundle_facts, quiet_export, same_answers, write_onnx
 
 # %% ../../nbs/predict/04_export.ipynb #be87fb22
 TARGETS = {'onnx': '.onnx', 'torch-export': '.pt2'}
-TOLERANCE = 1e-4
 
 
-@contextmanager
-def _quiet():
-    "The exporters talk a lot"
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter('ignore')
-        before, _ = logging.root.manager.disable, logging.disable(logging.WARNING)
-        try: yield
-        finally: logging.disable(before)
-
-
-def _facts(answerer):
-    "For the metadata"
-    return dict(format=ONNX_FORMAT, labels=answerer.labels, side=answerer.side, ages=answerer.ages,
-                thresholds=answerer.thresholds, rule=answerer.rule, checks=answerer.checks,
-                temperature=answerer.temperature, recipe=answerer.bundle.recipe.name,
-                weights_sha256=answerer.bundle.info.get('weights_sha256'))
-
-
-def _to_onnx(net, example, file, facts):
-    try:
-        import onnx
-        import onnxscript  # noqa: F401
-    except ImportError: raise AgeclsError("to write ONNX takes two packages more: pip install "
-                                          "'agecls_fastai[onnx]'") from None
-    with _quiet():
-        program = torch.onnx.export(net, (example,), dynamo=True, input_names=['images'],
-                                    output_names=['probabilities'], verbose=False,
-                                    dynamic_shapes=dict(images={0: torch.export.Dim('n', min=1)}))
-        program.save(file)
-    model = onnx.load(file)
-    onnx.helper.set_model_props(model, dict(agecls=json.dumps(facts)))
-    onnx.save(model, file)
-
-
-def _to_torch_export(net, example, file, facts):
-    with _quiet():
+def _to_torch_export(net, file, facts):
+    net = net.to(memory_format=torch.contiguous_format)
+    example = torch.zeros(2, net.side, net.side, 3, dtype=torch.uint8)
+    with quiet_export():
         program = torch.export.export(net, (example,), dynamic_shapes=dict(images={0: torch.export.Dim('n', min=1)}))
         torch.export.save(program, file, extra_files={'agecls.json': json.dumps(facts)})
-
-
-def _check(file, target, net, side):
-    "The file, opened anew, has to give the network's answers, to batches of other sizes too"
-    rng = np.random.default_rng(0)
-    if target == 'onnx': run = load_onnx(file).network
-    else:
-        with _quiet(): program = torch.export.load(file).module()
-        def run(x): return program(torch.from_numpy(x)).numpy()
-    for n in (1, 3):
-        x = rng.integers(0, 256, (n, side, side, 3), np.uint8)
-        with torch.inference_mode(): expected = net(torch.from_numpy(x)).numpy()
-        off = np.abs(run(x) - expected).max()
-        if not off <= TOLERANCE: raise AgeclsError(f'the exported network answers differently, by {off:.2g}')
+        again = torch.export.load(file).module()
+    same_answers(net, lambda x: again(torch.from_numpy(x)).numpy())
 
 # %% ../../nbs/predict/04_export.ipynb #be87fb1
 def export_model(
@@ -109,13 +60,10 @@ def export_model(
     bundles = find_bundles(model)
     if len(bundles) > 1: raise AgeclsError(f'{model} has {len(bundles)} networks; name one: '
                                            f'{some(b.path for b in bundles)}')
-    answerer = NetAnswerer(bundles[0], views=views)
-    net = answerer.net.to(memory_format=torch.contiguous_format)
+    net = PhotoNet(bundles[0], views).eval().requires_grad_(False)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.') as d:
         part = Path(d) / out.name
-        example = torch.zeros(2, net.side, net.side, 3, dtype=torch.uint8)
-        (_to_onnx if to == 'onnx' else _to_torch_export)(net, example, part, _facts(answerer))
-        _check(part, to, net, net.side)
+        (write_onnx if to == 'onnx' else _to_torch_export)(net, part, bundle_facts(bundles[0], net))
         os.replace(part, out)
     return out
 
@@ -167,10 +115,10 @@ def quantise(
 
     class Pictures(CalibrationDataReader):
         def __init__(self):
-            pictures = (read_squares(path / f, [before.side])[before.side] for f in shown['file'])
+            pictures = (read_square(path / f, before.side) for f in shown['file'])
             self.left = ({'images': x[None]} for x in pictures)
         def get_next(self): return next(self.left, None)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.') as d, _quiet():
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.') as d, quiet_export():
         part = Path(d) / out.name
         quantize_static(onnx, part, Pictures(), quant_format=QuantFormat.QDQ,
                         per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,

@@ -36,6 +36,7 @@ from ..scores.calibration import fit_temperature, with_temperature
 from ..scores.statistics import METRICS, main_metrics, metric_words
 from ..scores.years import said_years, training_ages
 from ..training.bundle import save_bundle
+from ..training.photo_net import keep_onnx
 from ..training.callbacks import Diverged, FoldLog, fold_name
 from ..training.checkpoint import Checkpoint
 from ..training.distributed import Processes, Together
@@ -139,6 +140,7 @@ def train_fold(
     if keep is not None:
         save_bundle(learn, recipe, keep, result.valid, result.predictions if fold is not None else scored,
                     protocol=protocol, seed=seed, data=data, **({} if fold is None else dict(fold=fold)))
+        keep_onnx(keep)
     return result
 
 # %% ../../nbs/runs/07_fold.ipynb #2809ecb1

@@ -30,8 +30,10 @@ import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
 from ..core.errors import AgeclsError, first_line, some, what_file_is, what_it_is
 from ..core.files import file_digest, has_shape, parse_json
 from ..data.ages import class_words
+from ..data.faces import measure_faces
 from ..data.images import image_keys
 from ..data.items import who
+from ..data.pictures import FACES_SHAPE
 from ..loading.loaders import age_block
 from ..recipes import Recipe  # with its methods
 from ..scores.calibration import conformal_scores, conformal_threshold, fit_temperature, with_temperature
@@ -84,6 +86,7 @@ def save_bundle(
         if has_years(valid):
             facts['age_checks'] = bundle_checks(valid['expected_age'], known_ages(valid), valid['subject'])
     facts |= training_ages(frames[0], labels) if frames else {}
+    if frames: facts['faces'] = measure_faces(Path(dls.path) / file for file in frames[0]['file'])
     info = dict(format=FORMAT, labels=labels, recipe=asdict(recipe),
                 normalize=[t.flatten().tolist() for t in (norm[0].mean, norm[0].std)] if norm else None,
                 trained_on={label: int(counts.get(label, 0)) for label in labels},
@@ -251,6 +254,7 @@ def _check_info(file, info):
     calibration, ages = info.get('calibration'), info.get('ages')
     good = dict(
         age_checks=has_shape(info.get('age_checks') or {}, CHECKS_SHAPE),
+        faces=info.get('faces') is None or has_shape(info['faces'], FACES_SHAPE),
         ages=ages is None or isinstance(ages, list) and len(ages) == len(info['labels']) and all(map(number, ages)),
         normalize=info['normalize'] is None or all(number(x, 0) for x in info['normalize'][1])
         and all(number(x) for x in info['normalize'][0]),

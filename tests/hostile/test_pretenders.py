@@ -8,8 +8,8 @@ import whole
 
 from agecls_fastai.core.errors import AgeclsError
 from agecls_fastai.core.files import read_json
+from agecls_fastai.data.faces import face_finder
 from agecls_fastai.predict.answers import load_onnx
-from agecls_fastai.predict.faces import face_finder
 from agecls_fastai.training.bundle import FILES
 from agecls_fastai.training.hub import load_bundle
 from agecls_fastai.training.weights import load_weights
