@@ -499,6 +499,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'agecls_fastai/data/pictures.py'),
                                              'agecls_fastai.data.pictures._opened': ( 'data/pictures.html#_opened',
                                                                                       'agecls_fastai/data/pictures.py'),
+                                             'agecls_fastai.data.pictures._smaller': ( 'data/pictures.html#_smaller',
+                                                                                       'agecls_fastai/data/pictures.py'),
                                              'agecls_fastai.data.pictures._srgb': ( 'data/pictures.html#_srgb',
                                                                                     'agecls_fastai/data/pictures.py'),
                                              'agecls_fastai.data.pictures._start': ( 'data/pictures.html#_start',

