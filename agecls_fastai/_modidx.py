@@ -901,6 +901,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                  'agecls_fastai.predict.predictor.Predictor.predict': ( 'predict/predictor.html#predictor.predict',
                                                                                                         'agecls_fastai/predict/predictor.py'),
                                                  'agecls_fastai.predict.predictor.answer_table': ( 'predict/predictor.html#answer_table',
+                                                                                                   'agecls_fastai/predict/predictor.py'),
+                                                 'agecls_fastai.predict.predictor.draw_answers': ( 'predict/predictor.html#draw_answers',
                                                                                                    'agecls_fastai/predict/predictor.py')},
             'agecls_fastai.recipes': { 'agecls_fastai.recipes.Recipe': ('recipes.html#recipe', 'agecls_fastai/recipes.py'),
                                        'agecls_fastai.recipes.Recipe.__getattr__': ( 'recipes.html#recipe.__getattr__',

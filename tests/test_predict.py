@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from agecls_fastai.cli import main
+from agecls_fastai.predict.answers import kept_folders, load_kept, open_light
 
 CV = ['--recipe', 'levi_hassner_onecycle', '--size', '40', '--epochs', '1', '--bs', '16', '--keep-models', '--folds',
       '0', '1', '--final']
@@ -227,6 +229,72 @@ def test_the_onnx_path_starts_fast(exported, faces):
     loaded = {line.split('|')[-1].strip().split('.')[0] for line in done.stderr.splitlines() if '|' in line}
     assert done.returncode == 0 and 'onnxruntime' in loaded
     assert not loaded & {'torch', 'fastai', 'pandas', 'scipy', 'matplotlib', 'sklearn'}
+
+
+def test_a_run_folder_answers_without_pytorch(run, faces, capsys, tmp_path):
+    "By the ONNX file beside each network, as PyTorch does; where it does not fit, PyTorch answers"
+    by_torch = answers(capsys, run, *faces, '--device', 'cpu', '--json')[1]
+    done = subprocess.run([sys.executable, '-X', 'importtime', '-m', 'agecls_fastai', 'predict', run, *faces, '--json'],
+                          capture_output=True, text=True, timeout=60)
+    loaded = {line.split('|')[-1].strip().split('.')[0] for line in done.stderr.splitlines() if '|' in line}
+    assert done.returncode == 0 and not loaded & {'torch', 'fastai', 'pandas', 'scipy'}
+    for a, b in zip(map(json.loads, done.stdout.splitlines()), map(json.loads, by_torch)):
+        assert a['group'] == b['group'] and a['file'] == b['file'] and abs(a['expected_age'] - b['expected_age']) < 0.01
+        assert np.allclose(list(a['probabilities'].values()), list(b['probabilities'].values()), atol=1e-3)
+    assert [len(kept_folders(f)) for f in (run, run / 'final', run / 'fold_1/model', tmp_path)] == [2, 1, 1, 0]
+    shutil.copytree(run / 'fold_0/model', tmp_path / 'model')
+    assert load_kept(tmp_path / 'model') is not None
+    shutil.copy(run / 'fold_1/model/model.onnx', tmp_path / 'model/model.onnx')   # of another network
+    assert load_kept(tmp_path / 'model') is None and open_light([str(tmp_path / 'model')]) is None
+    assert answers(capsys, tmp_path / 'model', faces[0])[0] == 0
+
+
+def test_what_is_wrong_is_told_before_a_network_is_loaded(run, faces, tmp_path):
+    for argv, why in ((['none.jpg'], 'none.jpg: there is no such file'),
+                      (['no*.png'], 'no file is called like no*.png'),
+                      ([faces[0], '--face-model', 'none.onnx'], 'there is no face model none.onnx'),
+                      ([faces[0], '--level', '0.7'], 'level must be one of'),
+                      ([faces[0], '--detector', 'haar', '--face-model', faces[0]], 'haar comes with OpenCV')):
+        done = subprocess.run([sys.executable, '-X', 'importtime', '-m', 'agecls_fastai', 'predict', run, *argv],
+                              capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        told = [line for line in done.stderr.splitlines() if '|' not in line]
+        assert done.returncode and why in told[-1] and 'onnxruntime' not in done.stderr and not done.stdout, told
+
+
+def test_doubts_and_reasons(exported, faces, capsys, tmp_path):
+    from skimage import data
+    two = Image.new('RGB', (1024, 512))
+    for left in (0, 512): two.paste(Image.fromarray(data.astronaut()), (left, 0))
+    two.save(tmp_path / 'two.jpg')
+    Image.new('RGBA', (90, 90)).save(tmp_path / 'glass.png')
+    Image.open(faces[0]).resize((6, 6)).save(tmp_path / 'tiny.png')
+    (tmp_path / 'words.jpg').write_text('no picture')
+    names = [tmp_path / n for n in ('two.jpg', 'glass.png', 'tiny.png', 'words.jpg', 'none.jpg')]
+    rows = [json.loads(line) for line in answers(capsys, exported, *names, '--json')[1]]
+    assert [row['reason'] for row in rows] == ['several_faces', 'one_colour', 'too_small', 'no_picture', 'missing']
+    assert ['warning' in row for row in rows] == [True, False, True, False, False]
+    _, out, _ = answers(capsys, exported, *names)
+    assert '; warning: 2 faces are seen in it' in out[0] and len(out) == 2
+    answers(capsys, exported, *names, '--csv', tmp_path / 'a.csv')
+    table = pd.read_csv(tmp_path / 'a.csv')
+    assert list(table)[-3:] == ['warning', 'reason', 'error']
+    assert table['reason'].tolist() == [r['reason'] for r in rows]
+    coffee = Path(data.__file__).parent / 'coffee.png'
+    status, out, err = answers(capsys, exported, tmp_path / 'two.jpg', coffee, '--faces')
+    assert status == 1 and len(out) == 2 and ' at ' in out[0] and err[-1].endswith('no face is found')
+    assert 'cut as Adience cut them' in err[0]                           # its training pictures are drawn
+
+
+def test_names_that_begin_with_a_dash(exported, faces, capsys, tmp_path, monkeypatch):
+    "As a pattern of the shell gives them"
+    shutil.copy(faces[0], tmp_path / '-dash.jpg')
+    shutil.copy(faces[1], tmp_path / '--json')
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = answers(capsys, exported, '-dash.jpg')
+    assert status == 0 and out[0].startswith('./-dash.jpg: ')
+    assert json.loads(answers(capsys, exported, '-dash.jpg', '--json')[1][0])['file'] == './-dash.jpg'   # an option
+    assert answers(capsys, exported, '--', '--json')[1][0].startswith('--json: ')
+    with pytest.raises(SystemExit): main(['predict', str(exported), '-none.jpg'])
 
 
 def test_the_modern_recipe_trains_and_answers(drawn, faces, capsys, tmp_path):
