@@ -34,7 +34,7 @@ playwright = pytest.importorskip('playwright.sync_api', reason='there is no Play
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 if not CHROMIUM: pytest.skip('there is no Chromium', allow_module_level=True)
 
-MOST_MEMORY = 2e9                                                          # bytes, as nbs/predict/05_app.ipynb promises
+MOST_MEMORY = 2.5e9                                                        # bytes, as nbs/predict/05_app.ipynb promises
 
 # the command, in a process that tells on standard error to whom it connects
 WATCHED = '''
@@ -48,12 +48,12 @@ sys.exit(main())
 '''
 
 
-def party(columns, rows, side):
+def party(columns, rows, side, n=100):
     "A photograph of a group: an astronaut many times, each in another light"
     from skimage import data
     face = Image.fromarray(data.astronaut()).crop((124, 20, 334, 230)).resize((side, side), Image.Resampling.BICUBIC)
     photo = Image.new('RGB', (columns * side, rows * side), 'grey')
-    for i in range(columns * rows):
+    for i in range(min(n, columns * rows)):
         light = ImageEnhance.Brightness(face).enhance(0.6 + 0.8 * (i * 7 % 11) / 11)
         photo.paste(light, (i % columns * side, i // columns * side))
     return photo
@@ -76,7 +76,7 @@ def folder(tmp_path_factory):
     for i in range(2): shutil.copy(path / tested.iloc[i * 20], tmp / 'examples' / f'{i}.jpg')
     from skimage import data
     Image.fromarray(data.astronaut()).save(tmp / 'astronaut.png')
-    party(5, 1, 240).save(tmp / 'five.jpg', quality=90)
+    party(3, 2, 300, 5).save(tmp / 'five.jpg', quality=90)
     party(6, 5, 240).save(tmp / 'thirty.jpg', quality=90)
     if reads_heif(): party(1, 1, 500).save(tmp / 'telephone.heic', 'HEIF')
     Image.new('RGB', (300, 200), 'green').save(tmp / 'green.png')
@@ -187,6 +187,9 @@ def overlap(a, b):
             and min(a['y'] + a['height'], b['y'] + b['height']) - max(a['y'], b['y']) > 0.5)
 
 
+CUT_OFF = "[...document.querySelectorAll('.listed')].filter(x => x.scrollWidth > x.clientWidth).length"
+
+
 def test_five_faces(page, folder):
     "An overview; a row, a box and a key open a card"
     answer = upload(page, folder / 'five.jpg', answer='#answer .faces')
@@ -194,7 +197,10 @@ def test_five_faces(page, folder):
     boxes, tags = ([x.bounding_box() for x in answer.locator(f'svg {what}').all()] for what in ('.box', '.tag'))
     assert len(boxes) == len(tags) == answer.locator('.faces tbody tr').count() == 5
     assert not [(i, j) for i, tag in enumerate(tags) for j, box in enumerate(boxes) if i != j and overlap(tag, box)]
+    if file := os.environ.get('AGECLS_SCREENSHOT'):
+        Image.open(io.BytesIO(page.screenshot())).convert('RGB').quantize(200).save(file, optimize=True)
     card = page.locator('dialog.agecls')
+    assert page.evaluate(CUT_OFF) == 0
     assert not answer.locator('h3').first.is_visible() and not card.is_visible()
     def opened(number):
         playwright.expect(card.locator('h3')).to_have_text(re.compile(f'Face {number}: '))
@@ -225,15 +231,15 @@ def test_thirty_faces(page, folder):
     assert rows.count() == answer.locator('svg .face').count() == 30
     assert page.evaluate('document.documentElement.scrollHeight') < 2_500
     def column(n): return [float(x.split()[0]) for x in rows.locator(f'td:nth-child({n})').all_inner_texts()]
-    sure, numbers = column(4), column(1)
-    assert numbers == list(range(1, 31)) and len(set(sure)) > 2
+    sure, numbers = column(3), column(1)
+    assert numbers == list(range(1, 31)) and len(set(sure)) > 1
     head = answer.locator('.sort', has_text='sure')
     head.click()
-    assert column(4) == sorted(sure) and answer.locator('th[aria-sort=ascending]').inner_text().startswith('sure')
-    assert column(1) != numbers and dict(zip(column(1), column(4))) == dict(zip(numbers, sure))
+    assert column(3) == sorted(sure) and answer.locator('th[aria-sort=ascending]').inner_text().startswith('sure')
+    assert column(1) != numbers and dict(zip(column(1), column(3))) == dict(zip(numbers, sure))
     head.focus()
     page.keyboard.press('Enter')
-    assert column(4) == sorted(sure)[::-1] and answer.locator('th[aria-sort]').count() == 1
+    assert column(3) == sorted(sure)[::-1] and answer.locator('th[aria-sort]').count() == 1
     number = int(column(1)[0])
     rows.first.click()                                                     # the card of that face, wherever it stands
     head = re.compile(f'Face {number}: .* {max(sure):.0f} % sure')
@@ -265,7 +271,8 @@ def test_heic(page, folder):
     if not reads_heif(): pytest.skip('there is no pillow-heif')
     answer = upload(page, folder / 'telephone.heic')
     assert 'years' in answer.inner_text()
-    assert page.evaluate("[...document.images].filter(x => x.complete && !x.naturalWidth).map(x => x.src)") == []
+    broken = '[...document.images].filter(x => x.currentSrc && x.complete && !x.naturalWidth).map(x => x.src)'
+    assert page.evaluate(broken) == []
 
 
 @pytest.mark.parametrize('file, message', [
@@ -284,6 +291,8 @@ def test_no_face(page, folder):
 
 def test_a_large_file(page, folder):
     upload(page, folder / 'large.jpg', 'it is a face', 'text=/exceed the maximum allowed size of 1/')
+    page.reload()
+    page.wait_for_selector('#files input[type=file]', state='attached')
 
 
 def test_paste(page):
@@ -324,12 +333,11 @@ def test_a_telephone(server, browser, folder):
     "Nothing is wider than the screen, and nobody has to scroll sideways in the table"
     page = browser.new_context(viewport=dict(width=390, height=844)).new_page()
     page.goto(server[1])
-    cut_off = "[...document.querySelectorAll('.listed')].filter(x => x.scrollWidth > x.clientWidth).length"
     for file, answer in (('green.png', '.error'), ('astronaut.png', 'h3'), ('five.jpg', '.faces'),
                          ('thirty.jpg', '.faces')):
         upload(page, folder / file, answer=f'#answer {answer}')
         assert page.evaluate('document.documentElement.scrollWidth') <= 390, file
-        assert page.evaluate(cut_off) == 0, file
+        assert page.evaluate(CUT_OFF) == 0, file
     page.locator('#answer .faces tbody tr').nth(20).click()
     box = page.locator('dialog').bounding_box()
     assert box['x'] >= 0 and box['x'] + box['width'] <= 390 and box['y'] >= 0 and box['y'] + box['height'] <= 844

@@ -40,11 +40,12 @@ _CSS = """
 .agecls text {fill: #000; text-anchor: middle; font-weight: 600; font-family: system-ui, sans-serif}
 .agecls .face, .agecls tr[data-card] {cursor: pointer} .agecls .face:focus {outline: none}
 .agecls .face:hover .box, .agecls .face:focus-visible .box, .agecls .lit .box {stroke-width: 4px}
-.agecls .sum {display: flex; justify-content: space-between; gap: 1em} .agecls a {text-decoration: underline}
+.agecls .sum {display: flex; justify-content: space-between; gap: 1em; order: -1}
+.agecls :has(> article) {display: flex; flex-direction: column} .agecls a {text-decoration: underline}
 .agecls .overview {display: flex; flex-wrap: wrap; gap: 1em 1.6em; align-items: flex-start}
-.agecls .overview .photo {flex: 1 1 22em; min-width: 0; margin: 0; position: sticky; top: .5em}
+.agecls .overview .photo {flex: 1 1 16em; min-width: 0; margin: 0; position: sticky; top: .5em}
 .agecls .alone .photo {flex-grow: 0; flex-basis: 14em; position: static; max-width: calc(24em * var(--shape))}
-.agecls .listed {flex: 1 1 19em; min-width: 0; overflow-x: auto}
+.agecls .listed {flex: 1 0 25em; min-width: 0; overflow-x: auto}
 .agecls table {border: 0; border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin: 0}
 .agecls th, .agecls td {border: 0; padding: .15em .35em; text-align: left; font-weight: normal}
 .agecls .faces tr {border-bottom: 1px solid var(--border-color-primary)}
@@ -53,7 +54,9 @@ _CSS = """
 .agecls .faces .sure, .agecls .faces .years {text-align: right; white-space: nowrap}
 .agecls .faces td:first-child {width: 1%; white-space: nowrap} .agecls .faces .range {padding-left: .7em}
 .agecls button {font: inherit; color: inherit; background: none; border: 0; padding: .3em 0; cursor: pointer}
-.agecls th button {font-weight: 600} .agecls td button {min-width: 1.8em; text-align: left}
+.agecls th button {font-weight: 600}
+.agecls td button {display: flex; align-items: center; padding: 0}
+.agecls td button span {width: 1.7em; text-align: left}
 .agecls th button::after {content: "\\a0\\2195" / ""; opacity: .35}
 .agecls [aria-sort=ascending] button::after {content: "\\a0\\2191" / ""; opacity: 1}
 .agecls [aria-sort=descending] button::after {content: "\\a0\\2193" / ""; opacity: 1}
@@ -63,8 +66,8 @@ _CSS = """
 .agecls .bars span {display: block; height: .95em; min-width: 1px; border-radius: 2px; background: var(--neutral-400)}
 .agecls .bars .chosen th {font-weight: 600} .agecls .bars .chosen span {background: #0072b2}
 .agecls .error, .agecls .warning, .agecls .sign {font-weight: 600}
-.agecls .error {color: var(--error-text-color, #b3261e)} .agecls .warning, .agecls .sign {color: var(--warned)}
-.agecls {--warned: #a15c00} .dark .agecls {--warned: #ffb000}
+.agecls .error {color: var(--wrong)} .agecls .warning, .agecls .sign {color: var(--warned)}
+.agecls {--warned: #a15c00; --wrong: #b3261e} .dark .agecls {--warned: #ffb000; --wrong: #ff9a8f}
 dialog.agecls {width: min(44em, calc(100vw - 2em)); max-height: calc(100dvh - 2em); margin: auto;
   padding: 1em 1.2em 1.4em; overflow: auto; color: var(--body-text-color);
   background: var(--background-fill-primary); border-radius: 8px; border: 1px solid var(--border-color-primary)}
@@ -74,9 +77,10 @@ dialog.agecls::backdrop {background: rgb(0 0 0 / 55%)}
 @media (max-width: 640px) {
   .agecls section {grid-template-columns: 7em minmax(0, 1fr); gap: .8em} .agecls figure {grid-row: 1}
   .agecls section > .bars {grid-column: 1 / span 2} .agecls .alone .photo {max-width: calc(15em * var(--shape))}
-  .agecls .overview .photo {position: static; flex-basis: 100%} .agecls .listed {flex-basis: 100%}
+  .agecls .html-container {padding: 0} .agecls .listed {flex: 0 1 100%}
+  .agecls .overview .photo {position: static; flex-basis: 100%}
   .agecls th:not([aria-sort]) button::after {content: ""} .agecls .faces th, .agecls .faces td {padding: .15em .2em}
-  .agecls .faces td.range {padding-left: .5em}
+  .agecls .faces .range {padding-left: .5em}
 }
 """
 _JS = r"""
@@ -207,7 +211,6 @@ def make_app(
     os.environ['GRADIO_TEMP_DIR'] = folder                                 # read when parts of a page are made
 
     def told(given, kind):
-        if not given: yield '', given
         for html in answer_page(predictor, given or [], find_faces if kind == FIND else None): yield html, given
 
     def told_example(number, kind): yield from told([(shown[number], None)], kind)
