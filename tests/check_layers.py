@@ -40,7 +40,7 @@ LAYERS = {
                 'results.plots', 'results.by_age', 'results.age_checks', 'results.examples', 'results.page',
                 'results.age_sections', 'results.report'],
     'predict': ['predict.photos', 'predict.answers', 'predict.doubts', 'predict.predictor', 'predict.export',
-                'predict.app'],
+                'predict.boxes', 'predict.cards', 'predict.app'],
     'commands': ['commands.options', 'commands.data', 'commands.training', 'commands.results', 'commands.prediction'],
     'doors': ['cli', 'all', '__main__'],
 }
@@ -52,9 +52,9 @@ LIGHT = ['core', 'data', 'recipes', 'scores', 'runs.format', 'runs.status', 'res
 BARE = ['commands', 'cli']
 LAZY = {'timm': 'optional', 'gradio': 'optional', 'ray': 'optional', 'wandb': 'optional', 'accelerate': 'optional',
         'onnx': 'optional', 'onnxruntime': 'optional', 'onnxscript': 'optional', 'huggingface_hub': 'optional',
-        'safetensors': 'optional', 'pyarrow': 'optional', 'pillow_heif': 'optional', 'nbdev': 'optional',
-        'httpx': 'a download alone needs it', 'imagehash': 'loads SciPy', 'sklearn': 'heavy', 'pandas': 'heavy',
-        'IPython': 'in notebooks alone'}
+        'safetensors': 'optional', 'starlette': 'optional', 'pyarrow': 'optional', 'pillow_heif': 'optional',
+        'nbdev': 'optional', 'httpx': 'a download alone needs it', 'imagehash': 'loads SciPy', 'sklearn': 'heavy',
+        'pandas': 'heavy', 'IPython': 'in notebooks alone'}
 INSIDE = {('predict.app', 'data.faces'): 'OpenCV, where faces are looked for',
           ('runs.cluster', 'socket'): 'in a function that travels to other machines by itself',
           ('training.logs', 'fastai'): 'fastai imports TensorBoard and wandb with them',

@@ -20,7 +20,7 @@ from agecls_fastai.data.pictures import decode, find_pictures, open_photo, photo
 from agecls_fastai.data.sources import read_fgnet, read_folder, read_utkface
 from agecls_fastai.loading.loaders import age_dls, open_image
 from agecls_fastai.loading.pack import build_pack, open_pack
-from agecls_fastai.predict import app
+from agecls_fastai.predict import cards
 from agecls_fastai.predict.answers import Answerer, answer, read_square
 from agecls_fastai.predict.photos import square
 from agecls_fastai.results import examples
@@ -287,8 +287,8 @@ def test_the_page_sees_it_too(tmp_path):
     "The app answers from the same pixels as a prediction"
     file = tmp_path / 'lying.jpg'
     file.write_bytes(IN_COLOUR['orientation 6']())
-    assert app.open_photo is open_photo and app.square is square
-    assert np.abs(corners(square(app.open_photo(str(file)), SIDE)) - COLOURS).max() <= 2
+    assert cards.open_photo is open_photo and cards.square is square
+    assert np.abs(corners(square(cards.open_photo(str(file)), SIDE)) - COLOURS).max() <= 2
 
 
 @pytest.mark.parametrize('name', [name for name in IN_COLOUR if 'orientation' in name or 'jpeg' in name])

@@ -133,7 +133,7 @@ def _cut(name, photo, answerers, find_faces, doubts):
     try:
         cut = [_whole(photo, answerers, doubts)] if find_faces is None else list(_faces(photo, answerers, find_faces))
         if not cut: raise AgeclsError(f'{name}: no face is found', 'no_face')
-        if any(np.ptp(x, (0, 1)).max() <= 2 for one in cut for x in one.squares.values()):
+        if find_faces is None and all(np.ptp(x, (0, 1)).max() <= 2 for x in cut[0].squares.values()):
             raise AgeclsError(f'{name} is of one colour, or wholly transparent', 'one_colour')
         return name, cut
     except AgeclsError as e: return name, e
