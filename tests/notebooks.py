@@ -20,8 +20,9 @@ import agecls_fastai.all  # noqa: E402, F401
 from agecls_fastai.runs import fold  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-LONG = ['10_crossval', '09_cluster', '13_distributed', '04_export', 'adience_in_colab', 'a_fold_by_hand',
-        'your_own_data', '09_logs', '10_checkpoint', '02_losses', '07_loop', '11_probe']
+LONG = ['10_crossval', '04_export', '09_cluster', 'a_fold_by_hand', '07_report', '10_checkpoint', '03_study',
+        '02_losses', '11_probe', 'your_own_data', '12_fit', '04_plots', '07_loop', '05_models', '11_ensemble',
+        '12_evaluate']
 
 
 def run(notebook, **kwargs):
@@ -41,7 +42,8 @@ def main(*names):
                        basepath=config.config_path, cell_timeout=600)
     for (_, seconds), file in sorted(zip(results, files), key=lambda x: -x[0][1])[:20]:
         print(f'{seconds:5.0f} s  {file.name}')
-    return ', '.join(file.name for (passed, _), file in zip(results, files) if not passed)
+    failed = [file.name for (passed, _), file in zip(results, files) if not passed]
+    return f'failed: {", ".join(failed)}' if failed else None
 
 
 if __name__ == '__main__': sys.exit(main(*sys.argv[1:]))
