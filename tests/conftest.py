@@ -1,9 +1,10 @@
 "What the tests share: the real fold files where they are at hand, and small drawn data sets"
+import gc
 import os
 import subprocess
 import sys
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pathlib import Path
 os.environ |= dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
 
 import pytest  # noqa: E402
+from filelock import FileLock  # noqa: E402
 
 from agecls_fastai.cli import main  # noqa: E402
 
@@ -20,12 +22,27 @@ ROOT = Path(__file__).resolve().parent.parent
 LONG = ['test_distributed', 'test_benchmarks', 'test_networks', 'test_real_faces', 'test_cv', 'test_cluster',
         'test_minutes', 'test_faults', 'test_probe', 'test_docs', 'test_real_folds', 'test_report', 'test_pack',
         'test_fuzz']
+# what `trained` is trained by
+CV = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--bs', 16, '--epochs', 2]
 REAL_FOLDS = Path(os.environ.get('ADIENCE_FOLDS', ROOT.parent / 'shared' / 'adience_folds'))
 
 
 def pytest_collection_modifyitems(items):
     place = {name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Trainings look for garbage in what they have made, not in all of PyTorch, and are in float32: so small a network
+    is slower in bfloat16, even where the processor has instructions for it"""
+    fold = sys.modules.get('agecls_fastai.runs.fold')                    # only where it is loaded: that takes seconds
+    if fold is None or fold.only_new_garbage is nullcontext: return
+    gc.collect()
+    gc.freeze()
+    fold.only_new_garbage = nullcontext
+    import torch
+    torch.cpu._is_avx512_bf16_supported = torch.cpu._is_amx_tile_supported = lambda: False
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +95,13 @@ def drawn(tmp_path_factory):
     path = tmp_path_factory.mktemp('drawn') / 'faces'
     agecls('synth', path, '--subjects', 26, '--size', 40, check=0)
     return path
+
+
+@pytest.fixture(scope='session')
+def trained(drawn, tmp_path_factory):
+    "The run of `CV` on `drawn`: five folds, and their networks; one for all workers, so what changes it has a copy"
+    place = tmp_path_factory.getbasetemp()
+    run = (place.parent if 'PYTEST_XDIST_WORKER' in os.environ else place) / 'trained'
+    with FileLock(f'{run}.lock'):
+        if not (run / 'fold_4/done.json').exists(): agecls(*CV, drawn, '--out', run, '--keep-models', check=0)
+    return run

@@ -33,8 +33,8 @@ RUNS = dict(
     diverging=replace(LEVI, base_lr=1e9), odd=replace(LEVI, bs=15),
     # so small a rate that rounding does not grow from step to step
     resnet=replace(get_recipe('finetune_resnet34'), arch='resnet18', pretrained=False, size=40, bs=16, epochs=1,
-                   opt='sgd', base_lr=1e-6, views='flip', average=0.9, accumulate=32, loss='corn', balance='class',
-                   class_weights=0.999))
+                   schedule='one_cycle', opt='sgd', base_lr=1e-6, views='flip', average=0.9, accumulate=32,
+                   loss='corn', balance='class', class_weights=0.999))
 # a transformer, without batch-norm; a network with layers that its features do not need; dropped paths
 RUNS |= {name: replace(RUNS['resnet'], arch=arch, size=48, loss='cross_entropy', class_weights=None) for name, arch in
          dict(vit='test_vit', mobile='mobilenetv3_small_050', paths='torchvision.efficientnet_b0').items()}

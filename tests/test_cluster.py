@@ -9,19 +9,11 @@ import threading
 import time
 
 import pytest
-from conftest import predictions
+from conftest import CV, predictions
 
 from agecls_fastai.cli import main
 
-OPTIONS = ('--recipe', 'levi_hassner_onecycle', '--size', '40', '--bs', '16', '--epochs', '2')
-
-
-@pytest.fixture(scope='module')
-def alone(drawn, tmp_path_factory):
-    "The same run without a cluster"
-    run = tmp_path_factory.mktemp('alone') / 'run'
-    main(['cv', str(drawn), '--out', str(run), '--keep-models', *OPTIONS])
-    return run
+OPTIONS = tuple(map(str, CV[1:]))
 
 
 @pytest.fixture
@@ -37,7 +29,7 @@ def two(monkeypatch):
 def tree(run): return sorted(str(p.relative_to(run)) for p in run.rglob('*'))
 
 
-def test_a_machine_goes_down_and_the_run_is_whole_and_equal(drawn, alone, two, tmp_path, capfd):
+def test_a_machine_goes_down_and_the_run_is_whole_and_equal(drawn, trained, two, tmp_path, capfd):
     import ray
     run, free = tmp_path / 'run', []
     def kill():
@@ -55,8 +47,8 @@ def test_a_machine_goes_down_and_the_run_is_whole_and_equal(drawn, alone, two, t
     assert 'fold 4  done in' in err
     assert json.loads(out)
     assert free == [0]                                                   # it was at work
-    assert predictions(run) == predictions(alone)
-    assert tree(run) == tree(alone)
+    assert predictions(run) == predictions(trained)                      # the same run without a cluster
+    assert tree(run) == tree(trained)
     assert main(['verify', str(run)]) == 0
 
 

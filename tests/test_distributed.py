@@ -15,6 +15,7 @@ import torch
 from conftest import predictions
 from forks import Fork, wait_all
 from torch.distributed import TCPStore
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from agecls_fastai.cli import main
 from agecls_fastai.core.errors import AgeclsError
@@ -25,9 +26,18 @@ WORKER = Path(__file__).with_name('distributed_worker.py')
 LAUNCHER = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2']
 
 
-def launched(*words):
-    "Run the worker by two processes, as a user starts them"
-    return subprocess.run([*LAUNCHER, str(WORKER), *map(str, words)], capture_output=True, text=True, timeout=600)
+def launched(folder, *words):
+    "Run the worker by two processes that the launcher has started, and watches, with PyTorch loaded"
+    def one():
+        import distributed_worker
+        sys.exit(distributed_worker.work(*map(str, words)))
+    def launch():
+        how = LaunchConfig(1, 1, 2, rdzv_backend='c10d', rdzv_endpoint='localhost:0', max_restarts=0,
+                           start_method='fork')
+        elastic_launch(how, one)()
+    fork = Fork([], folder / 'launched.log', launch)
+    fork.wait(600)
+    return fork
 
 
 def work(n, folder, *words):
@@ -124,10 +134,10 @@ def test_all_fail(both, name, text):
 
 def test_one_fails(drawn, tmp_path):
     "One line, from the process that has failed; the other one does not wait"
-    done = launched('one_fails', drawn, tmp_path / 'run')
-    assert done.returncode != 0
-    lines = said(done.stderr)
-    assert [line for line in lines if line.startswith('agecls:')] == ['agecls: process 1 has found a mistake'], done
+    done = launched(tmp_path, 'one_fails', drawn, tmp_path / 'run')
+    assert done.status != 0
+    lines = said(done.text())
+    assert [x for x in lines if x.startswith('agecls:')] == ['agecls: process 1 has found a mistake'], done.text()
     assert not list(tmp_path.glob('run/**/done.json'))
 
 

@@ -125,7 +125,7 @@ def test_a_study_at_equal_time(drawn, items, speed, tmp_path):
 
 
 def test_a_job_trains_what_the_driver_has_chosen(drawn, items, monkeypatch, tmp_path):
-    "Measured once, by as many processes as train"
+    "Measured once, by as many processes as train; and two at once end with the same bytes as one after the other"
     def together(measure, jobs, gpus=None):
         assert jobs == 2 and measure.func.__name__ == 'measure_speed'
         return Speed(0.01, 0.01, 0.01, 0., 0., 0.)
@@ -134,6 +134,9 @@ def test_a_job_trains_what_the_driver_has_chosen(drawn, items, monkeypatch, tmp_
     run = cross_validate(items, drawn, RECIPE, tmp_path / 'run', [0, 1], 'fixed', progress=False,
                          minutes=minutes, jobs=2)
     assert (run.info['minutes']['epochs'], run.history().groupby('fold').size().tolist()) == (3, [3, 3])
+    alone = cross_validate(items, drawn, replace(RECIPE, epochs=3), tmp_path / 'alone', [0, 1], 'fixed', progress=False)
+    assert len(predictions(run.path)) == 2 and predictions(run.path) == predictions(alone.path)
+    assert sorted(p.name for p in run.path.iterdir()) == ['fold_0', 'fold_1', 'run.json']
 
 
 def test_truly(drawn, tmp_path):

@@ -60,10 +60,10 @@ def check_whole(file):
 
 
 @pytest.fixture(scope='module')
-def runs(drawn, tmp_path_factory):
+def runs(drawn, trained, tmp_path_factory):
     out = tmp_path_factory.mktemp('runs')
     def cv(name, *options): agecls('cv', drawn, '--out', out / name, *SMALL, *options, check=0)
-    cv('a', '--epochs', '2', '--keep-models')
+    shutil.copytree(trained, out / 'a')
     cv('b', '--epochs', '1', '--seed', '1')
     cv('g', '--epochs', '1', '--target', 'gender', '--protocol', 'fixed', '--folds', '0', '1')
     return out

@@ -9,7 +9,7 @@ import pytest
 from conftest import agecls
 from forks import Fork
 
-CV = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--bs', 16]
+CV = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--bs', 16, '--limit', 12]
 
 
 def told(run):

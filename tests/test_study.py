@@ -11,23 +11,24 @@ SMALL = ['--size', '32', '--bs', '16', '--device', 'cpu', '--no-pretrained', '--
 @pytest.fixture(scope='module')
 def done(drawn, tmp_path_factory):
     out = tmp_path_factory.mktemp('study') / 'study'
-    command = ['study', drawn, '--recipes', 'finetune_resnet34,emd_resnet34', '--vary', 'arch=resnet18', '--out', out,
-               '--folds', '0', '1', *SMALL]
+    command = ['study', drawn, '--recipes', 'finetune_resnet34,emd_resnet34', '--vary', 'arch=test_resnet',
+               '--out', out, '--folds', '0', '1', *SMALL]
     return command, out, agecls(*command)
 
 
 def test_study(done):
     command, out, first = done
     assert first.returncode == 0, first.stderr
-    assert 'differences from finetune_resnet34,arch=resnet18' in first.stdout
+    assert 'differences from finetune_resnet34,arch=test_resnet' in first.stdout
     assert 'The best that anybody could reach on these drawn faces' in first.stdout
     runs = sorted(p.parent.name for p in out.glob('*/run.json'))
-    assert runs == ['emd_resnet34,arch=resnet18', 'finetune_resnet34,arch=resnet18']
+    assert runs == ['emd_resnet34,arch=test_resnet', 'finetune_resnet34,arch=test_resnet']
     times = {p: p.stat().st_mtime_ns for p in out.rglob('done.json')}
     again = agecls(*command, '--json')
     assert again.returncode == 0 and {p: p.stat().st_mtime_ns for p in out.rglob('done.json')} == times
     found = json.loads(again.stdout)
-    assert [row['run'] for row in found['table']] == ['finetune_resnet34,arch=resnet18', 'emd_resnet34,arch=resnet18']
+    assert [row['run'] for row in found['table']] == ['finetune_resnet34,arch=test_resnet',
+                                                      'emd_resnet34,arch=test_resnet']
     assert found['table'][1]['accuracy_p_holm'] <= 1
 
 
