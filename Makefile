@@ -20,7 +20,8 @@ test: $(INSTALLED)
 	$(BIN)/python tests/check_generated.py
 	$(BIN)/python tests/check_layers.py
 	$(BIN)/ruff check .
-	$(BIN)/python tests/notebooks.py
+	# one thread each, as in tests/conftest.py: two notebooks with two threads each would fight over two cores
+	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 lowest:

@@ -9,13 +9,15 @@ __all__ = ['export_model', 'Quantised', 'quantise']
 import json
 import os
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, DataWarning, some
 from ..data.folds import hash_order
 from ..data.images import check_inside, image_keys
 from ..data.items import check_items
@@ -23,7 +25,8 @@ from .answers import NEEDS_ONNX, answer, load_onnx, read_square
 from .predictor import answer_table
 from ..recipes import VIEWS
 from ..runs.evaluate import find_bundles
-from ..scores.statistics import metric_words
+from ..scores.statistics import METRICS, metric_words
+from ..scores.years import known_ages
 from ..training.metrics import cumulative_score
 from ..training.photo_net import PhotoNet, bundle_facts, quiet_export, same_answers, write_onnx
 
@@ -74,7 +77,7 @@ class Quantised:
     path: Path
     images: int  # on which both were scored
     unseen: bool  # none of them was in the training
-    scores: pd.DataFrame  # accuracy and one-off accuracy (from 0 to 1) before and after
+    scores: pd.DataFrame  # accuracy and one-off accuracy (from 0 to 1), and where ages are known mae (years): both ways
     agree: float  # the share of images whose group is the same
     bytes: tuple  # size of the file before and after
 
@@ -83,14 +86,53 @@ class Quantised:
         return dict(path=str(self.path), images=self.images, unseen=self.unseen, agree=self.agree,
                     bytes=list(self.bytes), scores=json.loads(self.scores.to_json(orient='index')))
 
+    def words(self, name):
+        "A metric in float32 and in int8"
+        before, after = self.scores.loc[name]
+        if METRICS[name].unit != '%':
+            return f'{metric_words(name)}: {before:.2f} years in float32, {after:.2f} in int8 ({after - before:+.2f})'
+        return (f'{metric_words(name)}: {100 * before:.1f} % in float32, {100 * after:.1f} % in int8 '
+                f'({100 * (after - before):+.1f} points)')
+
+    def lost(self) -> tuple[float, float]:
+        "Points of accuracy, and years of mean absolute error (0 where no ages are known)"
+        off = self.scores['int8'] - self.scores['float32']
+        return -100 * float(off['accuracy']), float(off.get('mae', 0))
+
     def __str__(self):
-        lines = [f'{metric_words(name)}: {100 * r.float32:.1f} % in float32, '
-                 f'{100 * r.int8:.1f} % in int8 ({100 * (r.int8 - r.float32):+.1f} points)'
-                 for name, r in self.scores.iterrows()]
+        lines = [self.words(name) for name in self.scores.index]
         what = 'that it was not trained with' if self.unseen else 'that it may have been trained with'
         return '\n'.join([f'{self.path}: {self.bytes[1] / 2**20:.1f} MiB instead of {self.bytes[0] / 2**20:.1f}',
                           f'On {self.images:,} images {what}:', *lines,
                           f'the same group for {100 * self.agree:.1f} % of the images'])
+
+
+def _quantise(onnx, out, photos, side):
+    "Static, per channel; ranges that hold 99.999 % of the values, on pictures as prediction sees them"
+    try: from onnxruntime.quantization import (CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType,
+                                               quantize_static)
+    except ImportError: raise AgeclsError(NEEDS_ONNX) from None
+
+    class Pictures(CalibrationDataReader):
+        def __init__(self): self.left = ({'images': read_square(photo, side)[None]} for photo in photos)
+        def get_next(self): return next(self.left, None)
+    # `Clip` is the ReLU6 of the smaller networks: left out, whatever it bounds stays unbounded in eight bits
+    quantize_static(onnx, out, Pictures(), quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    calibrate_method=CalibrationMethod.Percentile,
+                    op_types_to_quantize=['Conv', 'Gemm', 'MatMul', 'Add', 'MaxPool', 'Relu', 'Clip'])
+
+
+def _scores(tables, scored, labels):
+    "Of two tables of answers, beside the truth"
+    truth = scored['label'].cat.codes.to_numpy()
+    groups = [pd.Categorical(t['group'], labels).codes.astype(int) for t in tables]
+    rows = {name: [float(cumulative_score(torch.tensor(g), torch.tensor(truth), l=off)) for g in groups]
+            for off, name in enumerate(('accuracy', 'one_off_accuracy')[:1 + (len(labels) > 2)])}
+    ages = known_ages(scored)
+    if ages is not None and all('expected_age' in t for t in tables):
+        rows['mae'] = [float(np.nanmean(np.abs(t['expected_age'].to_numpy(float) - ages))) for t in tables]
+    return pd.DataFrame(rows, ['float32', 'int8']).T
 
 
 def quantise(
@@ -100,10 +142,12 @@ def quantise(
     path,  # its data folder
     seen=(),  # `image_keys` of the images that it was trained with
     n: int = 128,  # images by which ranges are found
+    force: bool = False,  # write it also where it loses more than 3 points of accuracy
 ) -> Quantised:
-    "Make an int8 network of an exported one, and say what it costs"
-    try: from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    except ImportError: raise AgeclsError(NEEDS_ONNX) from None
+    """Make an int8 network of an exported one, and say what it costs
+
+    More than 1 point of accuracy or 0.3 years of mean absolute error is a warning, more than 3 points an error.
+    """
     items, onnx, out, path = check_items(items), Path(onnx), Path(out), Path(path)
     check_inside(items['file'], path)
     before, size = load_onnx(onnx), onnx.stat().st_size
@@ -113,26 +157,22 @@ def quantise(
     shown, scored = (items[known], items[~known]) if known.any() and not known.all() else (items, items)
     shown = shown.iloc[hash_order(shown['file'])[:n]]
 
-    class Pictures(CalibrationDataReader):
-        def __init__(self):
-            pictures = (read_square(path / f, before.side) for f in shown['file'])
-            self.left = ({'images': x[None]} for x in pictures)
-        def get_next(self): return next(self.left, None)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.') as d, quiet_export():
         part = Path(d) / out.name
-        quantize_static(onnx, part, Pictures(), quant_format=QuantFormat.QDQ,
-                        per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                        op_types_to_quantize=['Conv', 'Gemm', 'MatMul', 'Add', 'MaxPool', 'Relu'])
+        _quantise(onnx, part, [path / file for file in shown['file']], before.side)
         after = load_onnx(part)
         tables = [answer_table(answer([path / f for f in scored['file']], [a]), labels) for a in (before, after)]
         bad = [e for t in tables if 'error' in t for e in t['error'].dropna()]
         if bad: raise AgeclsError(bad[0])
+        unseen = len(seen) > 0 and not known[scored.index].any()           # else nobody knows
+        found = Quantised(out, len(scored), unseen, _scores(tables, scored, labels),
+                          float((tables[0]['group'] == tables[1]['group']).mean()), (size, part.stat().st_size))
+        points, years = found.lost()
+        if points > 3 and not force:
+            raise AgeclsError(f'in int8 the network loses too much ({found.words("accuracy")}); force=True (--force) '
+                              'writes it all the same')
         os.replace(part, out)
-    truth = scored['label'].cat.codes.to_numpy()
-    groups = [pd.Categorical(t['group'], labels).codes.astype(int) for t in tables]
-    rows = {name: [float(cumulative_score(torch.tensor(g), torch.tensor(truth), l=off)) for g in groups]
-            for off, name in enumerate(('accuracy', 'one_off_accuracy')[:1 + (len(labels) > 2)])}
-    unseen = len(seen) > 0 and not known[scored.index].any()               # else nobody knows
-    return Quantised(out, len(scored), unseen,
-                     pd.DataFrame(rows, ['float32', 'int8']).T, float((groups[0] == groups[1]).mean()),
-                     (size, out.stat().st_size))
+    if points > 1 or years > 0.3:
+        told = '; '.join(found.words(m) for m in ('accuracy', 'mae') if m in found.scores.index)
+        warnings.warn(f'the network loses in int8: {told}', DataWarning, stacklevel=2)
+    return found
