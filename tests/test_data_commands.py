@@ -64,7 +64,7 @@ def test_evaluate(drawn, tmp_path):
     agecls('synth', other, '--subjects', 40, '--size', 40, '--seed', 1, check=0)
     run = tmp_path / 'run'
     agecls('cv', drawn, *TINY, '--folds', 0, 2, '--keep-models', '--out', run, check=0)
-    files = ['MODEL_CARD.md', 'model.json', 'model.safetensors']
+    files = ['MODEL_CARD.md', 'model.json', 'model.onnx', 'model.safetensors']
     assert sorted(p.name for p in (run / 'fold_2/model').iterdir()) == files
     done = agecls('evaluate', run, other, '--out', tmp_path / 'elsewhere', '--json', check=0)
     answer = json.loads(done.stdout)
