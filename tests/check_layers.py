@@ -55,8 +55,7 @@ LAZY = {'timm': 'optional', 'gradio': 'optional', 'ray': 'optional', 'wandb': 'o
         'safetensors': 'optional', 'starlette': 'optional', 'pyarrow': 'optional', 'pillow_heif': 'optional',
         'nbdev': 'optional', 'httpx': 'a download alone needs it', 'imagehash': 'loads SciPy', 'sklearn': 'heavy',
         'pandas': 'heavy', 'IPython': 'in notebooks alone'}
-INSIDE = {('predict.app', 'data.faces'): 'OpenCV, where faces are looked for',
-          ('runs.cluster', 'socket'): 'in a function that travels to other machines by itself',
+INSIDE = {('runs.cluster', 'socket'): 'in a function that travels to other machines by itself',
           ('training.logs', 'fastai'): 'fastai imports TensorBoard and wandb with them',
           ('training.distributed', 'torch'): "a module of torch's own, of which it says that it may go"}
 MOST_LINES, MOST_OF_FUNCTION, MOST_PARAMETERS = 400, 60, 12

@@ -83,7 +83,7 @@ def _checked(args):
     "What can be said of the options before a network is loaded"
     from agecls_fastai.core.errors import AgeclsError
     from agecls_fastai.data.pictures import SUFFIXES
-    from agecls_fastai.scores.sets import threshold_at
+    from agecls_fastai.scores.sets import LEVELS, threshold_at
     if args.limit is None and (args.challenge or args.bound):
         raise AgeclsError('--challenge and --bound go with --limit, the age in question')
     for model in [args.model, *(args.also or [])]:
@@ -92,7 +92,7 @@ def _checked(args):
         raise AgeclsError(f'--csv takes the name of a table to write, as in answers.csv, not {args.csv}')
     if args.csv and not os.path.isdir(os.path.dirname(args.csv) or '.'):
         raise AgeclsError(f'there is no folder {os.path.dirname(args.csv)}')
-    threshold_at(dict.fromkeys(('0.8', '0.9', '0.95')), args.level)
+    threshold_at(dict.fromkeys(map(str, LEVELS)), args.level)
 
 
 def _networks(args):
@@ -115,27 +115,25 @@ class _Table:
     "The answers as CSV, row by row; the file has its name when all are there"
     def __init__(self, path, labels, boxes, checked):
         import csv
-        self.path, self.boxes = path, ('left', 'top', 'width', 'height') if boxes else ()
+        from agecls_fastai.predict.answers import flat_answer
+        self.path, self.flat = path, flat_answer
+        boxes = ('left', 'top', 'width', 'height') if boxes else ()
         self.part = os.path.join(os.path.dirname(path), f'.{os.path.basename(path)}.part')
         # a name need not be UTF-8
         self.file = open(self.part, 'w', newline='', encoding='utf-8', errors='backslashreplace')
-        self.csv = csv.DictWriter(self.file, ['file', *self.boxes, 'group', 'confidence', 'expected_age',
+        self.csv = csv.DictWriter(self.file, ['file', *boxes, 'group', 'confidence', 'expected_age',
                                               *['check'] * checked, 'set', *(f'p_{x}' for x in labels), 'warning',
                                               'reason', 'error'], restval='')
         self.csv.writeheader()
 
     def write(self, row):
-        flat = {k: v for k, v in row.items() if k not in ('probabilities', 'box')}
-        flat |= dict(zip(self.boxes, row.get('box', [''] * 4)))
-        self.csv.writerow(flat | {f'p_{x}': f'{p:.7g}' for x, p in row.get('probabilities', {}).items()})
+        self.csv.writerow(self.flat(row))
         self.file.flush()
 
-    def close(self, keep):
+    def close(self):
         self.file.close()
-        if keep:
-            os.replace(self.part, self.path)
-            print(f'The answers are in {self.path}', file=sys.stderr)
-        else: os.unlink(self.part)
+        os.replace(self.part, self.path)
+        print(f'The answers are in {self.path}', file=sys.stderr)
 
 
 def predict(args):
@@ -169,7 +167,7 @@ def predict(args):
     except BaseException:
         if table: table.file.close()                                     # what is there stays, in the hidden file
         raise
-    if table: table.close(keep=True)
+    if table: table.close()
     if not n: raise AgeclsError('no picture is named')
     return 1 if failed else 0
 

@@ -228,20 +228,27 @@ def _faces_in(detector, image):
     return faces
 
 
+def _each_thread(make):
+    "What gives each thread a detector of its own, for OpenCV's must not be shared; mistakes are told now"
+    own = threading.local()
+    own.detector = make()
+    def get():
+        if not hasattr(own, 'detector'): own.detector = make()
+        return own.detector
+    return get
+
+
 def face_finder(
     model=None,  # an ONNX file of another YuNet; the one that comes along if None
     detector: str = 'yunet',  # a key of `DETECTORS`
 ) -> Callable:  # PIL image → list of `Face`
     "A function that finds the faces in a photograph, from left to right; several threads may call it"
     if detector not in DETECTORS: raise AgeclsError(f'detector must be one of {some(DETECTORS, 9)}, not {detector!r}')
-    make = partial(DETECTORS[detector], model)
-    make()                                                                 # mistakes are told now
-    own = threading.local()                                                # OpenCV's detectors must not be shared
+    own = _each_thread(partial(DETECTORS[detector], model))
     def find_faces(image: Image.Image) -> list[Face]:
-        if not hasattr(own, 'detector'): own.detector = make()
-        again = getattr(own.detector, 'again', False)
-        found = _faces_in(own.detector, image) if again else _distinct(_search(own.detector, image, _COPY))
-        faces = []
+        look, faces = own(), []
+        again = getattr(look, 'again', False)
+        found = _faces_in(look, image) if again else _distinct(_search(look, image, _COPY))
         for box, points, score in found:
             left, top = np.maximum(np.round(box[:2]), 0).astype(int).tolist()
             right, bottom = np.minimum(np.round(np.add(box[:2], box[2:])), image.size).astype(int).tolist()
@@ -254,12 +261,10 @@ def face_looker(
     longest: int = 320,  # pixels of the copy that is looked at
 ) -> Callable:  # PIL image → list of `Face`, the surest first
     "A function that looks once for faces that are not small: whether there are any, and how many"
-    own = threading.local()
+    own = _each_thread(partial(YuNet, least=_LIKELY))
     def look(image: Image.Image) -> list[Face]:
-        if not hasattr(own, 'net'): own.net = YuNet(least=0.7)
-        found = _distinct(_search(own.net, image, longest))
+        found = _distinct(_search(own(), image, longest))
         return [Face(tuple(map(int, box)), points, score, image) for box, points, score in found]
-    YuNet()                                                                # mistakes are told now
     return look
 
 
@@ -325,21 +330,13 @@ class _Cascades:
 DETECTORS['haar'] = _Cascades
 
 # %% ../../nbs/data/05a_faces.ipynb #a911188f
-def _training_points(file):
+def _training_points(own, file):
     "The four points of a training picture in shares of its middle square; None where no face is seen"
     try: image = open_photo(file, 96)
     except AgeclsError: return None
     margin = ImageOps.expand(ImageOps.fit(image, (96, 96), Image.Resampling.BILINEAR), 48, (127, 127, 127))
-    if not (seen := _own_yunet()(margin)): return None
+    if not (seen := own()(margin)): return None
     return (seen[0][1] + 0.5 - 48) / 96
-
-
-_OWN = threading.local()
-
-
-def _own_yunet():
-    if not hasattr(_OWN, 'net'): _OWN.net = YuNet(least=0.7)
-    return _OWN.net
 
 
 def measure_faces(
@@ -349,7 +346,8 @@ def measure_faces(
     "Where the faces are in training pictures: median eyes and corners of the mouth, standard deviation of the tilt"
     photos = list(photos)
     if len(photos) > most: photos = [photos[i * len(photos) // most] for i in range(most)]
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool: seen = list(pool.map(_training_points, photos))
+    looked_at = partial(_training_points, _each_thread(partial(YuNet, least=_LIKELY)))
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool: seen = list(pool.map(looked_at, photos))
     points = np.array([p for p in seen if p is not None])
     facts = dict(images=len(photos), found=len(points))
     if not len(points) or 2 * len(points) < len(photos): return facts

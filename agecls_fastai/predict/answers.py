@@ -252,6 +252,13 @@ def answer_line(row):
     doubt = f'; warning: {row["warning"]}' if 'warning' in row else ''
     return f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}{old}{doubt}'
 
+
+def flat_answer(row):
+    "An answer for a table: its box and its probabilities in columns of their own"
+    flat = {k: v for k, v in row.items() if k not in ('box', 'probabilities')}
+    flat |= dict(zip(('left', 'top', 'width', 'height'), row.get('box') or ()))
+    return flat | {f'p_{x}': f'{p:.7g}' for x, p in row.get('probabilities', {}).items()}
+
 # %% ../../nbs/predict/02_answers.ipynb #396e0d5c
 NEEDS_ONNX = "an ONNX model needs ONNX Runtime: pip install 'agecls_fastai[onnx]'"
 

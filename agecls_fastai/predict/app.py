@@ -19,6 +19,7 @@ from copy import copy
 from pathlib import Path
 
 from ..core.errors import AgeclsError, first_line
+from ..data.faces import face_finder
 from ..data.pictures import find_pictures
 from .cards import FIND, WHOLE, answer_page
 from ..training.bundle import USE
@@ -201,9 +202,7 @@ def make_app(
     "Make the page"
     needs_gradio()
     import gradio as gr
-    if find_faces is None:
-        from agecls_fastai.data.faces import face_finder
-        find_faces = face_finder()
+    find_faces = find_faces or face_finder()
     shown = _examples(examples)
     predictor = copy(predictor)
     predictor.bs = min(predictor.bs, _FACES)

@@ -22,6 +22,7 @@ from PIL import Image
 from ..core.errors import AgeclsError, first_line, printable
 from ..data.ages import group_years, is_age_group
 from ..data.pictures import open_photo, photo_size
+from .answers import flat_answer
 from .boxes import boxed_photo, inline_jpeg
 from .photos import square
 from ..scores.sets import set_names
@@ -165,8 +166,7 @@ def answers_csv(
 ) -> str:
     "Answers as CSV"
     labels = list(dict.fromkeys(label for row in rows for label in row.get('probabilities', {})))
-    flat = [row | dict(zip(('left', 'top', 'width', 'height'), row.get('box') or ()))
-            | {f'p_{x}': f'{p:.7g}' for x, p in row.get('probabilities', {}).items()} for row in rows]
+    flat = list(map(flat_answer, rows))
     known = ['file', 'face', 'left', 'top', 'width', 'height', 'group', 'confidence', 'expected_age', 'set']
     columns = [*(c for c in known if any(c in row for row in flat)), *(f'p_{x}' for x in labels),
                *(c for c in ('warning', 'reason', 'error') if any(row.get(c) for row in flat))]

@@ -8,6 +8,7 @@ __all__ = ['NetAnswerer', 'Predictor', 'draw_answers']
 # %% ../../nbs/predict/03_predictor.ipynb #f8d02221
 import os
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import pandas as pd
 import torch
@@ -78,7 +79,10 @@ class Predictor:
         "Answers as they come; see `answer`"
         if faces is True: faces = face_finder()
         return answer(photos, self.answerers, self.level, self.bs, faces or None, check=check,
-                      doubts=None if faces else doubts_of(self.answerers))
+                      doubts=None if faces else self._doubts)
+
+    @cached_property
+    def _doubts(self): return doubts_of(self.answerers)
 
     def predict(
         self,
