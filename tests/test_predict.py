@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ from PIL import Image
 
 from agecls_fastai.cli import main
 from agecls_fastai.predict.answers import kept_folders, load_kept, open_light
+from agecls_fastai.predict.cards import _where
+from agecls_fastai.predict.photos import square
+from agecls_fastai.predict.predictor import NetAnswerer
+from agecls_fastai.training.hub import load_bundle
 
 CV = ['--recipe', 'levi_hassner_onecycle', '--size', '40', '--epochs', '1', '--bs', '16', '--keep-models', '--folds',
       '0', '1', '--final']
@@ -247,6 +252,18 @@ def test_a_run_folder_answers_without_pytorch(run, faces, capsys, tmp_path):
     shutil.copy(run / 'fold_1/model/model.onnx', tmp_path / 'model/model.onnx')   # of another network
     assert load_kept(tmp_path / 'model') is None and open_light([str(tmp_path / 'model')]) is None
     assert answers(capsys, tmp_path / 'model', faces[0])[0] == 0
+
+
+def test_two_visitors_at_once(run, faces):
+    "While one is shown where the network looked, another is answered: neither sees anything of the other"
+    answerer, face = NetAnswerer(load_bundle(run / 'fold_0/model')), Image.open(faces[0])
+    x = np.stack([square(Image.open(f), answerer.side) for f in faces])
+    alone, answers = np.asarray(_where(answerer, face, '0-2')), answerer.network(x)
+    with ThreadPoolExecutor(2) as pool:
+        maps, others = zip(*[(pool.submit(_where, answerer, face, '0-2'), pool.submit(answerer.network, x))
+                             for _ in range(150)])
+        assert all((np.asarray(m.result()) == alone).all() for m in maps)
+        assert all(np.allclose(o.result(), answers, atol=1e-6) for o in others)
 
 
 def test_what_is_wrong_is_told_before_a_network_is_loaded(run, faces, tmp_path):

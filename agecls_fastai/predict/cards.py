@@ -86,8 +86,9 @@ def _where(answerer, face, label):
     x = torch.tensor(square(face, net.side)[None]).to(net.mean.device).permute(0, 3, 1, 2).float()
     seen = net._seen(x, 0)
     loss = answerer.bundle.recipe.loss_func(net.labels)
-    try: cam, = class_maps(net.network, loss, (seen - net.mean) / net.std, torch.tensor([net.labels.index(label)],
-                                                                                       device=x.device)).cpu().numpy()
+    y = torch.tensor([net.labels.index(label)], device=x.device)
+    try:
+        with answerer.lock: cam, = class_maps(net.network, loss, (seen - net.mean) / net.std, y).cpu().numpy()
     except (AgeclsError, TypeError, IndexError): return None               # its body gives no maps
     seen = seen[0].permute(1, 2, 0).cpu().numpy() * (0.2 + 0.8 * cam[..., None])
     return Image.fromarray(seen.clip(0, 255).astype(np.uint8)).resize((224, 224), Image.Resampling.BICUBIC)

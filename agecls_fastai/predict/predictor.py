@@ -7,6 +7,7 @@ __all__ = ['NetAnswerer', 'Predictor', 'draw_answers']
 
 # %% ../../nbs/predict/03_predictor.ipynb #f8d02221
 import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
@@ -36,8 +37,10 @@ class NetAnswerer(Answerer):
         views: str | None = None,  # of each picture: 'center', 'flip' or 'ten'; the recipe's if None
     ):
         net = PhotoNet(bundle, views).eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        # who asks where the network looked hangs hooks into it, which must not see what another thread shows it
+        self.lock = threading.Lock()
         def network(x):
-            with torch.inference_mode(): return net(torch.from_numpy(x).to(device)).double().cpu().numpy()
+            with self.lock, torch.inference_mode(): return net(torch.from_numpy(x).to(device)).double().cpu().numpy()
         facts = bundle_facts(bundle, net)
         super().__init__(network=network, name=str(bundle.path), **{
             name: facts[name] for name in ('labels', 'side', 'ages', 'thresholds', 'rule', 'checks', 'temperature',
