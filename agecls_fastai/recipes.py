@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'OPTIMIZERS', 'VIEWS', 'LOSS_NAMES', 'BALANCES', 'MIXES', 'FEATURES', 'PRECISIONS', 'RECIPES',
-           'DEFAULT_RECIPE', 'resize_for', 'Recipe', 'change_recipe', 'parse_setting', 'get_recipe']
+           'DEFAULT_RECIPE', 'resize_for', 'Recipe', 'Recipes', 'named_recipe', 'change_recipe', 'parse_setting',
+           'get_recipe']
 
 # %% ../nbs/00_recipes.ipynb #680699ec
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from html import escape
 
 from .core.errors import AgeclsError, some
 from .core.files import parse_json
@@ -42,9 +44,9 @@ def resize_for(
     return resize or round(size * 8 / 7)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
-    "How to train: a frozen dataclass; `dataclasses.replace` makes a variant"
+    "How to train: a frozen dataclass; `change_recipe` makes a variant"
     name: str
     arch: str = 'resnet34'  # 'levi_hassner', or a torchvision or timm name
     pretrained: bool = True  # start from weights trained on ImageNet
@@ -84,6 +86,23 @@ class Recipe:
         for rules in (_schedule_rules, _loss_rules, _picture_rules, _rate_rules):
             for ok, name, allowed in rules(self):                        # in order: the first mistake is told
                 if not ok: raise AgeclsError(f'{name} must be {allowed}, not {getattr(self, name)!r}')
+
+    def __repr__(self):
+        return f'Recipe({", ".join([repr(self.name), *(f"{k}={v!r}" for k, v in self.differs().items())])})'
+
+    def _repr_html_(self):
+        rows = ''.join(f'<tr><td>{name}</td><td>{escape(json.dumps(value))}</td></tr>'
+                       for name, value in self.differs().items())
+        return (f'<p><b>{escape(self.name)}</b>: {escape(self.about)}</p><table><tr><th>field</th><th>value</th></tr>'
+                f'{rows}</table><p>All other fields have their defaults.</p>')
+
+    def differs(
+        self,
+        base: 'Recipe | None' = None,  # the defaults if None
+    ) -> dict:  # field → value here, without `name` and `about`
+        "The fields that are others than in another recipe"
+        there = asdict(base) if base else self.defaults()
+        return {k: v for k, v in asdict(self).items() if k not in ('name', 'about') and v != there[k]}
 
     @classmethod
     def defaults(cls) -> dict:
@@ -210,7 +229,17 @@ def _check_fields(values):
         raise AgeclsError(f'a recipe has no {some(unknown)}; it has {some(known, 40)}')
 
 # %% ../nbs/00_recipes.ipynb #c9e2cc33
-RECIPES = {recipe.name: recipe for recipe in [
+class Recipes(dict):
+    "name → `Recipe`; short where it is shown"
+    def __repr__(self): return '\n'.join(f'{name:32}{recipe.about}' for name, recipe in self.items())
+
+    def _repr_html_(self):
+        rows = ''.join(f'<tr><td>{escape(name)}</td><td>{escape(recipe.about)}</td></tr>'
+                       for name, recipe in self.items())
+        return f'<table><tr><th>recipe</th><th>what it is</th></tr>{rows}</table>'
+
+
+RECIPES = Recipes((recipe.name, recipe) for recipe in [
     Recipe('levi_hassner', arch='levi_hassner', pretrained=False, size=227, resize=256, augment='crop',
            normalize='train_mean', bs=50, schedule='step', epochs=None, iters=50_000, base_lr=1e-3, wd=5e-4, opt='sgd',
            about='the 2015 network, trained from scratch as published'),
@@ -250,22 +279,55 @@ RECIPES = {recipe.name: recipe for recipe in [
     Recipe('years_lite0', arch='tf_efficientnet_lite0', size=128, bs=32, base_lr=4e-3, views='flip',
            loss='dldl', loss_args=dict(sigma=2.0), about='finetune_lite0 over single years (--classes years), with '
            'the two losses of DLDL-v2'),
-]}
+])
 DEFAULT_RECIPE = 'finetune_resnet34'
 
 
-def change_recipe(
-    recipe: Recipe,
-    changes: dict,  # field → value
-) -> Recipe:
-    "A variant; another `size` takes `resize` and `start_size` with it, `iters` goes where `epochs` come"
-    _check_fields(changes)
+def _with_size_and_length(recipe, changes):
+    "What goes with another size and another number of epochs"
     if 'size' in changes and isinstance(changes['size'], int) and changes['size'] > 0:
         factor = changes['size'] / recipe.size
         if recipe.resize: changes = dict(resize=round(factor * recipe.resize)) | changes
         if recipe.start_size: changes = dict(start_size=max(16, round(factor * recipe.start_size))) | changes
     if changes.get('epochs') is not None: changes = dict(iters=None) | changes
-    return replace(recipe, **changes)
+    return changes
+
+
+def _name_of(recipe, base):
+    "What a variant of `base` is called: the fields that were changed, without what goes with a size or a length"
+    changes = recipe.differs(base)
+    if 'size' in changes or 'epochs' in changes:
+        asked = {k: changes[k] for k in ('size', 'epochs') if k in changes}
+        along = _with_size_and_length(base, asked)
+        changes = {k: v for k, v in changes.items() if k in asked or k not in along or along[k] != v}
+    words = [f'{k}={v if isinstance(v, str) else json.dumps(v, separators=(",", ":"))}' for k, v in changes.items()]
+    return ','.join([base.name, *words]), f'{base.name} with {", ".join(words)}'
+
+
+def named_recipe(
+    recipe: Recipe,
+) -> Recipe:  # the same, but for `name` and `about`
+    "A recipe that has the name of one of the library's, but other fields, is called by what was changed"
+    base = RECIPES.get(recipe.name)
+    if base is None or not recipe.differs(base): return recipe
+    name, about = _name_of(recipe, base)
+    return replace(recipe, name=name, about=about)
+
+
+def change_recipe(
+    recipe: str | Recipe,  # a recipe or its name
+    changes: dict | None = None,  # field → value
+    **more,  # the same as keywords
+) -> Recipe:
+    """A variant, named after what was changed unless `name` is given
+
+    Another `size` takes `resize` and `start_size` with it, `iters` goes where `epochs` come."""
+    recipe, changes = get_recipe(recipe), (changes or {}) | more
+    _check_fields(changes)
+    made = replace(recipe, **_with_size_and_length(recipe, changes))
+    base = RECIPES.get(recipe.name.partition(',')[0])
+    if base is None or 'name' in changes or recipe.name not in (base.name, _name_of(recipe, base)[0]): return made
+    return named_recipe(replace(made, name=base.name, about=base.about))
 
 
 def parse_setting(
@@ -288,3 +350,32 @@ def get_recipe(
     if isinstance(recipe, Recipe): return recipe
     if recipe in RECIPES: return RECIPES[recipe]
     raise AgeclsError(f'unknown recipe {recipe!r}; there are {some(RECIPES, 30)}')
+
+# %% ../nbs/00_recipes.ipynb #f7ffbcd8
+WHEN = {
+    'levi_hassner': 'to reproduce the paper: 50,000 batches from random weights, hours even on a GPU',
+    'levi_hassner_onecycle': 'the 2015 network as a baseline that can be trained in reasonable time',
+    'frozen_resnet34': 'a quick first look at transfer: only the head is trained',
+    'linear_probe_resnet34': 'the cheapest comparison: the pictures go through the network once, for all folds',
+    'finetune_resnet34': 'the recipe of the comparison with 2015; its weights are downloaded, and a GPU helps',
+    'modern': 'a larger, newer network with a GPU; needs the package timm; not measured on real faces yet',
+    'linear_probe_lite0': 'features without training: minutes on a processor, no download',
+    'finetune_lite0': 'a good start on any machine: no download, no GPU; measured on real faces',
+    'ordinal_lite0': 'as finetune_lite0, where large errors are worse than small ones; measured on real faces',
+    'years_lite0': 'ages in years rather than groups; items need an age',
+}
+NETWORK_PAPERS = {'levi_hassner': 'Levi and Hassner 2015', 'resnet': 'He et al. 2016',
+                  'convnext': 'Liu et al. 2022', 'tf_efficientnet': 'Tan and Le 2019'}
+LOSS_PAPERS = {'coral': 'Cao, Mirjalili and Raschka 2020', 'or_cnn': 'Niu et al. 2016',
+               'corn': 'Shi, Cao and Raschka 2023', 'sord': 'Díaz and Marathe 2019', 'emd': 'Hou, Yu and Samaras 2016',
+               'dldl': 'Gao et al. 2018', 'mean_variance': 'Pan et al. 2018', 'unimodal_concentrated': 'Li et al. 2022',
+               'binomial': 'Beckham and Pal 2017'}
+
+
+def recipe_sources(recipe: Recipe) -> list[str]:  # what to cite
+    "The papers of a recipe's network, loss and way of training, as far as they are known here"
+    found = [paper for name, paper in NETWORK_PAPERS.items() if recipe.arch.startswith(name)]
+    found += [LOSS_PAPERS[recipe.loss]] if recipe.loss in LOSS_PAPERS else []
+    if recipe.schedule == 'fine_tune': found.append('Howard and Gugger 2020 (fastai)')
+    if recipe.schedule in ('fine_tune', 'one_cycle'): found.append('Smith 2018 (one-cycle)')
+    return found

@@ -41,7 +41,8 @@ LAYERS = {
                 'results.age_sections', 'results.report'],
     'predict': ['predict.photos', 'predict.answers', 'predict.doubts', 'predict.predictor', 'predict.export',
                 'predict.boxes', 'predict.cards', 'predict.app'],
-    'commands': ['commands.options', 'commands.data', 'commands.training', 'commands.results', 'commands.prediction'],
+    'commands': ['commands.options', 'commands.data', 'commands.training', 'commands.results', 'commands.prediction',
+                 'commands.guide'],
     'doors': ['cli', 'all', '__main__'],
 }
 APART = [('predict', 'results')]  # the first may not see the second, though it stands above it

@@ -48,10 +48,19 @@ class _Given(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class _Brief(argparse.HelpFormatter):
+    "Help without the options that are told elsewhere"
+    def add_usage(self, usage, actions, groups, prefix=None):
+        super().add_usage(usage, [a for a in actions if not hasattr(a, 'elsewhere')], groups, prefix)
+
+    def add_argument(self, action):
+        if not hasattr(action, 'elsewhere'): super().add_argument(action)
+
+
 class Parser(argparse.ArgumentParser):
     "A parser whose errors are one line, and that does not guess what half of an option's name may mean"
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, allow_abbrev=False, **dict(formatter_class=_Brief) | kwargs)
         for action in (None, 'store'): self.register('action', action, _Given)
 
     def error(self, message):
@@ -108,68 +117,89 @@ def command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
     parser.add_argument('--json', action='store_true', help='print JSON instead of text')
-    parser.add_argument('--debug', action='store_true', help='show where an error arose')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     parser.set_defaults(function=function)
     return parser
 
 
-def add_data_options(parser):
-    "The options that say which data"
-    p = parser.add_argument_group('which data', 'Without any: the benchmark, from the fold files of Adience in DATA. '
-                                  'Options that take several values add up where they are repeated.')
-    p.add_argument('--dataset', metavar='KIND', help='adience, table, utkface, fairface, fgnet, imdb-wiki, or folder: '
-                   'pictures in a folder a class (adience; table where --items is given)')
-    p.add_argument('--target', choices=['age', 'gender'], help='what to tell (age)')
-    p.add_argument('--labels', choices=['benchmark', 'extended'], help="Adience's label rule (benchmark)")
-    p.add_argument('--source', metavar='WHICH', help='aligned, faces or frontalized (aligned)')
-    p.add_argument('--pattern', metavar='PATH', help='path of an image, with {user_id}, {face_id}, {original_image}')
-    p.add_argument('--subset', choices=['all', 'frontal'], help='which faces (all)')
-    p.add_argument('--items', metavar='FILE', help='a table of your own: CSV, TSV or Parquet; '
-                   "FairFace's label file, of its two")
-    p.add_argument('--columns', nargs='+', metavar='NAME=COLUMN', help='where the table has other names for file, '
-                   'label, fold, subject; subject=FILE COLUMN: each picture is somebody else')
-    p.add_argument('--classes', nargs='+', metavar='C', help='the classes in their order, youngest first; '
-                   'age groups (4-6, 60+, under 3) are in order by themselves')
-    p.add_argument('--ages', action='store_true', help="the table's label is an age in years, to be put into a group")
-    p.add_argument('--subject', metavar='REGEX', help='folder: what in (…) in the path says who it is')
-    p.add_argument('--n-folds', type=at_least(2), metavar='N', help='make N folds where the data has none (5)')
-    p.add_argument('--fold-seed', type=at_least(0), metavar='N', help='another one makes other folds (0)')
-    p.add_argument('--no-group-same', dest='apart', action='store_true', help='where people are not known, pictures '
-                   'that are the same are one subject, so that none is on both sides of a split; not with this')
+DATA_WORDS = ('By default DATA is an Adience folder with its five fold files. Options that take several values may be '
+              'repeated; the values add up.')
+SEE_DATA = ('By default DATA is an Adience folder. For other data sets, your own table or folders of pictures, other '
+            'classes or folds: agecls help data lists the options, which this command takes, too.')
+
+
+def _elsewhere(group):
+    "Adds an option that the help of a command leaves to `agecls help data`"
+    def add(*names, **kwargs): group.add_argument(*names, **kwargs).elsewhere = True
+    return add
+
+
+def add_data_options(parser, told=False):
+    "The options that say which data; told once for all commands, by `agecls help data`"
+    p = parser.add_argument_group('which data', DATA_WORDS if told else SEE_DATA)
+    add = p.add_argument if told else _elsewhere(p)
+    add('--dataset', metavar='KIND', help='adience, table, utkface, fairface, fgnet, imdb-wiki, or folder: one '
+        'subfolder of pictures per class (default: adience; table if --items is given)')
+    add('--target', choices=['age', 'gender'], help='predict the age group or the gender (default: age)')
+    add('--labels', choices=['benchmark', 'extended'], help="Adience: rule for its age labels (default: benchmark)")
+    add('--source', metavar='WHICH', help='Adience: aligned, faces or frontalized pictures (default: aligned)')
+    add('--pattern', metavar='PATH', help='Adience: path of an image, with {user_id}, {face_id}, {original_image}')
+    add('--subset', choices=['all', 'frontal'], help='Adience: all faces or the frontal ones (default: all)')
+    add('--items', metavar='FILE', help='table of your own: CSV, TSV or Parquet; for FairFace, one of its two label '
+        'files')
+    add('--columns', nargs='+', metavar='NAME=COLUMN', help='names of the table\'s columns where they are not file, '
+        'label, fold, subject; subject=FILE COLUMN if every picture shows another person')
+    add('--classes', nargs='+', metavar='C', help='the classes, youngest first; age groups (4-6, 60+, under 3) are '
+        'sorted by themselves; years: one class per year, 0 to 100')
+    add('--ages', action='store_true', help="the table's label is an age in years; it is put into its group")
+    add('--subject', metavar='REGEX', help='folder: the part in (…) of the path identifies the person')
+    add('--n-folds', type=at_least(2), metavar='N', help='number of folds to make if the data has none (default: 5)')
+    add('--fold-seed', type=at_least(0), metavar='N', help='random seed for making folds (default: 0)')
+    add('--no-group-same', dest='apart', action='store_true', help='if people are not known, copies of one picture '
+        'count as one subject, so that they stay on one side of a split; this option turns that off')
 
 
 def add_training_options(parser):
     "The options that say how to train"
-    p = parser.add_argument_group('how to train')
-    p.add_argument('--folds', type=at_least(0), nargs='+', metavar='K', help='the folds to test on (all)')
-    p.add_argument('--protocol', choices=['strict', 'fixed'], default='strict',
-                   help='strict: an inner validation set of whole subjects; fixed: none (strict)')
-    p.add_argument('--size', type=at_least(16), metavar='PX', help="pixels that the network sees (the recipe's)")
-    p.add_argument('--epochs', type=at_least(1), metavar='N', help="epochs (the recipe's)")
-    p.add_argument('--bs', type=at_least(2), metavar='N', help="images in a batch (the recipe's)")
-    p.add_argument('--set', nargs='+', metavar='FIELD=VALUE', help="change any field of the recipe, as in loss=coral")
-    p.add_argument('--limit', type=at_least(1), metavar='N', help='at most so many images of each fold')
+    p = parser.add_argument_group('recipe', 'agecls recipes lists the recipes, agecls recipes NAME the fields of one')
+    p.add_argument('--size', type=at_least(16), metavar='PX', help="input size in pixels (default: the recipe's)")
+    p.add_argument('--epochs', type=at_least(1), metavar='N', help="number of epochs (default: the recipe's)")
+    p.add_argument('--bs', type=at_least(2), metavar='N', help="batch size (default: the recipe's)")
+    p.add_argument('--set', nargs='+', metavar='FIELD=VALUE', help='change any field of the recipe, as in loss=coral')
+    p.add_argument('--minutes', type=above(0), metavar='M', help='time for each fold: as many epochs as fit on this '
+                   'machine, and smaller pictures if not even 3 do; measured once')
     start = p.add_mutually_exclusive_group()
     start.add_argument('--no-pretrained', action='store_true', help='start from random weights')
-    start.add_argument('--weights', metavar='FILE', help='start from the weights in a file')
-    p.add_argument('--seed', type=at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
-    p.add_argument('--workers', type=at_least(0), metavar='N', help='loader processes (GPU: one a core; else none)')
-    p.add_argument('--jobs', type=at_least(1), default=1, metavar='N', help='folds at once, each in a process (1)')
-    p.add_argument('--engine', choices=['local', 'ray'], default='local', help='folds here or on a cluster (local)')
-    p.add_argument('--address', metavar='HOST:PORT', help='of the Ray cluster (RAY_ADDRESS, or one on this machine)')
-    p.add_argument('--gpus-per-fold', type=at_least(0, float), metavar='N', help='on the cluster (0)')
-    p.add_argument('--cpus-per-fold', type=at_least(0.1, float), metavar='N', help='on the cluster (1)')
-    p.add_argument('--ship', action='store_true', help='send the data to a cluster that does not see DATA')
-    p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
-    p.add_argument('--minutes', type=above(0), metavar='M', help='for each fold: as many epochs as fit on this '
-                   'machine, and smaller pictures where not even 3 do; measured once')
-    p.add_argument('--precision', default='auto', metavar='WHAT', help='to train in: float32, '
-                   'bfloat16, float16; auto: by network, size and device; measure: the fastest of some batches (auto)')
-    p.add_argument('--compile', action='store_true', help='compile the network: slow at first, then faster')
-    p.add_argument('--deterministic', action='store_true', help='the same bits again, also on a GPU: slower')
-    p.add_argument('--no-checkpoints', action='store_true', help='a fold that is interrupted begins anew')
-    p.add_argument('--wait', action='store_true', help='for another process that works at the same fold')
-    p.add_argument('--log', choices=['tensorboard', 'wandb'], help='log trainings into RUN/logs, too')
+    start.add_argument('--weights', metavar='FILE', help='start from the weights in this file')
+    p = parser.add_argument_group('evaluation')
+    p.add_argument('--folds', type=at_least(0), nargs='+', metavar='K', help='folds to test on (default: all)')
+    p.add_argument('--protocol', choices=['strict', 'fixed'], default='strict', help='strict: with an inner '
+                   'validation set of whole subjects; fixed: without one (default: strict)')
+    p.add_argument('--limit', type=at_least(1), metavar='N', help='use at most N images of each fold')
+    p.add_argument('--seed', type=at_least(0), default=0, metavar='N', help='random seed (default: 0)')
+    p = parser.add_argument_group('hardware and speed')
+    p.add_argument('--device', metavar='NAME', help='cpu, cuda or cuda:1 (default: the GPU if there is one)')
+    p.add_argument('--precision', default='auto', metavar='WHAT', help='float32, bfloat16 or float16; auto: a rule by '
+                   'network, size and device; measure: the fastest of some batches (default: auto)')
+    p.add_argument('--workers', type=at_least(0), metavar='N', help='data loader processes (default: with a GPU one '
+                   'per core, else none)')
+    p.add_argument('--jobs', type=at_least(1), default=1, metavar='N', help='train N folds at once, each in its own '
+                   'process (default: 1)')
+    p.add_argument('--compile', action='store_true', help='compile the network: slow to start, faster afterwards')
+    p.add_argument('--deterministic', action='store_true', help='bit-identical results also on a GPU: slower')
+    p = parser.add_argument_group('cluster')
+    p.add_argument('--engine', choices=['local', 'ray'], default='local', help='train here or on a Ray cluster '
+                   '(default: local)')
+    p.add_argument('--address', metavar='HOST:PORT', help='address of the cluster (default: RAY_ADDRESS, or a new '
+                   'one on this machine)')
+    p.add_argument('--gpus-per-fold', type=at_least(0, float), metavar='N', help='on the cluster (default: 0)')
+    p.add_argument('--cpus-per-fold', type=at_least(0.1, float), metavar='N', help='on the cluster (default: 1)')
+    p.add_argument('--ship', action='store_true', help='send the data to a cluster that cannot read DATA')
+    p = parser.add_argument_group('resuming and logging')
+    p.add_argument('--no-checkpoints', action='store_true', help='do not save after each epoch; an interrupted fold '
+                   'starts again')
+    p.add_argument('--wait', action='store_true', help='wait if another process is training the same fold')
+    p.add_argument('--log', choices=['tensorboard', 'wandb'], help='also log training to RUN/logs')
 
 
 def file_names(

@@ -33,6 +33,7 @@ def recipe_changes(args):
     from agecls_fastai.core.errors import AgeclsError
     from agecls_fastai.recipes import parse_setting
     given = {name: getattr(args, name) for name in ('size', 'epochs', 'bs') if getattr(args, name)}
+    if getattr(args, 'name', None): given['name'] = args.name
     changes = given | (dict(pretrained=False) if args.no_pretrained else {})
     for name, value in map(parse_setting, args.set or []):
         if changes.setdefault(name, value) != value:
@@ -64,16 +65,20 @@ def read_limited(args):
 
 
 def add_cv(commands):
-    p = command(commands, cv, 'cv', 'cross-validate a recipe; started again, it goes on where it stopped')
-    p.add_argument('data', metavar='DATA', help='the data folder')
-    p.add_argument('--recipe', default='finetune_resnet34', metavar='NAME', help='which recipe (finetune_resnet34)')
-    p.add_argument('--out', required=True, metavar='RUN', help='the run folder, to be made or gone on with')
-    p.add_argument('--skip-bad-images', action='store_true', help='leave out images that cannot be read')
-    p.add_argument('--keep-models', action='store_true', help='keep the trained networks, for agecls evaluate')
+    p = command(commands, cv, 'cv', 'cross-validate a recipe; repeat the command to resume an interrupted run')
+    p.add_argument('data', metavar='DATA', help='data folder')
+    p.add_argument('--recipe', default='finetune_resnet34', metavar='NAME', help='what to train, and how; see agecls '
+                   'recipes (default: finetune_resnet34)')
+    p.add_argument('--out', required=True, metavar='RUN', help='run folder: created, or resumed if it exists')
+    p.add_argument('--name', metavar='NAME', help="name of the run in tables (default: the recipe's name and what was "
+                   'changed in it)')
+    p.add_argument('--overwrite', action='store_true', help='delete the run that is in RUN and start again')
+    p.add_argument('--keep-models', action='store_true', help='keep the trained network of each fold')
     p.add_argument('--final', action='store_true', help='then train a network on all folds, for agecls predict')
-    p.add_argument('--pack', metavar='PACK', help='take the pictures out of a pack')
-    p.add_argument('--distributed', action='store_true', help='an error if it was not started as several processes, as '
-                   'by accelerate launch, whose GPUs share each batch; when it was, that is found without this')
+    p.add_argument('--skip-bad-images', action='store_true', help='leave out images that cannot be read')
+    p.add_argument('--pack', metavar='PACK', help='read the pictures from a pack (agecls pack)')
+    p.add_argument('--distributed', action='store_true', help='fail unless started by accelerate launch (several '
+                   'processes are detected anyway)')
     add_training_options(p)
     add_data_options(p)
 
@@ -90,21 +95,21 @@ def cv(args):
                              args.weights, args.skip_bad_images, data.words, data.benchmark, Progress(),
                              args.keep_models, args.pack, args.workers, args.device, args.compile, args.deterministic,
                              not args.no_checkpoints, args.wait, args.log, args.jobs, engine, args.final,
-                             args.distributed or None, args.precision, args.minutes)
+                             args.distributed or None, args.precision, args.minutes, args.overwrite, args.command)
     if place()[0]: return                                               # of several processes, the first one prints
     print_result(compare([run]), args.json)
     if not args.json: print(f'\nThe run lies in {run.path}')
 
 
 def add_study(commands):
-    p = command(commands, study, 'study', 'cross-validate several recipes, and variants of them, and compare them')
-    p.add_argument('data', metavar='DATA', help='the data folder')
-    p.add_argument('--recipes', required=True, nargs='+', metavar='A,B,C', help='which recipes')
-    p.add_argument('--out', required=True, metavar='STUDY', help='the folder, to be made or gone on with')
+    p = command(commands, study, 'study', 'cross-validate several recipes and variants of them, and compare them')
+    p.add_argument('data', metavar='DATA', help='data folder')
+    p.add_argument('--recipes', required=True, nargs='+', metavar='A,B,C', help='recipes; see agecls recipes')
+    p.add_argument('--out', required=True, metavar='STUDY', help='study folder: created, or resumed if it exists')
     p.add_argument('--vary', nargs='+', metavar='FIELD=V,W', help="values of a recipe's field, as in size=128,224, or "
-                   'of source, as in source=aligned,faces: all combinations')
-    p.add_argument('--baseline', metavar='NAME', help='the run that all are compared with (the first)')
-    p.add_argument('--no-pack', action='store_true', help='decode pictures anew each time')
+                   'of source, as in source=aligned,faces; all combinations are trained')
+    p.add_argument('--baseline', metavar='NAME', help='compare all runs with this one (default: the first)')
+    p.add_argument('--no-pack', action='store_true', help='do not decode the pictures once beforehand')
     add_training_options(p)
     add_data_options(p)
 
@@ -133,14 +138,14 @@ def study(args):
                       weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
                       device=args.device, compile=args.compile, deterministic=args.deterministic,
                       checkpoints=not args.no_checkpoints, wait=args.wait, log=args.log, jobs=args.jobs,
-                      engine=engine, precision=args.precision, minutes=args.minutes)
+                      engine=engine, precision=args.precision, minutes=args.minutes, command=args.command)
     print_result(found, args.json)
     if not args.json: print(f'\nThe runs lie in {args.out}')
 
 
 def add_status(commands):
-    p = command(commands, show_status, 'status', 'say how far runs are, from their folders alone')
-    p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, or the folder of a study')
+    p = command(commands, show_status, 'status', 'show the progress of runs')
+    p.add_argument('runs', nargs='+', metavar='RUN', help='run or study folder')
 
 
 def show_status(args):
@@ -155,10 +160,10 @@ def show_status(args):
 
 
 def add_ensemble(commands):
-    p = command(commands, ensemble, 'ensemble', 'average the probabilities of runs on the same items, into a run')
-    p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder')
-    p.add_argument('--out', required=True, metavar='RUN', help='the run folder to make')
-    p.add_argument('--name', default='ensemble', help='what it is called (ensemble)')
+    p = command(commands, ensemble, 'ensemble', 'average the probabilities of several runs on the same items')
+    p.add_argument('runs', nargs='+', metavar='RUN', help='run folder')
+    p.add_argument('--out', required=True, metavar='RUN', help='run folder to create')
+    p.add_argument('--name', default='ensemble', help='name of the ensemble in tables (default: ensemble)')
 
 
 def ensemble(args):
@@ -182,14 +187,15 @@ def _three_answers(run, items, data):
 
 
 DEMO_DATA = dict(n_subjects=230, size=64)
-DEMO_CHANGES = {'levi_hassner_onecycle': dict(size=48, resize=54, bs=32, epochs=10),
-                'finetune_lite0': dict(size=64, resize=64, epochs=4)}
+# each has a name of its own: it is far smaller than the recipe that it is made from
+DEMO_CHANGES = {'levi_hassner_onecycle': dict(name='small_levi_hassner', size=48, resize=54, bs=32, epochs=10),
+                'finetune_lite0': dict(name='small_lite0', size=64, resize=64, epochs=4)}
 
 
 def add_demo(commands):
-    p = command(commands, demo, 'demo', 'draw faces, cross-validate two recipes on them, report')
-    p.add_argument('--out', default='demo', help='the folder for data, runs and report (demo)')
-    p.add_argument('--seed', type=at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
+    p = command(commands, demo, 'demo', 'draw faces, cross-validate two recipes on them, write a report')
+    p.add_argument('--out', default='demo', help='folder for data, runs and report (default: demo)')
+    p.add_argument('--seed', type=at_least(0), default=0, metavar='N', help='random seed (default: 0)')
 
 
 def demo(args):

@@ -164,3 +164,21 @@ def read_data(
     if not apart: found = _same_together(found, path, fold_seed or 0)
     words = kind.words(path, **given) if callable(kind.words) else kind.words or dataset
     return Data(found, f'{words}, classes {class_words(found["label"].cat.categories)}')
+
+# %% ../../nbs/data/09_datasets.ipynb #c51db9e8
+GUESSES = ('adience', 'fairface', 'fgnet', 'utkface', 'folder')  # the strictest first
+
+
+def guess_dataset(
+    path,  # a data folder
+) -> str | None:  # a kind of data, without options; None where no reader knows it
+    "What kind of data a folder holds, by trying the readers"
+    if not os.path.isdir(path): raise AgeclsError(f'there is no folder {path}')
+    for dataset in GUESSES:
+        if dataset == 'adience' and not has_fold_files(path): continue
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', DataWarning)
+            try: DATASETS[dataset].read(path)
+            except (AgeclsError, OSError): continue
+        return dataset
+    return None

@@ -161,6 +161,10 @@ class RayEngine:
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise AgeclsError(f'gpus must be whole where there is more than one, not {self.gpus!r}')
 
+    def check(self):
+        "An `AgeclsError` where Ray is not installed"
+        _ray()
+
     def run(
         self,
         work: Callable,  # called on a node with a task, an empty folder, a text file, and `files`' folders by name

@@ -10,7 +10,9 @@ import io
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +22,7 @@ from ..core.errors import AgeclsError, some
 from ..core.progress import Progress
 from ..data.folds import PROTOCOLS
 from ..data.items import check_items
-from ..recipes import Recipe, get_recipe
+from ..recipes import Recipe, change_recipe, named_recipe
 from .cluster import RayEngine, on_cluster
 from .fold import do_folds
 from .folder import RunFolder, open_run
@@ -31,6 +33,7 @@ from .plan import How, make_plan
 from .settle import measuring, settle
 from ..training.distributed import processes
 from ..training.logs import check_log
+from ..training.models import check_start
 from ..training.loop import check_precision, run_device
 from ..data.ages import class_ages
 
@@ -43,6 +46,22 @@ def _chosen_folds(items, folds, protocol):
     if unknown := [k for k in folds if k not in every]:
         raise AgeclsError(f'there is no fold {some(unknown)}; the folds are {some(every, 20)}')
     return folds
+
+
+def _changed(recipe, changes):
+    "The recipe with the changes, named after them"
+    if unknown := [name for name in changes if name not in ('name', 'about', *Recipe.defaults())]:
+        near = get_close_matches(unknown[0], [*Recipe.defaults(), *signature(cross_validate).parameters], 1)
+        raise AgeclsError(f'cross_validate has no parameter {unknown[0]}, and a recipe no field of that name'
+                          + (f'; did you mean {near[0]}?' if near else ''))
+    return named_recipe(change_recipe(recipe, changes))
+
+
+def _check_start(folder, recipe, weights, facts, engine, team):
+    "What can be known before all pictures are looked at: is it the run in the folder, and can it begin?"
+    if folder.file.is_file(): return folder.check(facts)
+    if engine: return engine.check()                                     # the weights are for its machines to find
+    if not team: check_start(recipe.arch, recipe.pretrained, weights, recipe.size)
 
 
 def _check_call(recipe, weights, jobs, engine, log, minutes, precision):
@@ -95,9 +114,12 @@ def cross_validate(
     distributed: bool | None = None,  # by several processes: see `processes`
     precision: str = 'auto',  # to train in: 'auto', 'measure', 'float32', 'bfloat16' or 'float16'; kept from then on
     minutes: float | None = None,  # for a fold: as many epochs as fit on this machine, see `recipe_for_minutes`
+    overwrite: bool = False,  # remove the run that is in `out` and begin anew, when all arguments are in order
+    command: str = '',  # that was typed at a shell, for run.json and the report
+    **changes,  # fields of the recipe, as in epochs=1: see `change_recipe`
 ) -> Run:
     "Cross-validate a recipe; goes on where an earlier call with the same arguments stopped"
-    recipe, items, folder = get_recipe(recipe), check_items(items), RunFolder(out)
+    recipe, items, folder = _changed(recipe, changes), check_items(items), RunFolder(out)
     class_ages(items['label'].cat.categories)                            # says which class has none
     folds = _chosen_folds(items, folds, protocol)
     _check_call(recipe, weights, jobs, engine, log, minutes, precision)
@@ -116,8 +138,12 @@ def cross_validate(
     check_precision(precision, trains_on)
     show, told = _shown(progress)
     say = show.line if show else print
-    plan = make_plan(items, path, recipe, protocol, seed, weights, skip_bad_images, data, benchmark, pack, show)
     folder.check_place()
+    facts = dict(recipe=asdict(recipe), protocol=protocol, seed=seed, labels=items['label'].cat.categories.tolist())
+    _check_start(folder, recipe, weights, {} if overwrite or minutes is not None else facts, engine, team)
+    plan = replace(make_plan(items, path, recipe, protocol, seed, weights, skip_bad_images, data, benchmark, pack,
+                             show), command=command)
+    if overwrite and (not team or team.first): folder.clear()
     began, size = False, team.size if team else 1
     if team and not team.first:
         plan = replace(plan, precision=team.hear())

@@ -57,6 +57,7 @@ class Plan:
     skipped: dict = field(default_factory=dict)  # file → why it cannot be read
     precision: str = 'auto'  # to train in; 'auto' until `settle`
     measured: dict = field(default_factory=dict)  # what was measured to settle it, for run.json
+    command: str = ''  # that made the run, at a shell; for run.json
 
     @property
     def labels(self) -> list[str]: return [str(label) for label in self.items['label'].cat.categories]
@@ -80,7 +81,7 @@ class Plan:
 
     def info(self, environment: dict) -> dict:
         "run.json"
-        return self.facts | environment | self.measured
+        return self.facts | environment | self.measured | (dict(command=self.command) if self.command else {})
 
     def headline(self, environment: dict) -> str:
         "What is done, on what, in a line"

@@ -60,6 +60,8 @@ def settle(
     recipe = plan.recipe
     if minutes is not None:
         recipe, facts['minutes'] = _choose(plan, how, folder, device, fold, minutes, number_for, jobs, say)
+        # the minutes say more than the epochs, and a study knows its runs by their names
+        recipe = replace(recipe, name=plan.recipe.name, about=plan.recipe.about)
     return replace(plan, recipe=recipe, precision=number_for(recipe), measured=facts)
 
 

@@ -20,7 +20,7 @@ from ..core.errors import AgeclsError
 from ..core.files import write_atomic
 from ..core.progress import Progress, duration
 from ..loading.augment import byte_batches
-from ..scores.statistics import metric_words
+from ..scores.statistics import METRICS, metric_words, score_text
 
 # %% ../../nbs/training/08_callbacks.ipynb #6f05a7c8
 def _average(decay):
@@ -104,6 +104,11 @@ class GrowSize(Callback):
 def fold_name(fold): return 'all folds' if fold is None else f'fold {fold}'
 
 
+def _value(name, x):
+    "A loss, or a score in its unit"
+    return f'{score_text(name, x)} {METRICS[name].unit}'.strip() if name in METRICS else f'{x:.3f}'
+
+
 class Diverged(AgeclsError):
     "The loss is no number any more"
 
@@ -120,7 +125,7 @@ class FoldLog(Callback):
         folder: Path | None = None,  # RUN/fold_k, where the history grows
     ):
         self.fold, self.n_epochs, self.progress, self.folder = fold, n_epochs, progress, folder
-        self.rows, self.batches, self.batches_before, self.started, self.scored = [], 0, 0, time.monotonic(), ''
+        self.rows, self.batches, self.batches_before, self.started = [], 0, 0, time.monotonic()
 
     def state_dict(self): return dict(rows=self.rows, batches=self.batches_before + self.batches)
     def load_state_dict(self, state): self.rows, self.batches_before = state['rows'], state['batches']
@@ -133,9 +138,9 @@ class FoldLog(Callback):
         self.batches += 1
         self.images += len(self.yb[0])
         if self.progress and self.progress.due():                        # the loss waits for the GPU
-            n, part = len(self.rows) + 1, 100 * (self.iter + 1) // self.n_iter
-            self.progress.update(f'{fold_name(self.fold)}  epoch {n}/{self.n_epochs} {part:3} %  '
-                                 f'loss {float(self.smooth_loss):.3f}  {self.scored}{self._speed()}')
+            part = 100 * (self.iter + 1) // self.n_iter
+            self.progress.update(f'{self._epoch(len(self.rows) + 1)}  {part:3} %  '
+                                 f'loss {float(self.smooth_loss):.3f}  {self._speed()}')
 
     def after_train(self):
         self.train_seconds = time.monotonic() - self.epoch_started
@@ -152,12 +157,9 @@ class FoldLog(Callback):
                    seconds=time.monotonic() - self.epoch_started)
         self.rows.append(row)
         self._write()
-        if row.get('one_off_accuracy') is not None: self.scored = f'one-off {row["one_off_accuracy"]:.3f}  '
         if self.progress and not self.progress.live:
-            shown = [f'{metric_words(n)} {v:.3f}' for n, v in row.items()
-                     if n in names and v is not None]
-            self.progress.line(f'{fold_name(self.fold)}  epoch {len(self.rows)}/{self.n_epochs}  {"  ".join(shown)}  '
-                               f'{self._speed()}')
+            shown = [f'{metric_words(n)} {_value(n, v)}' for n, v in row.items() if n in names and v is not None]
+            self.progress.line(f'{self._epoch(len(self.rows))}  {"  ".join(shown)}  {self._speed()}')
 
     def _write(self):
         "What there is of the history, for who looks into the folder"
@@ -165,6 +167,11 @@ class FoldLog(Callback):
         self.folder.mkdir(exist_ok=True)
         table = pd.DataFrame(self.rows, columns=None if self.rows else ['epoch'])
         write_atomic(self.folder / 'history.csv', table.to_csv(index=False, float_format='%.6g'))
+
+    def _epoch(self, n):
+        "Which one it is, and whether the body is still frozen"
+        frozen = ' (body frozen)' if getattr(self.opt, 'frozen_idx', 0) else ''
+        return f'{fold_name(self.fold)}  epoch {n}/{self.n_epochs}{frozen}'
 
     def _speed(self):
         "Images a second in this epoch, and the time left for the fold"

@@ -7,13 +7,16 @@ __all__ = ['PACKAGED', 'load_weights', 'PackagedWeights', 'find_packaged', 'pack
 
 # %% ../../nbs/training/03_weights.ipynb #841ec7b0
 import pickle
+import sys
 import warnings
 import zipfile
+from collections import OrderedDict
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from ..core.errors import AgeclsError, first_line, some, what_file_is
 from ..core.files import file_digest
@@ -88,6 +91,44 @@ def start_digest(
     if weights is not None: return file_digest(weights)
     found = find_packaged(arch) if pretrained else None
     return found.sha256 if found and found.path else None
+
+# %% ../../nbs/training/03_weights.ipynb #e1921cb4
+def arch_name(arch): return arch if isinstance(arch, str) else arch.__name__
+
+
+def _fill(net, state, arch, file, head=()):
+    "Put a state dict into a network; what begins with `head` is not wanted"
+    try: missing, unexpected = net.load_state_dict(state, strict=False)
+    except RuntimeError as e: missing, unexpected = [str(e).splitlines()[-1].strip()], []
+    if wrong := [*(k for k in missing if not k.startswith(head)), *unexpected]:
+        raise AgeclsError(f'{file} does not fit {arch_name(arch)}: {some(wrong)}')
+
+
+def load_cut_body(body, state, arch, file):
+    "Put a state dict of torchvision into a body that fastai has cut"
+    head = ('fc.', 'classifier.')
+    # its random start must not move the random numbers that training will see
+    with torch.random.fork_rng(devices=[]): net = arch(weights=None)
+    _fill(net, {k: v for k, v in state.items() if not k.startswith(head)}, arch, file, head)
+    # the body is the network's children, cut off before the pooling: same order, other names
+    body.load_state_dict(dict(zip(body.state_dict(), net.state_dict().values())))
+
+
+def load_body(body, state, arch, file):
+    "Put a state dict of timm or torchvision into a `NetBody`"
+    net = body.model
+    if body.fixed_size is not None:                                      # what is known about positions is resampled
+        convert = getattr(sys.modules[type(net).__module__], 'checkpoint_filter_fn', lambda state, net: state)
+        if callable(arch) and arch.__name__.startswith('vit_'):
+            def convert(state, net): return interpolate_embeddings(body.fixed_size, net.patch_size, OrderedDict(state))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')                          # about how timm resamples
+                state = convert(state, net)
+        except Exception as e:  # made for the network's own files, it may stumble over any other
+            raise AgeclsError(f'{file} does not fit {arch_name(arch)}: {first_line(e)}') from None
+    known = net.state_dict()
+    _fill(net, {k: v for k, v in state.items() if k in known}, arch, file)
 
 # %% ../../nbs/training/03_weights.ipynb #24853afe
 def packaged_weights(
