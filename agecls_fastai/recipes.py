@@ -358,7 +358,8 @@ WHEN = {
     'frozen_resnet34': 'a quick first look at transfer: only the head is trained',
     'linear_probe_resnet34': 'the cheapest comparison: the pictures go through the network once, for all folds',
     'finetune_resnet34': 'the recipe of the comparison with 2015; its weights are downloaded, and a GPU helps',
-    'modern': 'a larger, newer network with a GPU; needs the package timm; not measured on real faces yet',
+    'modern': "a larger, newer network, for a GPU; needs timm (pip install 'agecls_fastai[timm]'); not measured on "
+              'real faces yet',
     'linear_probe_lite0': 'features without training: minutes on a processor, no download',
     'finetune_lite0': 'a good start on any machine: no download, no GPU; measured on real faces',
     'ordinal_lite0': 'as finetune_lite0, where large errors are worse than small ones; measured on real faces',

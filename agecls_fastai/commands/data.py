@@ -15,17 +15,19 @@ from .options import add_data_options, at_least, command, data_options, print_re
 
 # %% ../../nbs/commands/01_data.ipynb #88ebdb4c
 def add_synth(commands):
-    p = command(commands, synth, 'synth', 'draw a data set of faces in the shape of Adience')
-    p.add_argument('dest', metavar='DEST', help='the folder to make')
-    p.add_argument('--subjects', type=at_least(10), default=200, metavar='N', help='how many people (200)')
-    p.add_argument('--size', type=at_least(16), default=96, metavar='PX', help='height and width (96)')
-    p.add_argument('--seed', type=at_least(0), default=0, metavar='N', help='another one draws otherwise (0)')
-    p.add_argument('--folds', metavar='FOLDER', help='draw an image for every row of these fold files')
-    p.add_argument('--source', choices=['aligned', 'faces', 'both'], default='aligned', help='which pictures (aligned)')
+    p = command(commands, synth, 'synth', 'draw a data set of cartoon faces with the structure of Adience')
+    p.add_argument('dest', metavar='DEST', help='folder to create')
+    p.add_argument('--subjects', type=at_least(10), default=200, metavar='N', help='number of subjects (default: 200)')
+    p.add_argument('--size', type=at_least(16), default=96, metavar='PX',
+                   help='height and width of the pictures (default: 96)')
+    p.add_argument('--seed', type=at_least(0), default=0, metavar='N', help='random seed (default: 0)')
+    p.add_argument('--folds', metavar='FOLDER', help='draw one image for each row of these fold files')
+    p.add_argument('--source', choices=['aligned', 'faces', 'both'], default='aligned',
+                   help='which pictures (default: aligned)')
     p.add_argument('--ambiguity', type=at_least(0, float), default=0.35, metavar='X',
-                   help='how far looks stray from age, in groups (0.35)')
+                   help='how much appearance varies within an age, in groups (default: 0.35)')
     p.add_argument('--label-noise', type=at_least(0, float), default=0.03, metavar='X',
-                   help='the share of wrong labels (0.03)')
+                   help='share of wrong labels (default: 0.03)')
 
 
 def synth(args):
@@ -41,18 +43,20 @@ def synth(args):
         best = manifest['best_reachable']
         print(f'{path}: {manifest["subjects"]:,} subjects, {sum(f["rows"] for f in manifest["fold_files"].values()):,} '
               f'rows in {len(manifest["fold_files"])} fold files')
-        if best: print(f'the best that can be reached on it: accuracy {best["accuracy"]:.3f}, one-off accuracy '
-                       f'{best["one_off_accuracy"]:.3f}')
+        if best: print(f'the best that can be reached on it: accuracy {100 * best["accuracy"]:.1f} %, one-off accuracy '
+                       f'{100 * best["one_off_accuracy"]:.1f} %')
 
 
 def add_download(commands):
-    p = command(commands, download, 'download', 'fetch Adience, which needs a login, and unpack it')
-    p.add_argument('dest', metavar='DEST', help='the data folder to make or go on with')
-    p.add_argument('--user', metavar='NAME', help='the login; else ADIENCE_USER in the environment, else it asks')
-    p.add_argument('--password', metavar='WORD', help='its password; else ADIENCE_PASSWORD, else it asks')
-    p.add_argument('--base-url', metavar='URL', help='fetch from a mirror')
-    p.add_argument('--source', choices=['aligned', 'faces', 'both'], default='aligned', help='which pictures (aligned)')
-    p.add_argument('--no-frontal', action='store_true', help='leave the fold files of the frontal faces out')
+    p = command(commands, download, 'download', 'download and unpack Adience (needs a login)')
+    p.add_argument('dest', metavar='DEST', help='data folder: created, or resumed if it exists')
+    p.add_argument('--user', metavar='NAME',
+                   help='user name (default: the environment variable ADIENCE_USER; else it asks)')
+    p.add_argument('--password', metavar='WORD', help='password (default: ADIENCE_PASSWORD; else it asks)')
+    p.add_argument('--base-url', metavar='URL', help='download from a mirror')
+    p.add_argument('--source', choices=['aligned', 'faces', 'both'], default='aligned',
+                   help='which pictures (default: aligned)')
+    p.add_argument('--no-frontal', action='store_true', help='without the fold files of frontal faces')
 
 
 def download(args):
@@ -64,15 +68,15 @@ def download(args):
         folder = download_adience(args.dest, args.user, args.password, base_url, source, not args.no_frontal,
                                   progress=Progress())
     if args.json: print(json.dumps(dict(path=str(folder))))
-    else: print(f'Adience lies in {folder}; agecls audit {folder} looks whether it is whole')
+    else: print(f'Adience lies in {folder}; agecls audit {folder} checks whether it is complete')
 
 
 def add_audit(commands):
-    p = command(commands, audit, 'audit', 'say whether the fold files and the pictures are whole')
-    p.add_argument('data', metavar='DATA', help='the data folder, or the folder of fold files')
-    p.add_argument('--no-images', action='store_true', help='look at the fold files only')
-    p.add_argument('--no-looks', action='store_true', help='compare pictures by content, not by what they look like')
-    p.add_argument('--sheet', metavar='FILE', help='draw the suspicious pairs into a PNG or JPEG')
+    p = command(commands, audit, 'audit', 'check fold files and pictures: missing, damaged, or the same in two folds')
+    p.add_argument('data', metavar='DATA', help='data folder, or the folder of the fold files')
+    p.add_argument('--no-images', action='store_true', help='check the fold files only')
+    p.add_argument('--no-looks', action='store_true', help='find identical files only, not pictures that look alike')
+    p.add_argument('--sheet', metavar='FILE', help='save the suspicious pairs as a PNG or JPEG')
     add_data_options(p)
 
 
@@ -95,9 +99,9 @@ def audit(args):
 
 
 def add_items(commands):
-    p = command(commands, items, 'items', 'show what is in a data set, and write its items table')
-    p.add_argument('data', metavar='DATA', help='the data folder')
-    p.add_argument('--out', metavar='FILE', help='write the table: CSV, TSV or Parquet')
+    p = command(commands, items, 'items', 'show the contents of a data set; save its items table')
+    p.add_argument('data', metavar='DATA', help='data folder')
+    p.add_argument('--out', metavar='FILE', help='save the table as CSV, TSV or Parquet')
     add_data_options(p)
 
 
@@ -124,10 +128,11 @@ def items(args):
 
 
 def add_pack(commands):
-    p = command(commands, pack, 'pack', 'decode every picture once, into one array that agecls cv --pack reads')
-    p.add_argument('data', metavar='DATA', help='the data folder')
-    p.add_argument('--out', required=True, metavar='PACK', help='the folder to make or go on with')
-    p.add_argument('--size', type=at_least(16), default=256, metavar='PX', help='height and width (256)')
+    p = command(commands, pack, 'pack', 'decode all pictures once, for agecls cv --pack')
+    p.add_argument('data', metavar='DATA', help='data folder')
+    p.add_argument('--out', required=True, metavar='PACK', help='pack folder: created, or resumed if it exists')
+    p.add_argument('--size', type=at_least(16), default=256, metavar='PX',
+                   help='height and width of the pictures (default: 256)')
     p.add_argument('--skip-bad-images', action='store_true', help='leave out images that cannot be read')
     add_data_options(p)
 

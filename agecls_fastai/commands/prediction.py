@@ -24,13 +24,14 @@ def unweighed(path, args):
 
 
 def add_evaluate(commands):
-    p = command(commands, evaluate, 'evaluate', 'score a trained run on other data with the same classes')
-    p.add_argument('model', metavar='MODEL', help='a run folder that kept its models, or the folder of one model')
-    p.add_argument('data', metavar='DATA', help='the data folder')
-    p.add_argument('--out', metavar='RUN', help='write the result to a folder, for agecls compare')
+    p = command(commands, evaluate, 'evaluate', 'evaluate a trained run on other data with the same classes')
+    p.add_argument('model', metavar='MODEL',
+                   help='run folder with its models (cv --keep-models or --final), or one model folder')
+    p.add_argument('data', metavar='DATA', help='data folder')
+    p.add_argument('--out', metavar='RUN', help='save the result as a run folder, for agecls compare')
     p.add_argument('--skip-bad-images', action='store_true', help='leave out images that cannot be read')
-    p.add_argument('--workers', type=at_least(0), metavar='N', help='loader processes (none)')
-    p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
+    p.add_argument('--workers', type=at_least(0), metavar='N', help='data loader processes (default: 0)')
+    p.add_argument('--device', metavar='NAME', help='cpu, cuda or cuda:1 (default: the GPU if there is one)')
     add_data_options(p)
 
 
@@ -56,27 +57,31 @@ def as_json(row):
 
 
 def add_predict(commands):
-    p = command(commands, predict, 'predict', 'tell the age groups of photographs')
-    p.add_argument('model', metavar='MODEL', help='a run folder that kept its models, a model, or an exported .onnx')
-    p.add_argument('photos', nargs='+', metavar='IMG', help="a picture, a folder, a pattern; - reads names from the "
+    p = command(commands, predict, 'predict', 'predict the age group of photos')
+    p.add_argument('model', metavar='MODEL', help='run folder with its models, model folder, or exported .onnx')
+    p.add_argument('photos', nargs='+', metavar='IMG', help='picture, folder or pattern; - reads names from '
                    'standard input')
-    p.add_argument('--also', action='append', metavar='MODEL', help='average with this model, too; may be repeated')
-    p.add_argument('--csv', metavar='FILE', help='write the answers to a table')
-    p.add_argument('--faces', action='store_true', help='find the faces in each photograph and answer each. Without '
-                   'it a picture is taken for one face, cut out as the training pictures were')
-    p.add_argument('--detector', choices=['yunet', 'haar'], help="with --faces: yunet, or haar, OpenCV's old "
-                   'cascades (yunet)')
-    p.add_argument('--face-model', metavar='FILE', help="with --faces: another ONNX file of OpenCV's YuNet")
-    p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
-    p.add_argument('--level', type=float, default=0.9, metavar='X', help='how often a set shall hold the truth: 0.8, '
-                   '0.9 or 0.95 (0.9)')
-    p.add_argument('--limit', type=above(0), metavar='AGE', help='is the face so old? over, under, or ask for a proof')
-    p.add_argument('--challenge', type=above(0), metavar='AGE', help='with --limit: over is who is told to be so old '
-                   'or older')
-    p.add_argument('--bound', type=above(0), metavar='X', help='with --limit: at most this share is told wrong on '
-                   'either side, as was measured when this one network was trained (0.01)')
-    p.add_argument('--bs', type=at_least(1), default=32, metavar='N', help='pictures in a batch (32)')
-    p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
+    p.add_argument('--also', action='append', metavar='MODEL', help='average with this model; may be repeated')
+    p.add_argument('--csv', metavar='FILE', help='save the answers as a table')
+    p.add_argument('--faces', action='store_true',
+                   help='detect and crop faces first; without it, each picture is taken '
+                   'for one face that is already cropped')
+    p.add_argument('--detector', choices=['yunet', 'haar'], help="with --faces: yunet, or haar, OpenCV's older "
+                   'cascades (default: yunet)')
+    p.add_argument('--face-model', metavar='FILE', help='with --faces: another YuNet file (ONNX)')
+    p.add_argument('--views', choices=['center', 'flip', 'ten'],
+                   help="views of each picture to average (default: the recipe's)")
+    p.add_argument('--level', type=float, default=0.9, metavar='X', help='coverage of the prediction sets: 0.8, 0.9 or '
+                   '0.95 (default: 0.9)')
+    p.add_argument('--limit', type=above(0), metavar='AGE',
+                   help='age check: is the person this old? over, under, or ask for '
+                   'proof')
+    p.add_argument('--challenge', type=above(0), metavar='AGE', help='with --limit: answer over from this predicted '
+                   'age on')
+    p.add_argument('--bound', type=above(0), metavar='X', help='with --limit: largest share of wrong answers on '
+                   'either side, as measured on the validation set of this network (default: 0.01)')
+    p.add_argument('--bs', type=at_least(1), default=32, metavar='N', help='batch size (default: 32)')
+    p.add_argument('--device', metavar='NAME', help='cpu, cuda or cuda:1 (default: the GPU if there is one)')
 
 
 def _checked(args):
@@ -173,14 +178,15 @@ def predict(args):
 
 
 def add_export(commands):
-    p = command(commands, export, 'export', 'write a trained network into one file that runs elsewhere')
-    p.add_argument('model', metavar='MODEL', help='the folder of one model, or its .agecls file')
-    p.add_argument('out', metavar='FILE', help='the file to write: .onnx or .pt2')
-    p.add_argument('--to', choices=['onnx', 'torch-export'], help="for what (by the file's ending)")
-    p.add_argument('--views', choices=['center', 'flip', 'ten'], help="views of each picture (the recipe's)")
-    p.add_argument('--int8', metavar='DATA', help='onnx: in eight bits; on this data folder ranges are found, and it '
-                   'is measured what that costs: more than 3 points of accuracy are an error')
-    p.add_argument('--force', action='store_true', help='with --int8: write it whatever it costs')
+    p = command(commands, export, 'export', 'export a trained network to ONNX or torch.export')
+    p.add_argument('model', metavar='MODEL', help='folder of one model, or its .agecls file')
+    p.add_argument('out', metavar='FILE', help='file to write: .onnx or .pt2')
+    p.add_argument('--to', choices=['onnx', 'torch-export'], help="format (default: by the file's ending)")
+    p.add_argument('--views', choices=['center', 'flip', 'ten'],
+                   help="views of each picture to average (default: the recipe's)")
+    p.add_argument('--int8', metavar='DATA', help='quantise to 8 bits, calibrated on this data folder; the loss of '
+                   'accuracy is measured, and more than 3 points are an error')
+    p.add_argument('--force', action='store_true', help='with --int8: write it however much is lost')
     add_data_options(p)
 
 
@@ -205,10 +211,10 @@ def export(args):
 
 
 def add_push(commands):
-    p = command(commands, push, 'push', 'keep a model on the Hugging Face Hub')
-    p.add_argument('model', metavar='MODEL', help='the folder of one model, or its .agecls file')
-    p.add_argument('repo', metavar='REPO', help='owner/name; it is made where it is not there yet')
-    p.add_argument('--public', action='store_true', help='everybody may see a repository that is made (only you)')
+    p = command(commands, push, 'push', 'upload a model to the Hugging Face Hub')
+    p.add_argument('model', metavar='MODEL', help='folder of one model, or its .agecls file')
+    p.add_argument('repo', metavar='REPO', help='owner/name; created if it does not exist')
+    p.add_argument('--public', action='store_true', help='make a new repository public (default: private)')
 
 
 def push(args):
@@ -219,17 +225,18 @@ def push(args):
 
 
 def add_app(commands):
-    p = command(commands, app, 'app', 'open a web page on this machine that tells the age groups of photographs')
-    p.add_argument('model', metavar='MODEL', help='a run folder that kept its models, a model, or an exported .onnx')
-    p.add_argument('--host', default='127.0.0.1', metavar='ADDRESS', help='whom to listen to: 0.0.0.0 for everybody '
-                   'who reaches this machine (127.0.0.1: this machine only)')
-    p.add_argument('--port', type=at_least(1), metavar='N', help='the first free one from 7860 on')
-    p.add_argument('--examples', metavar='FOLDER', help='pictures to offer')
-    p.add_argument('--max-mb', type=at_least(0, float), default=20, metavar='N', help='the largest file (20)')
-    p.add_argument('--detector', choices=['yunet', 'haar'], help="of faces: yunet, or haar, OpenCV's old cascades "
-                   '(yunet)')
-    p.add_argument('--face-model', metavar='FILE', help="find faces with another ONNX file of OpenCV's YuNet")
-    p.add_argument('--device', metavar='NAME', help='cpu, cuda, cuda:1 (the GPU where there is one)')
+    p = command(commands, app, 'app', 'start a web page on this machine that predicts the age group of photos')
+    p.add_argument('model', metavar='MODEL', help='run folder with its models, model folder, or exported .onnx')
+    p.add_argument('--host', default='127.0.0.1', metavar='ADDRESS', help='address to listen on; 0.0.0.0 = reachable '
+                   'from other machines (default: 127.0.0.1, this machine only)')
+    p.add_argument('--port', type=at_least(1), metavar='N', help='port (default: the first free one from 7860)')
+    p.add_argument('--examples', metavar='FOLDER', help='folder of example pictures to offer')
+    p.add_argument('--max-mb', type=at_least(0, float), default=20, metavar='N',
+                   help='largest file to accept, in MB (default: 20)')
+    p.add_argument('--detector', choices=['yunet', 'haar'], help="face detector: yunet, or haar, OpenCV's older "
+                   'cascades (default: yunet)')
+    p.add_argument('--face-model', metavar='FILE', help='another YuNet file (ONNX)')
+    p.add_argument('--device', metavar='NAME', help='cpu, cuda or cuda:1 (default: the GPU if there is one)')
 
 
 def app(args):

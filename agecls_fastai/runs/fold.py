@@ -37,7 +37,7 @@ from ..scores.statistics import METRICS, main_metrics, metric_words
 from ..scores.years import said_years, training_ages
 from ..training.bundle import save_bundle
 from ..training.photo_net import keep_onnx
-from ..training.callbacks import Diverged, FoldLog, fold_name
+from ..training.callbacks import Diverged, FoldLog, fold_name, value_text
 from ..training.checkpoint import Checkpoint
 from ..training.distributed import Processes, Together
 from ..training.fit import in_memory  # with which recipes get their methods
@@ -211,7 +211,7 @@ def teller(
     "A function that tells how a fold is"
     table = None if show else FoldTable(folds)
     def tell(fold, state, done=None):
-        scores = {metric_words(name): f'{done["metrics"][name]:.3f}' for name in main_metrics(METRICS)
+        scores = {metric_words(name): value_text(name, done['metrics'][name]) for name in main_metrics(METRICS)
                   if done and name in done['metrics']}
         if table: table.fill(fold, state=state, **scores, **(dict(images=f'{done["n_images"]:,}') if done else {}))
         elif done:

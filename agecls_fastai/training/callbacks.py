@@ -104,7 +104,7 @@ class GrowSize(Callback):
 def fold_name(fold): return 'all folds' if fold is None else f'fold {fold}'
 
 
-def _value(name, x):
+def value_text(name, x):
     "A loss, or a score in its unit"
     return f'{score_text(name, x)} {METRICS[name].unit}'.strip() if name in METRICS else f'{x:.3f}'
 
@@ -158,7 +158,7 @@ class FoldLog(Callback):
         self.rows.append(row)
         self._write()
         if self.progress and not self.progress.live:
-            shown = [f'{metric_words(n)} {_value(n, v)}' for n, v in row.items() if n in names and v is not None]
+            shown = [f'{metric_words(n)} {value_text(n, v)}' for n, v in row.items() if n in names and v is not None]
             self.progress.line(f'{self._epoch(len(self.rows))}  {"  ".join(shown)}  {self._speed()}')
 
     def _write(self):

@@ -64,7 +64,8 @@ def resolve_arch(
     if name in torchvision.models.list_models(torchvision.models): return torchvision.models.get_model_builder(name)
     names = sorted(m.__name__ for m in model_meta if m.__module__.startswith('torchvision'))
     raise AgeclsError(f'unknown arch {arch!r}; there are levi_hassner, {some(names, 30)}, those of '
-                      f'torchvision.models.list_models(){known}' + ('' if known else '; more with the package timm'))
+                      f'torchvision.models.list_models(){known}'
+                      + ('' if known else "; more with timm: pip install 'agecls_fastai[timm]'"))
 
 
 @contextmanager
