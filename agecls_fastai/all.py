@@ -6,7 +6,12 @@
 __all__ = []
 
 # %% ../nbs/03_all.ipynb #8112dd73
+import sys as _sys
+from types import FunctionType as _Function
+
 from fastai.vision.all import *
+from fastcore.basics import IN_IPYTHON as _IN_IPYTHON
+from fastcore.docments import docments as _docments
 
 from .core.errors import *
 from .core.files import file_digest, is_number, parse_json, read_json, write_atomic
@@ -73,3 +78,20 @@ from .predict.export import export_model, quantise
 
 # nbdev lists only what a notebook defines; here it is what it imports
 __all__ = [name for name in globals() if not name.startswith('_')]
+
+# %% ../nbs/03_all.ipynb #d7606138
+def _tell_parameters(f):
+    "Add the comments beside a function's parameters to its docstring"
+    try: docs = _docments(f)
+    except ValueError: return                                            # a default is an array
+    result = docs.pop('return', None)
+    lines = [f'    {name}: {meaning}' for name, meaning in docs.items() if meaning]
+    told = ['Parameters:', *lines] * bool(lines) + ([f'Returns: {result}'] if result else [])
+    f.__doc__ = '\n'.join([f.__doc__ or '', *([''] * bool(told)), *told])
+
+
+if _IN_IPYTHON or hasattr(_sys, 'ps1'):
+    for _name in __all__:
+        _f = globals()[_name]
+        if isinstance(_f, _Function) and _f.__module__.startswith('agecls_fastai.') and _f.__qualname__ == _name:
+            _tell_parameters(_f)

@@ -324,6 +324,8 @@ def change_recipe(
     Another `size` takes `resize` and `start_size` with it, `iters` goes where `epochs` come."""
     recipe, changes = get_recipe(recipe), (changes or {}) | more
     _check_fields(changes)
+    if recipe.schedule == 'probe' == changes.get('schedule', 'probe') and changes.get('epochs'):
+        raise AgeclsError(f'{recipe.name} is a probe and has no epochs; leave out --epochs (epochs=…), or this recipe')
     made = replace(recipe, **_with_size_and_length(recipe, changes))
     base = RECIPES.get(recipe.name.partition(',')[0])
     if base is None or 'name' in changes or recipe.name not in (base.name, _name_of(recipe, base)[0]): return made

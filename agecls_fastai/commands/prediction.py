@@ -246,7 +246,7 @@ def app(args):
     from agecls_fastai.data.faces import face_finder
     from agecls_fastai.predict.predictor import Predictor
     find_faces = face_finder(args.face_model, args.detector or 'yunet')
-    page = make_app(Predictor(args.model, args.device), find_faces, args.examples)
+    page = make_app(Predictor(args.model, args.device, onnx=True), find_faces, args.examples)
     def started(address):
         print(json.dumps(dict(address=address)) if args.json else f'The page is at {address} until Ctrl-C', flush=True)
     run_app(page, args.host, args.port, args.max_mb, started=started)
