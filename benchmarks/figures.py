@@ -71,8 +71,8 @@ def check_recipe(file, there, now):
     "An `AgeclsError` where the figures in `file` were made with another recipe than now; recipes are dicts or None"
     # what was written before a field was there has its default
     there, now = (Recipe.defaults() | json.loads(json.dumps(x or {})) for x in (there, now))
-    differ = sorted(k for k in there.keys() | now if there.get(k) != now.get(k))
-    if differ and differ != ['about']:
+    differ = sorted(k for k in there.keys() | now if there.get(k) != now.get(k) and k not in ('name', 'about'))
+    if differ:
         raise AgeclsError(f'{file.name} was made with another recipe ({", ".join(differ)}); remove it to begin anew')
 
 

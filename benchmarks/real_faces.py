@@ -279,7 +279,7 @@ def five_folds(args, keep, folder, say):
     path = pictures(args.data, keep, TARS[:1])
     items, _ = grouped(path, folder / 'items.npz', say, args.limit)
     wanted, every = order(args.size), recipes(args.size)
-    if args.epochs: every = {n: r if r.schedule == 'probe' else change_recipe(r, dict(epochs=args.epochs))
+    if args.epochs: every = {n: r if r.schedule == 'probe' else change_recipe(r, epochs=args.epochs, name=n)
                              for n, r in every.items()}
     wanted = chosen(args, wanted)
     def kept(name): return figures.Kept(folder / f'{name}.npz', len(items))
@@ -335,7 +335,7 @@ def whole_set(args, keep, folder, say):
     path = pictures(args.data, keep, TARS)
     items, more = grouped(path, folder / 'whole_items.npz', say, args.limit, splits=5)
     every, folds = whole_recipes(args.size), more['folds']
-    if args.epochs: every = {n: (change_recipe(r[0], dict(epochs=args.epochs)), *r[1:]) for n, r in every.items()}
+    if args.epochs: every = {n: (change_recipe(r[0], epochs=args.epochs, name=n), *r[1:]) for n, r in every.items()}
     rows = pd.concat([items.iloc[np.flatnonzero(folds[s] == 0)].assign(fold=s) for s in range(5)], ignore_index=True)
     def kept(name): return figures.Kept(folder / f'whole_{name}.npz', len(rows))
     # a first figure, the curve, then the other splits

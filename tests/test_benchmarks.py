@@ -24,7 +24,8 @@ LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --b
 
 
 def test_all_are_here():
-    others = {'measure', 'losses', 'figures', 'real_faces', 'real_faces_tables', 'rates', 'gpu', 'photographs'}
+    others = {'measure', 'losses', 'figures', 'real_faces', 'real_faces_tables', 'rates', 'gpu', 'photographs',
+              'same_pictures'}
     assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - others == set(LITTLE)
 
 
@@ -130,6 +131,24 @@ def test_real_faces(bench, tmp_path, monkeypatch):
     # another recipe in the same figures is refused, and they stay
     with pytest.raises(Exception, match='made with another recipe'): run(*words[:-1], 2, '--keep', tmp_path / 'third')
     assert (out / f'{name}.npz').read_bytes() != before
+
+
+def test_same_pictures(bench, tmp_path, monkeypatch):
+    "Copies are moved to the fold after that of the first, nothing else; and both ways are told of the same pictures"
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    import same_pictures
+    from measure import drawn_as_utkface
+    items = pd.DataFrame(dict(file=list('abcde'), subject=['a', 'a', 'c', 'c', 'e'], fold=[2, 2, 1, 1, 0]))
+    moved = same_pictures.moved_apart(items)
+    assert moved['subject'].tolist() == list('abcde') and moved['fold'].tolist() == [2, 0, 1, 2, 0]
+    faces = drawn_as_utkface(tmp_path / 'faces', 40)
+    for file in sorted(faces.iterdir())[:20]: shutil.copy(file, faces / f'{file.name[:-14]}9.jpg.chip.jpg')
+    argv = ['--data', faces, '--only', 'finetune_lite0', '--folds', '0,1', '--set', 'size=32', 'epochs=1', 'bs=8']
+    bench('same_pictures', *argv, '--keep', tmp_path / 'kept', '--out', tmp_path / 'same')
+    found, = json.loads((tmp_path / 'same.json').read_text())['recipes'].values()
+    copies, others, whole = (row['images'] for row in found['rows'])
+    assert found['folds'] == [0, 1] and copies + others == whole and copies > 5
+    assert '| with a copy (' in (tmp_path / 'same.md').read_text()
 
 
 def test_rates(bench, tmp_path, monkeypatch):

@@ -188,8 +188,11 @@ def _three_answers(run, items, data):
 
 DEMO_DATA = dict(n_subjects=230, size=64)
 # each has a name of its own: it is far smaller than the recipe that it is made from
-DEMO_CHANGES = {'levi_hassner_onecycle': dict(name='small_levi_hassner', size=48, resize=54, bs=32, epochs=10),
-                'finetune_lite0': dict(name='small_lite0', size=64, resize=64, epochs=4)}
+DEMO_CHANGES = {
+    'levi_hassner_onecycle': dict(name='small_levi_hassner', about='the 2015 network, small pictures, a short time',
+                                  size=48, resize=54, bs=32, epochs=10),
+    'finetune_lite0': dict(name='small_lite0', about='EfficientNet-Lite0, small pictures, a short time',
+                           size=64, resize=64, epochs=4)}
 
 
 def add_demo(commands):
@@ -221,7 +224,7 @@ def demo(args):
         if not recipe.pretrained: continue
         try: fetch_weights(recipe.arch)
         except AgeclsError as e:
-            recipes[name] = replace(recipe, pretrained=False)
+            recipes[name] = replace(recipe, pretrained=False, name=f'{recipe.name}_from_scratch')
             notes.append(f'{name} started from random weights, not from ImageNet\'s: {e}')
             progress.line(f'   {notes[-1]}')
     items, runs = read_adience(data), []
@@ -229,7 +232,7 @@ def demo(args):
         progress.line(f'{i}. Cross-validating {name}')
         folder = out / name if recipe.pretrained == RECIPES[name].pretrained else out / f'{name}_from_scratch'
         runs.append(cross_validate(items, data, recipe, folder, seed=args.seed, progress=progress, data=DRAWN,
-                                   keep_models=not i > 3))               # of the first, to predict
+                                   keep_models=not i > 3, command=args.command))  # of the first, to predict
     result = compare(runs)
     progress.line(f'{3 + len(recipes)}. Drawing the report')
     import matplotlib
