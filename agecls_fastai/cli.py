@@ -19,14 +19,15 @@ from . import __version__
 from .commands.data import add_audit, add_download, add_items, add_pack, add_synth
 from .commands.options import Parser, file_names, is_speaker, place
 from .commands.prediction import add_app, add_evaluate, add_export, add_predict, add_push
-from .commands.results import add_calibrate, add_compare, add_report, add_thresholds, add_verify
+from .commands.results import add_calibrate, add_compare, add_methods, add_report, add_thresholds
+from .commands.results import add_verify
 from .commands.training import add_cv, add_demo, add_ensemble, add_status, add_study, cv
 
 # %% ../nbs/01_cli.ipynb #854d9936
 # in the order of `agecls --help`
 COMMANDS = [add_demo, add_synth, add_download, add_audit, add_items, add_pack, add_cv, add_study, add_status,
             add_evaluate, add_predict, add_export, add_push, add_app, add_compare, add_verify, add_report,
-            add_ensemble, add_calibrate, add_thresholds]
+            add_ensemble, add_calibrate, add_thresholds, add_methods]
 
 
 def make_parser() -> argparse.ArgumentParser:

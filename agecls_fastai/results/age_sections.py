@@ -69,7 +69,7 @@ def thresholds_section(given):
     if min(sides) < ENOUGH: return None
     n_resamples, rows, tables, them = max(1, given.n_resamples // 5), {}, [], who(t)
     word_for = them.people if them.known else 'images of people'
-    names = [f'passes, of people under {LIMIT}, %', f'asked for nothing, of people of {LIMIT} and older, %']
+    names = [f'passes, of people under {LIMIT}, %', f'asked needlessly, of people of {LIMIT} and older, %']
     def told(r): return dict(zip(names, (_share(r, 'false_positive_rate'), _share(r, 'asked'))))
     for name, run in zip(given.names, given.runs):
         rows[name] = told(check_scores(run, LIMIT, CHALLENGE, n_resamples=n_resamples).loc['all'])
@@ -87,6 +87,6 @@ def thresholds_section(given):
     return dict(title=f'As a check for {LIMIT}', blocks=[
         text_block(about), table_block(pd.DataFrame(rows).T, f'Challenge age {CHALLENGE}; all folds together [95 % '
                                        f'interval by resampling {them.unit}]', 'run'),
-        figure_block('Who passes that should not, against who is asked for nothing', plot_check, given.runs, LIMIT),
+        figure_block('Who passes that should not, against who is asked needlessly', plot_check, given.runs, LIMIT),
         note_block('It must not be the only thing that decides about a person, least of all about a child.'),
         dict(kind='more', title='For whom', blocks=tables)])
