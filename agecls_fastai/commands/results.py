@@ -120,8 +120,8 @@ def add_thresholds(commands):
     p.add_argument('run', metavar='RUN', help='a run folder, of items with ages')
     p.add_argument('--limit', type=above(0), action='append', metavar='AGE', help='who is younger must not pass (18); '
                    'may be repeated')
-    p.add_argument('--challenge', type=above(0), action='append', metavar='AGE', help='who is told to be so old or '
-                   'older passes, all others are asked (25); may be repeated')
+    p.add_argument('--challenge', type=above(0), action='append', metavar='AGE', help='who is judged this old '
+                   'or older passes, all others are asked (25); may be repeated')
     p.add_argument('--grid', action='store_true', help='a table of challenge ages, too')
     p.add_argument('--bound', type=above(0), action='append', metavar='X', help='the challenge age at which at most '
                    'this share of new people under the limit passes, as in 0.01; may be repeated')

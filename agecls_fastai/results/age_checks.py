@@ -31,7 +31,7 @@ from ..scores.years import known_ages
 def check_scores(
     run: Run,  # a `Run` or its folder, whose items have ages
     limit: float = 18,  # years: who is younger must not pass
-    challenge: float = 25,  # years: who is told to be so old or older passes
+    challenge: float = 25,  # years: who is judged this old or older passes
     by: str = 'all',  # a column of the predictions, as 'gender' or 'race'; 'age': by true age, two years a part
     n_resamples: int = 2000,
     seed: int = 0,
@@ -156,9 +156,9 @@ class AgeChecks:
         def shares(name): return [share(r, name) for _, r in table.iterrows()]
         return pd.DataFrame({
             f'{self._people} under {limit}': table['people_under'].map('{:,.0f}'.format),
-            f'told {challenge} or older, so they pass, %': shares('false_positive_rate'),
+            f'judged {challenge} or older, so they pass, %': shares('false_positive_rate'),
             f'{self._people} of {limit} and older': table['people_over'].map('{:,.0f}'.format),
-            f'told younger than {challenge}, so they are asked needlessly, %': shares('asked')})
+            f'judged younger than {challenge}, so they are asked needlessly, %': shares('asked')})
 
     def tables(self) -> list[Table]:
         "All of it, as DataFrames and as people read it"

@@ -148,7 +148,8 @@ def _arch_words(arch):
 
 
 def _recipe(values):
-    "A `Recipe`, or None where it is of another version"
+    "A `Recipe`, or None where it is of another version, or not all told"
+    if not {'arch', 'schedule', 'loss', 'size', 'bs'} <= set(values): return None      # no default is taken for a fact
     try: return Recipe.from_dict(values)
     except (AgeclsError, TypeError): return None
 
@@ -248,8 +249,9 @@ def methods_text(
     n = f'{info["n_images"]:,} images' if 'n_images' in info else counted(t)
     if 'n_images' in info: n += (f' of {info["n_subjects"]:,} subjects' if who(t).known and 'n_subjects' in info else
                                  '' if who(t).known else ' of people who are not known')
-    parts = [f'The data are {info.get("data") or "unnamed"}: {n} in {len(run.labels)} classes '
-             f'({class_words(run.labels)}).', _protocol(run)]
+    words, k = class_words(run.labels), len(run.labels)
+    classes = f'{k} classes ({words})' if k <= 20 else f'the classes {words}'
+    parts = [f'The data are {info.get("data") or "unnamed"}: {n} in {classes}.', _protocol(run)]
     if members := info.get('members'):
         parts.append(f'The probabilities of {len(members)} trained runs were averaged.')
         made = list(dict.fromkeys(_training(r, '') for r in map(_recipe, members) if r))

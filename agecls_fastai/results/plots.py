@@ -103,12 +103,12 @@ def plot_confusion(
     labels = [short_text(label) for label in run.labels]
     ax.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), aspect='equal', xlabel='answer', ylabel='true group',
            title=f'{"Percent of each true group" if normalize else "Images"}')
-    steep = max(map(len, labels)) * n > 56
+    steep = max(map(len, labels)) * n > 44
     every = range(0, n, max(1, round(n / 20)))                            # of a hundred years a few are named
     ax.set_xticks(every, [labels[k] for k in every], rotation=45 if steep else 0, ha='right' if steep else 'center',
                   rotation_mode='anchor')
     ax.set_yticks(every, [labels[k] for k in every])
-    ax.tick_params(length=0, pad=20 if n <= 12 else 3, axis='x')
+    ax.tick_params(length=0, pad=23 if n <= 12 else 3, axis='x')
     ax.tick_params(length=0, axis='y')
     return ax
 

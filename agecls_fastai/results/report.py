@@ -6,6 +6,7 @@
 __all__ = ['report']
 
 # %% ../../nbs/results/07_report.ipynb #b5b69316
+import re
 import warnings
 from functools import partial
 from pathlib import Path
@@ -84,7 +85,9 @@ def _scores_section(given):
 def _published_blocks(made, heads):
     "The published figures: a table under runs on Adience, else folded away"
     known = published(made.runs[0].labels)
-    if not len(known): return [note_block('No published figures are known for these classes.')]
+    if not len(known):
+        of_years = are_years(made.runs[0].labels)                        # theirs stand with the errors in years
+        return [] if of_years else [note_block('No published figures are known for these classes.')]
     shown = known[['method', 'accuracy', 'one_off_accuracy']].copy()
     for m in ('accuracy', 'one_off_accuracy'):
         shown[m] = [f'{x:g}' + ('' if pd.isna(s) else f' ± {s:g}') if pd.notna(x) else ''
@@ -129,8 +132,10 @@ def _columns_shown(run):
     own = {*COLUMNS, 'pred', 'expected_age', *(f'p_{x}' for x in run.labels)}
     columns = COLUMNS_SHOWN | ADIENCE_COLUMNS | {'age': 'true age, years'}
     def values(c): return t[c].astype(str).str.strip().replace('nan', '')
-    columns |= {c: str(c).replace('_', ' ') for c in t if c not in own and c not in columns
-                and values(c).nunique() <= MOST_PARTS}
+    def says_more(c):                                                    # than an identifier, or the label once more
+        return (values(c).nunique() <= MOST_PARTS and not re.search(r'(^|_)id$', str(c), re.I)
+                and (t['label'].groupby(values(c), observed=True).nunique() > 1).any())
+    columns |= {c: str(c).replace('_', ' ') for c in t if c not in own and c not in columns and says_more(c)}
     shown, missing, data = {}, [], run.info.get('data') or ''
     for column, what in columns.items():
         if column == SUBJECT_IMAGES: several = who(t).known and t['subject'].duplicated().any()

@@ -8,43 +8,58 @@ __all__ = ['in_words']
 # %% ../../nbs/results/01a_words.ipynb #248f2324
 from ..data.ages import are_years
 from .compare import Comparison, compare
+from ..scores.statistics import METRICS, metric_words, p_words, score_text
 
 # %% ../../nbs/results/01a_words.ipynb #9c4aa9x48
-def signed(x): return f'{round(x, 1) + 0:+.1f}'.replace('-', '−')
+def signed(metric, x): return score_text(metric, x, '+').replace('-', '−')
 
 # %% ../../nbs/results/01a_words.ipynb #9c4aa956
 def in_words(
     comparison: Comparison,
 ) -> str:
     "Which is better, by how much, whether that can be told apart from chance; and whether the best beats guessing"
-    scores = comparison.scores.xs('accuracy', level='metric')
-    scores = scores.loc[comparison.names].sort_values('mean', ascending=False, kind='stable')
+    labels, metric = comparison.runs[0].labels, 'accuracy'
+    if are_years(labels) and 'mae' in comparison.metrics: metric = 'mae'
+    up, unit = -1 if METRICS[metric].lower_is_better else 1, METRICS[metric].unit
+    scores = comparison.scores.xs(metric, level='metric').loc[comparison.names]
+    scores = scores.sort_values('mean', ascending=up < 0, kind='stable')
     best, s = scores.index[0], scores.iloc[0]
-    labels, guess = comparison.runs[0].labels, comparison.baselines.loc['majority class', 'accuracy']
-    how = ('is significantly better than' if s['low'] > guess else 'is significantly worse than' if s['high'] < guess
-           else 'cannot be told apart from')
-    one = 'age' if are_years(labels) else 'group'
-    guessing = f'{how} always answering the most frequent {one} ({100 * guess:.1f} %).'
+    guess, by_guess = _guess(comparison.baselines[metric], metric, labels)
+    low, high = sorted([up * (s['low'] - guess), up * (s['high'] - guess)])
+    how = ('is significantly better than' if low > 0 else 'is significantly worse than' if high < 0 else
+           'cannot be told apart from')
+    guessing = f'{how} always answering the {by_guess} ({score_text(metric, guess)} {unit}).'
+    told = {k: score_text(metric, s[k]) for k in ('mean', 'low', 'high')}
     if len(scores) == 1:
+        within = f'95 % interval {told["low"]} to {told["high"]}'
+        if metric == 'mae':
+            return f'{best} is {told["mean"]} years off on average (mean absolute error; {within}). That {guessing}'
         near = ''
         if len(labels) > 2:
             x = comparison.scores.loc[(best, 'one_off_accuracy'), 'mean']
-            near = f', and one that is at most one {one} off in {100 * x:.1f} %'
-        return (f'{best} gives the right one of {len(labels)} {one}s in '
-                f'{100 * s["mean"]:.1f} % of the images (95 % interval {100 * s["low"]:.1f} to {100 * s["high"]:.1f})'
-                f'{near}. That {guessing}')
+            near = f', and one that is at most one group off in {100 * x:.1f} %'
+        return (f'{best} gives the right one of {len(labels)} groups in {told["mean"]} % of the images ({within}){near}'
+                f'. That {guessing}')
     next_, d = scores.index[1], comparison.differences
-    sign = 1 if (best, next_, 'accuracy') in d.index else -1
-    if sign < 0 and (next_, best, 'accuracy') not in d.index:             # all were compared with another one
+    sign = up if (best, next_, metric) in d.index else -up
+    pair = (best, next_, metric) if sign == up else (next_, best, metric)
+    if pair not in d.index:                                              # all were compared with another one
         return in_words(compare(comparison.runs, comparison.n_resamples))
-    d = d.loc[(best, next_, 'accuracy') if sign > 0 else (next_, best, 'accuracy')]
-    low, high = sorted([100 * sign * d['low'], 100 * sign * d['high']])
+    d = d.loc[pair]
+    low, high = sorted([sign * d['low'], sign * d['high']])
     many = len(scores) > 2
-    p = f'p {"<" if d["p_holm"] < 0.001 else "="} {max(d["p_holm"], 0.001):.3f}'
+    p = f'p {p_words(d["p_holm"])}'
     p += f', corrected for {len(comparison.differences.groupby(level=[0, 1]))} comparisons' if many else ''
-    points = round(100 * sign * d['difference'], 1) + 0
-    by = (f'by {points:.1f} percentage points of accuracy (95 % interval {signed(low)} to {signed(high)}; {p})')
+    by = (f'by {score_text(metric, sign * d["difference"])} {"percentage points" if unit == "%" else unit} of '
+          f'{metric_words(metric)} (95 % interval {signed(metric, low)} to {signed(metric, high)}; {p})')
     of, other = f'Of {len(scores)} runs, ' * many, f'the next, {next_},' if many else next_
     so = (f'{of}{best} is better than {other} {by}: more than chance explains.' if d['p_holm'] < 0.05 else
           f'{of}{best} is ahead of {other} {by}, which cannot be told apart from chance.')
-    return f'{so} Its accuracy of {100 * s["mean"]:.1f} % {guessing}'
+    return f'{so} Its {metric_words(metric)} of {told["mean"]} {unit} {guessing}'
+
+
+def _guess(baselines, metric, labels):
+    "The score of the best that one can do without looking, and what that is"
+    if metric == 'mae' and 'median age' in baselines and baselines['median age'] == baselines['median age']:
+        return baselines['median age'], 'median age of the training images'
+    return baselines['majority class'], f'most frequent {"age" if are_years(labels) else "group"}'

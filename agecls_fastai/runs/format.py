@@ -268,7 +268,8 @@ def made_up(answers, labels=('young', 'old'), name='made up', fold=0, path='nowh
     table = pd.DataFrame(answers, columns=['subject', 'label', 'pred']).assign(
         file=[f'{i}.jpg' for i in range(len(answers))], fold=fold, **more)
     for c in ('label', 'pred'): table[c] = pd.Categorical(table[c], labels, ordered=True)
-    for label in labels: table[f'p_{label}'] = np.where(table['pred'] == label, 0.8, 0.2 / (len(labels) - 1))
+    p = np.where(table['pred'].cat.codes.to_numpy()[:, None] == range(len(labels)), 0.8, 0.2 / (len(labels) - 1))
+    table = pd.concat([table, pd.DataFrame(p, columns=[f'p_{label}' for label in labels])], axis=1)
     info = dict(recipe=dict(name=name), labels=list(labels), protocol='strict', seed=0, data='made-up answers',
                 composition={'0': table['label'].value_counts(sort=False).tolist(), '1': [1] * len(labels)})
     return Run(Path(path), info, {0: dict(seconds=1)}, table)

@@ -273,7 +273,7 @@ def collapse_words(
     "A sentence about it"
     alike = {}
     for k, said in found.items(): alike.setdefault(' or '.join(said), []).append(k)
-    cases = [f'{said} in fold {some(folds, 20)}' for said, folds in alike.items()]
+    cases = [f'{said} in fold{"s" * (len(folds) > 1)} {some(folds, 20)}' for said, folds in alike.items()]
     return f'{name} has collapsed: it only ever answers {"; ".join(cases)}' if cases else ''
 
 # %% ../../nbs/scores/00_statistics.ipynb #3c1b28x95
