@@ -35,6 +35,7 @@ from .scores.thresholds import *
 from .scores.statistics import *
 from .scores.sets import *
 from .scores.calibration import *
+from .scores.tables import Table, write_tables
 from .loading.pack import Pack, build_pack, open_pack
 from .loading.augment import ByteBatch, batch_transforms, view_preds
 from .loading.batches import PackedDL
@@ -65,12 +66,14 @@ from .runs.verify import verify_run
 from .results.published import *
 from .results.regroup import in_groups
 from .results.compare import *
+from .results.words import in_words
 from .results.calibrate import *
-from .results.study import Study, explained, grid, study
+from .results.study import Study, explained, grid, load_study, study
 from .results.plots import plot_by, plot_confusion, plot_curves, plot_intervals, plot_reliability
 from .results.by_age import errors_by_age, plot_age_errors, plot_ages
 from .results.age_checks import *
 from .results.examples import plot_cams, plot_errors
+from .results.methods import Methods, methods, methods_text
 from .results.report import report
 from .data.faces import Face, face_finder, faces
 from .predict.predictor import *

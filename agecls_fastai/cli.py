@@ -21,14 +21,15 @@ from .commands.data import add_audit, add_download, add_items, add_pack, add_syn
 from .commands.guide import add_completion, add_help, add_info, add_recipes
 from .commands.options import Parser, file_names, is_speaker, place
 from .commands.prediction import add_app, add_evaluate, add_export, add_predict, add_push
-from .commands.results import add_calibrate, add_compare, add_report, add_thresholds, add_verify
+from .commands.results import add_calibrate, add_compare, add_methods, add_report, add_thresholds
+from .commands.results import add_verify
 from .commands.training import add_cv, add_demo, add_ensemble, add_status, add_study, cv
 
 # %% ../nbs/01_cli.ipynb #854d9936
 # in the order of `agecls --help`
 COMMANDS = [add_info, add_recipes, add_help, add_completion, add_demo, add_cv, add_study, add_status, add_ensemble,
             add_audit, add_items, add_pack, add_download, add_synth, add_compare, add_report, add_verify,
-            add_calibrate, add_thresholds, add_evaluate, add_predict, add_export, add_push, add_app]
+            add_calibrate, add_thresholds, add_methods, add_evaluate, add_predict, add_export, add_push, add_app]
 
 
 # module of `commands` → what its commands are for

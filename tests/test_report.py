@@ -1,4 +1,5 @@
 "The report: one HTML file that holds everything in itself, from the command line"
+import io
 import json
 import re
 import shutil
@@ -81,7 +82,8 @@ def test_two_runs(runs, tmp_path):
         assert shown in page.text or 'accuracy' not in s['metric']
     info = json.loads((runs / 'a' / 'run.json').read_text())
     assert info['items_digest'] in page.text and info['versions']['torch'] in page.text
-    assert page.text.count('other data, not to be compared') == 2            # these are no faces of Adience
+    assert page.text.count('Published') == 1 and 'Published figures on Adience: other data than here' in page.text
+    assert 'details' in page.tags and told['published'] == []                # these are no faces of Adience
     assert 'image' not in page.tags and 'Pictures of faces are left out' in page.text
 
 
@@ -110,6 +112,7 @@ def test_gender(runs, tmp_path):
     assert json.loads(done.stdout) == dict(path=str(tmp_path / 'r.html')), done.stderr
     page = check_whole(tmp_path / 'r.html')
     assert 'right one of 2 groups' in page.text and 'one-off' not in page.text
+    assert page.text.startswith('Classification of faces: ')
     assert 'Temperature scaling and prediction sets need' in page.text and '--folds 0 1' in page.text
 
 
@@ -132,6 +135,62 @@ def test_hostile_text(runs, tmp_path):
     agecls('report', run, '-o', tmp_path / 'r.html', check=0)
     page = check_whole(tmp_path / 'r.html')
     assert 'img' not in page.tags and evil in page.text and label in page.text
+
+
+def test_a_study_its_title_and_its_figures(runs, tmp_path, monkeypatch):
+    study = tmp_path / 'study'
+    for name in 'ab': shutil.copytree(runs / name, study / name)
+    done = agecls('report', study, '-o', tmp_path / 'r.html', '--title', 'Two seeds', '--figures', tmp_path / 'figures')
+    assert done.returncode == 0 and done.stdout.endswith(f'The figures are in {tmp_path / "figures"}\n'), done.stderr
+    page = check_whole(tmp_path / 'r.html')
+    assert page.text.startswith('Two seeds')
+    captions = (tmp_path / 'figures' / 'captions.md').read_text('utf-8')
+    for name in re.findall('^## (.*)$', captions, re.M):
+        for form in ('svg', 'png', 'pdf'): assert (tmp_path / 'figures' / f'{name}.{form}').stat().st_size > 1000
+    assert 'scores_accuracy' in captions and 'guessing' not in captions
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1772582400')
+    for i in (0, 1): agecls('report', runs / 'b', '-o', tmp_path / f'{i}.html', check=0)
+    assert (tmp_path / '0.html').read_bytes() == (tmp_path / '1.html').read_bytes()
+    assert 'Made on 4 March 2026' in check_whole(tmp_path / '0.html').text
+
+
+def test_methods(runs):
+    told = json.loads(agecls('methods', runs / 'a', runs / 'b', '--json').stdout)
+    [a, b] = told['texts'].values()
+    for text in (a, b):
+        assert '5-fold cross-validation, with no subject in two folds' in text and 'one-cycle policy' in text
+        assert 'the network of Levi and Hassner (2015), with random weights' in text and 'Holm' in text
+    assert a.replace('random seed was 0', 'random seed was 1') != a and 'random seed was 1' in b
+    assert '@inproceedings{levi2015' in told['bibtex'] and 'eidinger2014' not in told['bibtex']   # drawn faces
+    assert told['bibtex'] in agecls('methods', runs / 'a', runs / 'b').stdout
+
+
+def test_verify_answers_for_each(runs, tmp_path):
+    for name in 'ab': shutil.copytree(runs / name, tmp_path / 'study' / name)
+    whole = agecls('verify', tmp_path / 'study')
+    assert whole.returncode == 0 and whole.stdout.count('all as written') == 2, whole.stdout + whole.stderr
+    with open(tmp_path / 'study/b/fold_0/predictions.csv', 'a') as f: f.write('\n')
+    altered = agecls('verify', runs / 'a', tmp_path / 'study/b', '--json')
+    first, second = json.loads(altered.stdout)
+    assert altered.returncode == 1 and first['whole'] and not second['whole']
+    assert 'fold_0/predictions.csv was altered' in second['findings']
+
+
+def test_tables_for_papers(runs):
+    text = agecls('compare', runs / 'a', runs / 'b', '--csv', '--table', 'scores', check=0).stdout
+    told = json.loads(agecls('compare', runs / 'a', runs / 'b', '--json').stdout)
+    table = pd.read_csv(io.StringIO(text), float_precision='round_trip')
+    assert table['mean'].tolist() == pytest.approx([row['mean'] for row in told['scores']], abs=1e-9)
+    assert set(table['run']) == {row['name'] for row in told['runs']} and table.loc[0, 'mean'] < 1      # a fraction
+    latex = agecls('compare', runs / 'a', '--latex', check=0).stdout
+    assert latex.count('\\begin{tabular}') == latex.count('\\bottomrule') == 3 and 'accuracy, \\%' in latex
+    assert '| accuracy, % |' in agecls('compare', runs / 'a', '--markdown', check=0).stdout
+    for command in ('calibrate', 'status'):
+        assert '\\toprule' in agecls(command, runs / 'a', '--latex', check=0).stdout
+    for argv, why in ((['--csv', '--latex'], 'not allowed with argument'), (['--csv', '--json'], 'exclude each other'),
+                      (['--table', 'scores'], '--table needs --csv'), (['--csv', '--table', 'x'], 'there is no table')):
+        done = agecls('compare', runs / 'a', *argv)
+        assert done.returncode == 2 and why in done.stderr and not done.stdout, done.stderr
 
 
 @pytest.mark.parametrize('argv, text', [

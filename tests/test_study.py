@@ -1,4 +1,5 @@
 "A study, an ensemble and prediction sets, from the command line"
+import io
 import json
 
 import pandas as pd
@@ -21,6 +22,11 @@ def test_study(done):
     assert first.returncode == 0, first.stderr
     assert 'differences from finetune_resnet34,arch=test_resnet' in first.stdout
     assert 'The best that anybody could reach on these drawn faces' in first.stdout
+    assert 'accuracy: difference' in first.stdout and ',arch=test_resnet' in first.stdout    # no name is cut
+    told = agecls('compare', out)
+    assert first.stdout.startswith(told.stdout), told.stdout + told.stderr
+    table = pd.read_csv(io.StringIO(agecls('compare', out, '--csv', '--table', 'scores', check=0).stdout))
+    assert table['run'].tolist() == ['finetune_resnet34,arch=test_resnet', 'emd_resnet34,arch=test_resnet']
     runs = sorted(p.parent.name for p in out.glob('*/run.json'))
     assert runs == ['emd_resnet34,arch=test_resnet', 'finetune_resnet34,arch=test_resnet']
     times = {p: p.stat().st_mtime_ns for p in out.rglob('done.json')}
@@ -48,7 +54,7 @@ def test_compare_ensemble_calibrate(done, tmp_path):
     wrong = agecls('compare', *runs, '--baseline', tmp_path / 'both')
     assert wrong.returncode == 2 and '--baseline must be one of the runs' in wrong.stderr
     sets = agecls('calibrate', tmp_path / 'both', '--level', '0.8', '--out', tmp_path / 'sets.csv')
-    assert sets.returncode == 0 and 'expected calibration error' in sets.stdout, sets.stderr
+    assert sets.returncode == 0 and 'expected calibration error, %' in sets.stdout, sets.stderr
     table = pd.read_csv(tmp_path / 'sets.csv')
     predictions = pd.concat(pd.read_csv(tmp_path / f'both/fold_{k}/predictions.csv') for k in (0, 1))
     assert table['file'].tolist() == predictions['file'].tolist() and table['size'].between(1, 8).all()

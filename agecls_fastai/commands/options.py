@@ -213,3 +213,32 @@ def file_names(
     def named(word): return word[:1] == '-' != word and word.partition('=')[0] not in known and os.path.lexists(word)
     end = words.index('--') if '--' in words else len(words)
     return [f'./{word}' if named(word) else word for word in words[:end]] + words[end:]
+
+# %% ../../nbs/commands/00_options.ipynb #328c14d2
+TABLE_FORMS = dict(csv='CSV: shares as fractions', latex='LaTeX, with booktabs', markdown='Markdown')
+
+
+def add_table_options(parser):
+    "The options that print tables in another form than text"
+    group = parser.add_mutually_exclusive_group()
+    for form, words in TABLE_FORMS.items():
+        group.add_argument(f'--{form}', action='store_true', help=f'print the tables as {words}')
+    parser.add_argument('--table', metavar='NAME', help='with one of these: only this table')
+
+
+def table_form(args):
+    "'csv', 'latex', 'markdown' or 'json'; None for text"
+    from agecls_fastai.core.errors import AgeclsError
+    given = [form for form in (*TABLE_FORMS, 'json') if getattr(args, form)]
+    if len(given) > 1: raise AgeclsError(f'--{given[0]} and --{given[1]} exclude each other')
+    if args.table and (not given or args.json): raise AgeclsError('--table needs --csv, --latex or --markdown')
+    return given[0] if given else None
+
+
+def print_tables(results, form, only=None):
+    "Print results in one of these forms, or as text"
+    if form in TABLE_FORMS:
+        from agecls_fastai.scores.tables import write_tables
+        print(write_tables([t for result in results for t in result.tables()], form, only))
+    else:
+        for i, result in enumerate(results): print('\n' * (i > 0) + str(result))

@@ -9,34 +9,46 @@ __all__ = []
 import json
 from pathlib import Path
 
-from .options import above, command, print_result
+from .options import above, add_table_options, command, print_result, print_tables
+from .options import table_form
 
 # %% ../../nbs/commands/03_results.ipynb #4701b2fe
 def add_compare(commands):
     p = command(commands, compare, 'compare', 'compare runs: scores with intervals, paired differences')
-    p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder')
+    p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, or the folder of a study')
     p.add_argument('--baseline', metavar='RUN', help='compare all with this one of them only, not each with each')
     p.add_argument('--by-subject', action='store_true', help='one answer for a person, from all of their pictures')
+    add_table_options(p)
 
 
 def compare(args):
-    "agecls compare"
+    "agecls compare: of one study alone, its table"
+    form = table_form(args)
     from agecls_fastai.core.errors import AgeclsError, some
     from agecls_fastai.results.compare import by_subject, compare
-    from agecls_fastai.runs.format import load_run
-    runs, baseline = [load_run(run) for run in args.runs], None
-    if args.baseline:
-        places = [Path(run).resolve() for run in args.runs]
-        if Path(args.baseline).resolve() not in places:
-            raise AgeclsError(f'--baseline must be one of the runs, {some(args.runs, 9)}, not {args.baseline}')
-        baseline = places.index(Path(args.baseline).resolve())
-    print_result(compare([by_subject(run) for run in runs] if args.by_subject else runs, baseline=baseline), args.json)
+    from agecls_fastai.runs.format import is_study, open_runs
+    if len(args.runs) == 1 and is_study(args.runs[0]) and not args.baseline and not args.by_subject:
+        from agecls_fastai.results.study import load_study
+        found = load_study(args.runs[0])
+    else:
+        runs, baseline = open_runs(args.runs), None
+        if args.baseline:
+            places = [run.path.resolve() for run in runs]
+            if Path(args.baseline).resolve() not in places:
+                raise AgeclsError(f'--baseline must be one of the runs, {some([run.path for run in runs], 9)}, not '
+                                  f'{args.baseline}')
+            baseline = places.index(Path(args.baseline).resolve())
+        found = compare([by_subject(run) for run in runs] if args.by_subject else runs, baseline=baseline)
+    if form == 'json': print_result(found, True)
+    else: print_tables([found], form, args.table)
 
 
 def add_report(commands):
-    p = command(commands, report, 'report', 'make one HTML page of runs: a sentence, pictures, tables')
-    p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, made by cv or evaluate')
+    p = command(commands, report, 'report', 'make one HTML page of runs: a sentence, figures, tables')
+    p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, or the folder of a study')
     p.add_argument('-o', '--out', default='report.html', metavar='FILE', help='the page to write (report.html)')
+    p.add_argument('--title', metavar='TEXT', help='the title of the page')
+    p.add_argument('--figures', metavar='DIR', help='save every figure to this folder, too: SVG, PNG, PDF; captions.md')
     faces = p.add_mutually_exclusive_group()
     faces.add_argument('--faces', metavar='DATA', help='show faces, from this data folder: only where its licence and '
                        'the people in them allow it')
@@ -48,77 +60,82 @@ def report(args):
     import matplotlib
     matplotlib.use('Agg')  # draws without a window
     from agecls_fastai.results.report import report
-    out = report(args.runs, args.out, args.faces, bool(args.faces))
-    print(json.dumps(dict(path=str(out))) if args.json else f'The report is {out}')
+    out = report(args.runs, args.out, args.faces, bool(args.faces), title=args.title, figures=args.figures)
+    more = dict(figures=args.figures) if args.figures else {}
+    print(json.dumps(dict(path=str(out)) | more) if args.json else
+          f'The report is {out}' + f'\nThe figures are in {args.figures}' * bool(args.figures))
+
+
+def add_methods(commands):
+    p = command(commands, methods, 'methods', 'write a methods paragraph for a paper, with BibTeX entries')
+    p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, or the folder of a study')
+
+
+def methods(args):
+    "agecls methods"
+    from agecls_fastai.results.methods import methods
+    print_result(methods(args.runs), args.json)
 
 
 def add_verify(commands):
-    p = command(commands, verify, 'verify', 'say whether a run is still what was written')
-    p.add_argument('run', metavar='RUN', help='a run folder')
+    p = command(commands, verify, 'verify', 'check that runs are still what was written')
+    p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, or the folder of a study')
     p.add_argument('--data', metavar='DATA', help='the data folder: are its pictures those of the run?')
 
 
 def verify(args):
     "agecls verify: exit status 1 where something was altered"
+    from agecls_fastai.runs.format import run_folders
     from agecls_fastai.runs.verify import verify_run
-    found = verify_run(args.run, args.data)
-    print_result(found, args.json)
-    return 0 if found.whole else 1
+    found = [verify_run(run, args.data) for run in run_folders(args.runs)]
+    print(json.dumps([x.to_dict() for x in found], indent=1, ensure_ascii=False) if args.json else
+          '\n'.join(map(str, found)))
+    return 0 if all(x.whole for x in found) else 1
 
 
 def add_calibrate(commands):
-    p = command(commands, calibrate, 'calibrate', 'say how far probabilities can be believed, and make sets that can')
+    p = command(commands, calibrate, 'calibrate', 'measure and correct calibration; build conformal prediction sets')
     p.add_argument('run', metavar='RUN', help='a run folder, made under the strict protocol')
     p.add_argument('--level', type=float, default=0.9, metavar='X', help='how often a set shall hold the truth (0.9)')
-    p.add_argument('--unit', choices=['subject', 'image'], default='subject', help='what is new: a subject, or an '
-                   'image of subjects that are known (subject)')
+    p.add_argument('--unit', choices=['subject', 'image'], default='subject', help='coverage for new people, or for '
+                   'new images of known people (default: new people)')
     p.add_argument('--out', metavar='FILE', help='write the sets of all images: CSV')
+    add_table_options(p)
 
 
 def calibrate(args):
     "agecls calibrate"
-    from agecls_fastai.data.items import who
-    from agecls_fastai.results.calibrate import calibrate, prediction_sets
+    form = table_form(args)
+    from agecls_fastai.results.calibrate import calibration_report
     from agecls_fastai.runs.format import load_run
-    run = load_run(args.run)
-    sets, found = prediction_sets(run, args.level, args.unit), calibrate(run)
-    tables = {'': sets.coverage(), 'label': sets.coverage('label'), 'fold': sets.coverage('fold')}
-    if args.out: sets.table.to_csv(args.out, index=False)
-    if args.json:
-        print(json.dumps(dict(run=str(run.path), temperatures=found.temperatures, level=args.level, unit=args.unit,
-                              thresholds={k: t if t < float('inf') else None                   # None: all groups
-                                          for k, t in sets.thresholds.items()},
-                              calibration=json.loads(found.table.to_json(orient='index')),
-                              coverage={by or 'all': json.loads(t.to_json(orient='index'))
-                                        for by, t in tables.items()}), indent=1))
-        return
-    them = who(run.predictions)
-    new = f'of the images of a new {args.unit}' if them.known else 'of new images'
-    print(f'{found}\n\nSets of neighbouring groups, to hold the truth in {100 * args.level:g} % {new}:\n')
-    for table in tables.values(): print(f'{table.round(3).to_string()}\n')
-    print(f'coverage: over images; low, high: its 95 % interval by resampling {them.unit}; by_subject: mean over '
-          f'{them.unit}; size: groups in a set' + f'\n{them.caution}' * (not them.known))
-    if args.out: print(f'\nThe sets of all images are in {args.out}')
+    found = calibration_report(load_run(args.run), args.level, args.unit)
+    if args.out: found.sets.table.to_csv(args.out, index=False)
+    if form == 'json': print_result(found, True)
+    else: print_tables([found], form, args.table)
+    if args.out and form is None: print(f'\nThe sets of all images are in {args.out}')
 
 
 def add_thresholds(commands):
-    p = command(commands, thresholds, 'thresholds', 'say what a run would do as an age check: who passes, who is asked')
+    p = command(commands, thresholds, 'thresholds', 'show what a run would do as an age check')
     p.add_argument('run', metavar='RUN', help='a run folder, of items with ages')
     p.add_argument('--limit', type=above(0), action='append', metavar='AGE', help='who is younger must not pass (18); '
                    'may be repeated')
-    p.add_argument('--challenge', type=above(0), action='append', metavar='AGE', help='who is told to be so old or '
-                   'older passes, all others are asked (25); may be repeated')
+    p.add_argument('--challenge', type=above(0), action='append', metavar='AGE', help='who is judged this old '
+                   'or older passes, all others are asked (25); may be repeated')
     p.add_argument('--grid', action='store_true', help='a table of challenge ages, too')
     p.add_argument('--bound', type=above(0), action='append', metavar='X', help='the challenge age at which at most '
                    'this share of new people under the limit passes, as in 0.01; may be repeated')
     p.add_argument('--by', action='append', metavar='COLUMN', help='by this column (gender, race and age, where they '
                    'are); may be repeated')
+    add_table_options(p)
 
 
 def thresholds(args):
     "agecls thresholds"
+    form = table_form(args)
     import matplotlib
     matplotlib.use('Agg')
     from agecls_fastai.results.age_checks import age_checks
-    print_result(age_checks(args.run, args.limit or [18], args.challenge or [25], args.bound or [], args.grid, args.by),
-                 args.json)
+    found = age_checks(args.run, args.limit or [18], args.challenge or [25], args.bound or [], args.grid, args.by)
+    if form == 'json': print_result(found, True)
+    else: print_tables([found], form, args.table)

@@ -7,13 +7,12 @@ __all__ = []
 
 # %% ../../nbs/commands/02_training.ipynb #e6391bbc
 import json
-import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from .options import add_data_options, add_training_options, at_least, command, data_options
-from .options import place, print_result
+from .options import add_table_options, place, print_result, print_tables, table_form
 
 # %% ../../nbs/commands/02_training.ipynb #526328ad
 def chosen_engine(args):
@@ -146,17 +145,17 @@ def study(args):
 def add_status(commands):
     p = command(commands, show_status, 'status', 'show the progress of runs')
     p.add_argument('runs', nargs='+', metavar='RUN', help='run or study folder')
+    add_table_options(p)
 
 
 def show_status(args):
     "agecls status"
+    form = table_form(args)
+    from agecls_fastai.runs.format import run_folders
     from agecls_fastai.runs.status import status
-    def runs(path):  # a study's folder holds several
-        there = sorted(file.parent for file in Path(path).glob('*/run.json'))
-        return there if there and not os.path.exists(os.path.join(path, 'run.json')) else [path]
-    found = [status(run) for path in args.runs for run in runs(path)]
-    print(json.dumps([run.to_dict() for run in found], indent=1, ensure_ascii=False) if args.json else
-          '\n\n'.join(map(str, found)))
+    found = [status(run) for run in run_folders(args.runs)]
+    if form == 'json': print(json.dumps([run.to_dict() for run in found], indent=1, ensure_ascii=False))
+    else: print_tables(found, form, args.table)
 
 
 def add_ensemble(commands):

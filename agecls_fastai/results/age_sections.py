@@ -27,8 +27,8 @@ def years_section(given):
                                              for name in made.names] for m in metrics}, index=of_all.index)
     guesses = made.baselines[metrics].dropna(how='all')
     guess = pd.DataFrame({METRICS[m].label: [scored(m, x) for x in guesses[m]] for m in metrics}, guesses.index)
-    about = ('What is said of a face is the mean of the groups\' ages in training, weighted by their probabilities, '
-             'within the group that is answered. The mean error is above 0 where people are told too old.')
+    about = ('The predicted age is the mean of the classes\' ages in training, weighted by their probabilities, within '
+             'the predicted class. A mean error above 0 means that people are judged too old.')
     unit = who(made.runs[0].predictions).unit
     blocks = [text_block(about), table_block(pd.concat([table, guess]),
                                              f'Mean over folds [95 % interval by resampling {unit}]', 'run')]
@@ -69,7 +69,7 @@ def thresholds_section(given):
     if min(sides) < ENOUGH: return None
     n_resamples, rows, tables, them = max(1, given.n_resamples // 5), {}, [], who(t)
     word_for = them.people if them.known else 'images of people'
-    names = [f'passes, of people under {LIMIT}, %', f'asked for nothing, of people of {LIMIT} and older, %']
+    names = [f'passes, of people under {LIMIT}, %', f'asked needlessly, of people of {LIMIT} and older, %']
     def told(r): return dict(zip(names, (_share(r, 'false_positive_rate'), _share(r, 'asked'))))
     for name, run in zip(given.names, given.runs):
         rows[name] = told(check_scores(run, LIMIT, CHALLENGE, n_resamples=n_resamples).loc['all'])
@@ -81,12 +81,12 @@ def thresholds_section(given):
                 (f'under {LIMIT}', 'people_under'), (f'of {LIMIT} and older', 'people_over'))}
             shown = pd.DataFrame([told(r) for _, r in table.iterrows()], table.index).assign(**people)
             tables.append(table_block(shown, f'{name}, by {by}', by))
-    about = (f'If the age that is said decided who is old enough: whoever is told to be {CHALLENGE} or older passes, '
-             f'and everybody else is asked for a proof. On the curve each point is another such challenge age. '
-             'agecls thresholds tells more: other limits, and a challenge age with a promise.')
+    about = (f'What if the predicted age decided who is old enough? Whoever is judged {CHALLENGE} or older passes, and '
+             'everybody else is asked for proof of age. Each point of the curve is another such challenge age. agecls '
+             'thresholds shows more: other limits, and challenge ages that keep a promise.')
     return dict(title=f'As a check for {LIMIT}', blocks=[
         text_block(about), table_block(pd.DataFrame(rows).T, f'Challenge age {CHALLENGE}; all folds together [95 % '
                                        f'interval by resampling {them.unit}]', 'run'),
-        figure_block('Who passes that should not, against who is asked for nothing', plot_check, given.runs, LIMIT),
+        figure_block('Who passes that should not, against who is asked needlessly', plot_check, given.runs, LIMIT),
         note_block('It must not be the only thing that decides about a person, least of all about a child.'),
         dict(kind='more', title='For whom', blocks=tables)])

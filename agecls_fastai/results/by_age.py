@@ -95,7 +95,7 @@ def plot_ages(
         ax.add_patch(plt.Rectangle((edges[i], edges[j]), width, width, color=COLORS[0], lw=0,
                                    alpha=0.08 + 0.92 * (np.log1p(counts[i, j]) / np.log1p(counts.max()))))
     ax.plot([0, top], [0, top], color=COLORS[1], lw=1)
-    ax.set(xlim=(0, top), ylim=(0, top), aspect='equal', xlabel='true age, years', ylabel='age that is said, years',
+    ax.set(xlim=(0, top), ylim=(0, top), aspect='equal', xlabel='true age, years', ylabel='predicted age, years',
            title='Answer against truth')
     ax.grid(color=LINE)
     return ax

@@ -51,7 +51,7 @@ def _show(ax, picture, row=None):
     if row is None: return
     right = str(row.label) == str(row.pred)
     answer = f'{"=" if right else "→"} {short_text(row.pred, 9)}, {100 * row.told:.0f} %'
-    ax.set_title(f'{short_text(row.label)}\n{answer}', fontsize=7, pad=2, loc='center',
+    ax.set_title(f'{short_text(row.label)}\n{answer}', fontsize=7.5, pad=2, loc='center',
                  color=INK if right else COLORS[1])
 
 
@@ -67,14 +67,22 @@ def plot_errors(
     n: int = 5,  # people
     others: int = 3,  # more pictures of each
     fig=None,  # a matplotlib figure to draw on; a new one if None
-):  # an array of axes (people, 1 + others)
-    "The faces that it was most wrong about (left), with others of the same person; above each truth and answer"
+):  # an array of axes (rows, 1 + others)
+    """The faces with the largest errors (left), with others of the same person; above each truth and answer.
+
+    Where each person has one picture, all of them are of different people, the worst first."""
     run, = as_runs(run)
     check_data_folder(path, run.predictions['file'])
-    table, wrong = _told(run), worst_answers(run, n)
+    several, width = run.predictions['subject'].duplicated().any(), 1 + others
+    table, wrong = _told(run), worst_answers(run, n if several else n * width)
     if not len(wrong): raise AgeclsError(f'{run.path} has no wrong answers')
-    if fig is None: fig = plt.figure(figsize=(WIDTH, 1.25 * len(wrong)))
-    axes = fig.subplots(len(wrong), 1 + others, squeeze=False)
+    rows = len(wrong) if several else -(-len(wrong) // width)
+    if fig is None: fig = plt.figure(figsize=(WIDTH, 1.25 * rows))
+    axes = fig.subplots(rows, width, squeeze=False)
+    if not several:
+        for ax, row in zip(axes.flat, wrong.itertuples()): _show(ax, _picture(path, row.file), row)
+        for ax in axes.flat[len(wrong):]: ax.axis('off')
+        return axes
     for line, row in zip(axes, wrong.itertuples()):
         same = table[(table['subject'] == row.subject) & (table['file'] != row.file)].head(others)
         for ax in line[1 + len(same):]: ax.axis('off')

@@ -8,7 +8,10 @@ __all__ = []
 # %% ../../nbs/results/06_page.ipynb #b5b69316
 import base64
 import io
+import os
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 import jinja2
 import matplotlib.pyplot as plt
@@ -52,8 +55,8 @@ def figure_block(caption, plot, *args, **kwargs):
     made = plot(*args, **kwargs)
     fig = np.atleast_1d(made).flat[0].figure
     if not isinstance(made, np.ndarray): made.set_title('', loc='left')  # the caption stands for it
-    try: return dict(kind='figure', svg=_svg(fig, caption), caption=caption)
-    finally: plt.close(fig)
+    try: return dict(kind='figure', svg=_svg(fig, caption), caption=caption, figure=fig)
+    finally: plt.close(fig)                                              # it can be saved all the same
 
 # %% ../../nbs/results/06_page.ipynb #f990d82f
 CSS = '''
@@ -88,7 +91,7 @@ th:first-child, td:first-child, .words td, .words th { text-align: left; } .word
   overflow-wrap: anywhere; min-width: 6rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere;
   padding: .7rem; border: 1px solid var(--line); border-radius: 4px; font-size: .82rem;
-  margin: 0; } summary { cursor: pointer; }
+  margin: 0; } summary { cursor: pointer; } .copy { user-select: all; }
 '''
 
 def _breaks(name):
@@ -133,7 +136,7 @@ PAGE = _ENVIRONMENT.from_string('''\
 {% endfor %}
 </tbody></table></div></div>
 {% elif b.kind == 'code' %}
-<div class="wide"><pre>{{ b.text }}</pre></div>
+<div class="wide"><pre{% if b.copy %} class="copy"{% endif %}>{{ b.text }}</pre></div>
 {% elif b.kind == 'more' %}
 <details class="wide"><summary>{{ b.title }}</summary>
 {% if b.blocks %}<div class="blocks">{{ loop(b.blocks) }}</div>{% else %}<pre>{{ b.text }}</pre>{% endif %}
@@ -148,7 +151,7 @@ PAGE = _ENVIRONMENT.from_string('''\
 </section>
 {% endfor %}
 </main>
-<footer><p class="note">Made by agecls_fastai {{ version }}.</p></footer>
+<footer><p class="note">Made{% if date %} on {{ date }}{% endif %} by agecls_fastai {{ version }}.</p></footer>
 </body>
 </html>
 ''')
@@ -185,10 +188,52 @@ def difference_block(made, metrics, unit):
         'score': d['metric'].map(metric_words), 'difference': [*map(change, d['metric'], d['difference'])],
         '95 % interval': [f'{change(r.metric, r.low)} to {change(r.metric, r.high)}' for r in d.itertuples()],
         'p': d['p'].map(_p), 'p by Holm': d['p_holm'].map(_p),
-        'would be found from': [*map(scored, d['metric'], d['detectable'])]})
+        'detectable (80 % power)': [*map(scored, d['metric'], d['detectable'])]})
     shown.index = d['run'] + ' − ' + d['minus']
-    return table_block(shown, f'Paired differences {unit}: the same {people} drawn again for both. A difference is '
-                       'found with a chance of 80 % from the last column on', 'runs')
+    same = '; empty where both gave the same answers' * bool(d['detectable'].isna().any())
+    return table_block(shown, f'Paired differences {unit}: both runs are scored on the same resampled {people}. Last '
+                       f'column: the smallest true difference that is detected with 80 % power{same}', 'runs')
 
 
 def _p(p): return '' if pd.isna(p) else p_words(p).removeprefix('= ')
+
+# %% ../../nbs/results/06_page.ipynb #b50701fe
+def made_on() -> str:
+    "Today, or the day that SOURCE_DATE_EPOCH says, as in 4 March 2026"
+    epoch = os.environ.get('SOURCE_DATE_EPOCH', '')
+    day = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now()
+    return f'{day.day} {day:%B %Y}'
+
+# %% ../../nbs/results/06_page.ipynb #da20566b
+def _figures(blocks):
+    "The figures among blocks, those in folded parts as well"
+    for b in blocks:
+        if b['kind'] == 'figure': yield b
+        yield from _figures(b.get('blocks') or [])
+
+
+def _file_name(text): return re.sub(r'[^a-z0-9]+', '_', text.lower()).strip('_')[:60].strip('_') or 'figure'
+
+
+def save_figures(
+    sections,  # of a page
+    folder,  # made where it is not there
+) -> list[Path]:  # the files
+    "Save every figure of a page, and the captions"
+    folder, files, captions, names = Path(folder), [], [], set()
+    folder.mkdir(parents=True, exist_ok=True)
+    for section in sections:
+        for b in _figures(section['blocks']):
+            base = name = _file_name(f'{section["title"]} {b["caption"]}')
+            i = 1
+            while name in names: name = f'{base}_{(i := i + 1)}'
+            names.add(name)
+            for form in ('svg', 'png', 'pdf'):
+                files.append(folder / f'{name}.{form}')
+                with plt.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'agecls', 'pdf.fonttype': 42}):
+                    b['figure'].savefig(files[-1], dpi=300, facecolor='white',
+                                        metadata=dict(png={}, svg=dict(Date=None), pdf=dict(CreationDate=None))[form])
+            captions.append(f'## {name}\n\n{b["caption"].rstrip(".")}.\n')
+    files.append(folder / 'captions.md')
+    files[-1].write_text('\n'.join(captions), encoding='utf-8')
+    return files

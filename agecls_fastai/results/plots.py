@@ -78,7 +78,7 @@ def plot_confusion(
     normalize: bool = False,  # percent of each true group instead of counts
     ax=None,  # matplotlib axes to draw on; new ones if None
 ):  # the axes
-    "The confusion matrix of all folds together, in the order of age"
+    "The confusion matrix of all folds together, in the order of age; beside it the images and below it the answers"
     run, = as_runs(run)
     counts = run.confusion().to_numpy().astype(float)
     n = len(counts)
@@ -92,16 +92,24 @@ def plot_confusion(
             text = f'{100 * shares[i, j]:.0f}' if normalize else f'{x:,.0f}'
             ax.text(j, i, text, ha='center', va='center', color=PAPER if shade[i, j] > 0.55 else INK,
                     fontsize=8 if n <= 8 else 6)
+    if n <= 12:
+        size, right = dict(fontsize=7, color=FAINT, va='center'), counts.diagonal()
+        def of(k, sums): return f'{100 * right[k] / sums[k]:.0f} %' if sums[k] else ''
+        for k in range(n):                                               # recall at the right, precision below
+            ax.text(n - 0.35, k, f'{counts[k].sum():,.0f}\n{of(k, counts.sum(1))}', **size)
+            ax.text(k, n - 0.05, f'{counts[:, k].sum():,.0f}\n{of(k, counts.sum(0))}', ha='center', **size)
+        ax.text(n - 0.35, n - 0.05, 'images,\nright', **size)
     for k in range(n): ax.add_patch(plt.Rectangle((k - 0.5, k - 0.5), 1, 1, fill=False, ec=FAINT, lw=0.6))
     labels = [short_text(label) for label in run.labels]
     ax.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), aspect='equal', xlabel='answer', ylabel='true group',
            title=f'{"Percent of each true group" if normalize else "Images"}')
-    steep = max(map(len, labels)) * n > 56
+    steep = max(map(len, labels)) * n > 44
     every = range(0, n, max(1, round(n / 20)))                            # of a hundred years a few are named
     ax.set_xticks(every, [labels[k] for k in every], rotation=45 if steep else 0, ha='right' if steep else 'center',
                   rotation_mode='anchor')
     ax.set_yticks(every, [labels[k] for k in every])
-    ax.tick_params(length=0)
+    ax.tick_params(length=0, pad=23 if n <= 12 else 3, axis='x')
+    ax.tick_params(length=0, axis='y')
     return ax
 
 # %% ../../nbs/results/04_plots.ipynb #a21608x12
@@ -152,8 +160,8 @@ def part_scores(run, column, n_resamples):
 def called(predictions): return ('person', 'people') if who(predictions).known else ('image', 'images')
 
 
-def _metric(runs, metric, of_parts=False):
-    known = [m for m in runs[0].metrics if not of_parts or METRICS[m].main or METRICS[m].in_years]
+def _metric(runs, metric):
+    known = runs[0].metrics
     if metric not in known: raise AgeclsError(f'metric must be one of {some(known, 12)}, not {metric!r}')
     return METRICS[metric].scale
 
@@ -183,30 +191,31 @@ def draw_by(names, tables, column, metric, ax=None, people=('person', 'people'))
 def plot_by(
     runs,  # a `Run`, or several on the same items, or their folders
     column: str,  # of the predictions: 'label', 'gender', 'fiducial_yaw_angle', …; or 'subject_images'
-    metric: str = 'accuracy',  # 'one_off_accuracy'; where ages are known 'mae', 'cs5', 'bias', …
+    metric: str = 'accuracy',  # or another of `METRICS`
     n_resamples: int = N_RESAMPLES,  # fewer are faster
     ax=None,  # matplotlib axes to draw on; new ones if None
 ):  # the axes
     "A score in each part of the pictures, with 95 % intervals by resampling subjects"
     runs = as_runs(runs)
-    _metric(runs, metric, of_parts=True)
+    _metric(runs, metric)
     common_folds(runs)                                                   # refuses runs on other items
-    names = run_names(runs)
-    return draw_by(names, [part_scores(run, column, n_resamples) for run in runs], column, metric, ax,
-                   called(runs[0].predictions))
+    tables = [part_scores(run, column, n_resamples) for run in runs]
+    if tables[0][metric].isna().all():                                   # of one true group there is no kappa
+        raise AgeclsError(f'{metric_words(metric)} has no value in any part by {column}: choose another metric')
+    return draw_by(run_names(runs), tables, column, metric, ax, called(runs[0].predictions))
 
 # %% ../../nbs/results/04_plots.ipynb #a950eb9c
 @styled
 def plot_intervals(
     runs,  # a `Run`, or several on the same items, or their folders, or a `Comparison`
     metric: str = 'accuracy',  # or another of `METRICS`
-    known: bool = True,  # with the published figures for the same classes, where there are any
+    known: bool = True,  # for runs on Adience: with the published figures for the same classes
     ax=None,  # matplotlib axes to draw on; new ones if None
 ):  # the axes
     "A forest plot: a score of each run with its 95 % interval, and the published figures set apart"
     made = runs if isinstance(runs, Comparison) else compare(as_runs(runs))
     info, scale = made.runs[0].info, _metric(made.runs, metric)
-    others = published(made.runs[0].labels) if known and scale == 100 else published([])
+    others = published(made.runs[0].labels if known and scale == 100 and made.on_benchmark else [])
     others = others[others[metric].notna()].sort_values(metric, ascending=False) if metric in others else others[:0]
     guesses = made.baselines[metric].dropna()
     n_rows = len(made.names) + len(guesses) + 1.35 * len(others) + 1.2 * (len(others) > 0) + 1.1
@@ -224,7 +233,7 @@ def plot_intervals(
         y += 1
         if len(made.folds) > 1:
             folds = scale * made.fold_scores.loc[name, metric]
-            ax.plot(folds, [y] * len(folds), '|', color=color, ms=7, alpha=0.6)
+            ax.plot(folds, [y] * len(folds), '|', color=color, ms=11, mew=1.4, alpha=0.7)
         ax.hlines(y, scale * s['low'], scale * s['high'], color=color, lw=2)
         row(y, scale * s['mean'], MARKERS[i % len(MARKERS)], color=color, ms=6)
     for guess, x in guesses.items():
@@ -233,8 +242,7 @@ def plot_intervals(
         row(y, scale * x, 'x', color=FAINT, ms=5)
     if len(others):
         ax.axhspan(y + 0.45, y + 1.6 + 1.35 * len(others), color=LINE, alpha=0.35, lw=0, zorder=-1)
-        same = '' if info.get('benchmark') else ': other data, not to be compared'
-        say(f'Published, on Adience{same}', y + 0.85, fontweight='bold')
+        say('Published, on Adience', y + 0.85, fontweight='bold')
         y += 0.9
         for known_row in others.itertuples():
             x, std = getattr(known_row, metric), getattr(known_row, f'{metric}_std')
@@ -285,7 +293,7 @@ def plot_curves(
     run: Run,  # a `Run` or its folder, trained by epochs
     fig=None,  # a matplotlib figure to draw on; a new one if None
 ):  # an array of axes
-    "Loss, scores and learning rate by epoch, a colour a fold"
+    "Loss, scores and learning rate by epoch, a colour a fold; a dotted line where the frozen epochs end"
     run, = as_runs(run)
     history = run.history()
     if not len(history) or 'train_loss' not in history:
@@ -310,7 +318,12 @@ def plot_curves(
         ax.set_title(titles[columns[0]], fontsize=9)
         ax.grid()
         if columns == ['lr']: ax.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
-    axes[-1].set_xlabel('epoch')
-    axes[-1].xaxis.get_major_locator().set_params(integer=True)
+    last, frozen = int(history['epoch'].max()) + 1, run.info['recipe'].get('freeze_epochs')
+    if run.info['recipe'].get('schedule') == 'fine_tune' and frozen and frozen < last:
+        for ax in axes: ax.axvline(frozen + 0.5, color=FAINT, lw=1, ls=':')
+        axes[0].annotate('all layers train →', (frozen + 0.5, 1), xycoords=('data', 'axes fraction'), fontsize=7,
+                         color=FAINT, xytext=(3, -8), textcoords='offset points')
+    axes[-1].set(xlabel='epoch', xlim=(0.5, last + 0.5))
+    axes[-1].xaxis.set_major_locator(plt.MaxNLocator(integer=True))
     fig.legend(loc='outside lower left', ncols=5, handlelength=1.2, columnspacing=1)
     return axes

@@ -6,38 +6,35 @@
 __all__ = ['report']
 
 # %% ../../nbs/results/07_report.ipynb #b5b69316
-import json
-import shlex
+import re
 import warnings
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from .. import __version__
 from ..core.errors import AgeclsError, some
 from ..core.files import write_atomic
-from ..core.progress import duration
-from ..data.ages import are_years
+from ..data.ages import are_years, is_age_group
 from ..data.datasets import DRAWN
-from ..data.items import counted, who
-from ..recipes import RECIPES
+from ..data.items import COLUMNS, counted, who
 from .age_sections import thresholds_section, years_section
-from .calibrate import calibrate, prediction_sets
-from .compare import Comparison, compare, in_words
+from .calibrate import calibrate, coverage_text, prediction_sets, set_caution
+from .compare import Comparison, compare
 from .examples import check_data_folder, has_models, plot_cams, plot_errors, worst_answers
-from .page import CSS, PAGE, difference_block, figure_block, head_block, note_block, percent
-from .page import scored, table_block, text_block
+from .page import CSS, PAGE, difference_block, figure_block, head_block, made_on, note_block
+from .page import save_figures, scored, table_block, text_block
 from .plots import FEWEST, SUBJECT_IMAGES, as_runs, called, draw_by, part_scores
 from .plots import plot_confusion, plot_curves, plot_intervals, plot_reliability
 from .published import published, published_facts
-from .regroup import in_groups
+from .regroup import in_tens
+from .run_sections import folds_section, methods_section, repeat_section, time_section
+from .words import in_words
 from ..runs.format import Run
-from ..scores.statistics import METRICS, N_RESAMPLES, has_years, main_metrics, metric_words, p_words
-from ..training.weights import PACKAGED
+from ..scores.statistics import METRICS, N_RESAMPLES, main_metrics, metric_words
 
 # %% ../../nbs/results/07_report.ipynb #given
 DETAILED = 6  # runs that are shown in detail
@@ -80,57 +77,85 @@ def _scores_section(given):
         about = f': mean over folds, 95 % interval by resampling {them.unit}, and single folds (|)'
         about = f'{metric_words(m).capitalize()}{about if several else " and its 95 % interval"}'
         blocks.append(figure_block(about, plot_intervals, made, m, made.trained))
-    known = published(made.runs[0].labels)
-    if made.trained and len(known):
-        shown = known[['method', 'accuracy', 'one_off_accuracy']].copy()
-        for m in ('accuracy', 'one_off_accuracy'):
-            shown[m] = [f'{x:g}' + ('' if pd.isna(s) else f' ± {s:g}') if pd.notna(x) else ''
-                        for x, s in zip(known[m], known[f'{m}_std'])]
-        shown['what is known of it'] = [published_facts(row) for row in known.itertuples()]
-        shown['source'] = known['source']
-        shown = shown.rename(columns={m: heads.get(m, m) for m in ('accuracy', 'one_off_accuracy')})
-        if len(made.runs[0].labels) == 2: shown = shown.drop(columns='one_off_accuracy')
-        same = '' if made.runs[0].info.get('benchmark') else ', which is not the data above: not to be compared'
-        blocks.append(table_block(shown.set_index('method'), f'Published, on Adience{same}', words=True))
-    elif made.trained: blocks.append(note_block('No published figures are known for these classes.'))
+    if made.trained: blocks += _published_blocks(made, heads)
+    if lines := made.collapsed_lines(): blocks.insert(0, text_block('. '.join(lines) + '.'))
     return dict(title='Scores', blocks=blocks)
 
 
-def _p(p): return '' if pd.isna(p) else p_words(p).removeprefix('= ')
-
-
-def _told_in_tens(runs):
-    "Where classes are single years, the runs in groups of ten: a hundred rows say nothing"
-    return [in_groups(run) if are_years(run.labels) and has_years(run.predictions) else run for run in runs]
+def _published_blocks(made, heads):
+    "The published figures: a table under runs on Adience, else folded away"
+    known = published(made.runs[0].labels)
+    if not len(known):
+        of_years = are_years(made.runs[0].labels)                        # theirs stand with the errors in years
+        return [] if of_years else [note_block('No published figures are known for these classes.')]
+    shown = known[['method', 'accuracy', 'one_off_accuracy']].copy()
+    for m in ('accuracy', 'one_off_accuracy'):
+        shown[m] = [f'{x:g}' + ('' if pd.isna(s) else f' ± {s:g}') if pd.notna(x) else ''
+                    for x, s in zip(known[m], known[f'{m}_std'])]
+    shown['what is known of it'] = [published_facts(row) for row in known.itertuples()]
+    shown['source'] = known['source']
+    shown = shown.rename(columns={m: heads.get(m, m) for m in ('accuracy', 'one_off_accuracy')})
+    if len(made.runs[0].labels) == 2: shown = shown.drop(columns='one_off_accuracy')
+    table = table_block(shown.set_index('method'), 'Published, on Adience' * made.on_benchmark, words=True)
+    if made.on_benchmark: return [table]
+    return [dict(kind='more', title='Published figures on Adience: other data than here, so not to be compared',
+                 blocks=[table])]
 
 
 def _confusion_section(given):
     blocks = []
     if len(given.made.runs) > len(given.runs):
         blocks.append(note_block(f'From here on, the {DETAILED} runs with the highest accuracy.'))
-    for name, run in zip(given.names, _told_in_tens(given.runs)):
-        blocks += [figure_block(f'{name}: images by true group and answer', plot_confusion, run),
-                   figure_block(f'{name}: percent of each true group', plot_confusion, run, True)]
-    return dict(title='Confusion', blocks=blocks)
+    runs, counts = in_tens(given.runs), []
+    blocks += [figure_block(f'{name}: percent of each true group that is given each answer. At the right the images of '
+                            'the group and how many of them are right; below, the same of each answer', plot_confusion,
+                            run, True) for name, run in zip(given.names, runs)]
+    for name, run in zip(given.names, runs):
+        table = run.confusion()
+        table.index, table.columns = map(list, (table.index, table.columns))
+        table['all'] = table.sum(axis=1)
+        table.loc['all'] = table.sum()
+        counts.append(table_block(table, name, 'true group \\ answer'))
+    return dict(title='Confusion', blocks=[*blocks, dict(kind='more', title='The same as numbers of images',
+                                                         blocks=counts)])
 
 
-COLUMNS_SHOWN = {'label': 'true group', 'gender': 'gender', SUBJECT_IMAGES: 'number of pictures that a person has',
-                 'fiducial_yaw_angle': 'yaw, the degrees that a face is turned', 'fiducial_score': 'fiducial score, '
-                 'the quality of a face'}
+COLUMNS_SHOWN = {'label': 'true group', 'gender': 'gender', SUBJECT_IMAGES: 'number of images of a person'}
+ADIENCE_COLUMNS = {'fiducial_yaw_angle': 'yaw, the degrees that a face is turned',
+                   'fiducial_score': 'fiducial score, the quality of a face'}
+MOST_PARTS = 12  # values of a column that gets a plot of its own
+
+
+def _columns_shown(run):
+    "Column → what it is, of those that say something; and what this kind of data could have had"
+    t = run.predictions
+    own = {*COLUMNS, 'pred', 'expected_age', *(f'p_{x}' for x in run.labels)}
+    columns = COLUMNS_SHOWN | ADIENCE_COLUMNS | {'age': 'true age, years'}
+    def values(c): return t[c].astype(str).str.strip().replace('nan', '')
+    def says_more(c):                                                    # than an identifier, or the label once more
+        return (values(c).nunique() <= MOST_PARTS and not re.search(r'(^|_)id$', str(c), re.I)
+                and (t['label'].groupby(values(c), observed=True).nunique() > 1).any())
+    columns |= {c: str(c).replace('_', ' ') for c in t if c not in own and c not in columns and says_more(c)}
+    shown, missing, data = {}, [], run.info.get('data') or ''
+    for column, what in columns.items():
+        if column == SUBJECT_IMAGES: several = who(t).known and t['subject'].duplicated().any()
+        elif column not in t:
+            if column == 'gender' or column in ADIENCE_COLUMNS and ('Adience' in data or data.startswith(DRAWN)):
+                missing.append(what.partition(',')[0])
+            continue
+        else: several = values(column).nunique() > 1                     # a constant says nothing
+        same = column not in ('label', SUBJECT_IMAGES) and (values(column) == t['label'].astype(str)).all()
+        if several and not same: shown[column] = what
+    return shown, missing
 
 
 def _parts_section(given):
-    "Scores by group, gender, pose, quality, number of images"
-    names, runs, n_resamples = given.names, _told_in_tens(given.runs), given.n_resamples
-    figures, tables, missing, metrics = [], [], [], main_metrics(given.made.metrics)
+    "Scores by group, gender, and every other column of few values"
+    names, runs, n_resamples = given.names, in_tens(given.runs), given.n_resamples
+    figures, tables, metrics = [], [], main_metrics(given.made.metrics)
     them, people = who(runs[0].predictions), called(runs[0].predictions)
-    for column, what in COLUMNS_SHOWN.items():
-        if column == SUBJECT_IMAGES and not them.known: continue
-        if column != SUBJECT_IMAGES and column not in runs[0].predictions:
-            missing.append(what.partition(',')[0])
-            continue
-        if column == 'gender' and (runs[0].predictions['gender'] == runs[0].predictions['label'].astype(str)).all():
-            continue                                                     # the true groups are that already
+    columns, missing = _columns_shown(runs[0])
+    for column, what in columns.items():
         found = [part_scores(run, column, n_resamples) for run in runs]
         for metric in metrics if column == 'label' else [m for m in metrics if m in ('accuracy', 'mae')]:
             about = f'{metric_words(metric).capitalize()} by {what}'
@@ -143,12 +168,11 @@ def _parts_section(given):
                     scored(metric, *row) for row in t[[metric, f'{metric}_low', f'{metric}_high']].to_numpy()]
         tables.append(table_block(pd.DataFrame(cells), corner=what.partition(',')[0]))
     about = (f"All folds together; each part's interval comes from drawing its {them.people} again, and below "
-             f'{FEWEST} {them.people} there is none; where all or none are right it shrinks to a point. Parts differ '
-             'in more '
-             'than the column that they are named by: in how old people are, for one.')
+             f'{FEWEST} {them.people} there is none; where all or none are right it shrinks to a point. Groups may '
+             'also differ in other ways, such as age; a difference need not be caused by the column.')
     blocks = [text_block(about), *figures, dict(kind='more', title='The same in numbers', blocks=tables)]
-    if missing: blocks.append(note_block(f'Left out, as the predictions have no column for it: {some(missing, 9)}.'))
-    return dict(title='For whom and when', blocks=blocks)
+    if missing: blocks.append(note_block(f'Not shown: {some(missing, 9)} (not in this data set).'))
+    return dict(title='Scores by group', blocks=blocks)
 
 # %% ../../nbs/results/07_report.ipynb #5f8f27c5
 def _belief_section(given):
@@ -163,40 +187,37 @@ def _belief_section(given):
         rows, sets = {}, {name: prediction_sets(run) for name, run in strict}
         for name, run in strict:
             made = calibrate(run)
-            row = {f'{short} {when}': made.table.loc[what, when] for short, what in
-                   (('ECE', 'expected calibration error'), ('NLL', 'negative log-likelihood')) for when in made.table}
-            rows[name] = {k: f'{x:.3f}' for k, x in row.items()} | {
+            shown = made.shown()
+            rows[name] = {f'{short} {when}{unit}': shown.loc[what, when] for short, unit, what in
+                          zip(('ECE', 'NLL'), (', %', ''), shown.index) for when in shown} | {
                 'temperatures': ', '.join(f'{t:.2f}' for t in made.temperatures.values())}
         blocks.append(table_block(pd.DataFrame(rows).T, 'Expected calibration error (ECE) and negative log-likelihood '
                                   '(NLL) before and after temperature scaling, mean over folds', 'run'))
         them = who(runs[0].predictions)
-        def subjects(found): return {'subjects': found['subjects'].map('{:,}'.format)} if them.known else {}
-        def covered(found, about, corner):
-            shown = pd.DataFrame({
-                'images': found['images'].map('{:,}'.format), **subjects(found),
-                'covered, %': [percent(*row) for row in found[['coverage', 'low', 'high']].to_numpy()],
-                **({'mean over subjects, %': found['by_subject'].map(percent)} if them.known else {}),
-                'groups in a set': found['size'].map('{:.2f}'.format)}, index=found.index)
-            return table_block(shown, about, corner)
+        def covered(found, about, corner): return table_block(coverage_text(found, them.known), about, corner)
         every = pd.concat([x.coverage(n_resamples=n_resamples) for x in sets.values()]).set_axis(list(sets))
         of = 'of the images of a new person' if them.known else 'of new images'
-        blocks += [covered(every, f'Sets of neighbouring groups, made to hold the truth in 90 % {of}: how often they '
-                           'do', 'run'),
+        blocks += [covered(every, 'Conformal prediction sets: sets of neighbouring groups, made to hold the truth in '
+                           f'90 % {of}, and how often they do', 'run'),
+                   *(note_block(f'{name}: {words}.') for name, x in sets.items() if (words := set_caution(x))),
                    dict(kind='more', title='By true group', blocks=[
                        covered(x.coverage('label', n_resamples), name, 'true group') for name, x in sets.items()])]
     if without := [name for name, run in zip(names, runs) if not run.has_validation]:
         blocks.append(note_block('Temperature scaling and prediction sets need the predictions of an inner validation '
                                  f'set (the strict protocol), which {some(without, 9)} lacks.'))
-    return dict(title='How far its confidence can be believed', blocks=blocks)
+    return dict(title='Calibration and prediction sets', blocks=blocks)
 
 
 def _curves_section(given):
     blocks, without = [], []
     for name, run in zip(given.names, given.runs):
-        try: blocks.append(figure_block(name, plot_curves, run))
-        except AgeclsError: without.append(name)
-    if without: blocks.append(note_block(f'Not trained by epochs, so without curves: {some(without, 9)}.'))
-    return dict(title='Learning', blocks=blocks)
+        try:
+            if run.history()['epoch'].nunique() < 2: raise AgeclsError('one point is no curve')
+            blocks.append(figure_block(name, plot_curves, run))
+        except (AgeclsError, KeyError): without.append(name)
+    if without: blocks.append(note_block('Not trained by epochs, or for a single one, so without curves: '
+                                         f'{some(without, 9)}.'))
+    return dict(title='Learning curves', blocks=blocks)
 
 
 def _faces_section(given):
@@ -206,10 +227,10 @@ def _faces_section(given):
     for name, run in zip(given.names, given.runs):
         blocks.append(head_block(name))
         if len(worst_answers(run, 1)):
-            person = 'person' if who(run.predictions).known else 'picture'
-            about = (f'Most wrong about: a {person} a row, first the picture on which the true group had the least '
-                     'probability, then others of the same person. Above each the true group, and → the answer where '
-                     'it is wrong, = where it is right')
+            several = run.predictions['subject'].duplicated().any()
+            about = ('Largest errors, ' + ('one person per row: worst photo first, then other photos of that person'
+                                           if several else 'the worst first')
+                     + '. Caption: true group → prediction (= if correct)')
             blocks.append(figure_block(about, plot_errors, run, path))
         else: blocks.append(note_block('There are no wrong answers.'))
         if has_models(run):
@@ -220,91 +241,11 @@ def _faces_section(given):
         else: blocks.append(note_block('No class activation maps: the run kept no models (--keep-models).'))
     return dict(title='Faces', blocks=blocks)
 
-# %% ../../nbs/results/07_report.ipynb #88cb8fe5
-def _folds_section(given):
-    run, = _told_in_tens(given.made.runs[:1])
-    info = run.info
-    counts = pd.DataFrame(info['composition'], index=run.labels).T
-    counts['all'] = counts.sum(axis=1)
-    t = run.predictions
-    if who(t).known:
-        counts.insert(0, 'subjects', [t.loc[t['fold'].astype(str) == k, 'subject'].nunique()
-                                      if int(k) in run.folds else '' for k in counts.index])
-    one = len(counts) == 1 or '-1' in counts.index
-    counts.index = ['trained on' if k == '-1' else 'all' if one else f'fold {k}' for k in counts.index]
-    return dict(title='Composition of the folds', blocks=[table_block(counts, 'Images by fold and group')])
-
-
-def _time_section(given):
-    rows = {}
-    for name, run in zip(given.made.names, given.made.runs):
-        seconds = [run.done[k].get('seconds', 0) for k in run.folds]
-        try: speed = run.history()['images_per_second'].mean()
-        except (AgeclsError, KeyError): speed = np.nan
-        info = run.info
-        rows[name] = {'time': duration(sum(seconds)), 'of a fold': ', '.join(duration(s) for s in seconds),
-                      'images a second in training': '' if pd.isna(speed) else f'{speed:,.0f}',
-                      'device': f'{info.get("device", "")} {info.get("device_name", "")}'.strip(),
-                      'numbers': info.get('precision', ''), 'compiled': 'yes' if info.get('compiled') else 'no'}
-    return dict(title='Time and hardware', blocks=[table_block(pd.DataFrame(rows).T, corner='run', words=True)])
-
-
-def _command(run):
-    "The command that makes the run again"
-    info, given = run.info, run.info['recipe']
-    if 'model' in info: return f'agecls evaluate MODEL DATA --out {shlex.quote(run.path.name)}'
-    if 'members' in info:
-        return f'agecls ensemble {" ".join(["RUN"] * len(info["members"]))} --out {shlex.quote(run.path.name)}'
-    name = given['name'].split(',')[0]
-    if name not in RECIPES: return None
-    base = json.loads(RECIPES[name].to_json())
-    changes = {k: v for k, v in given.items() if k in base and k not in ('name', 'about') and v != base[k]}
-    words = ['agecls', 'cv', 'DATA', '--recipe', name, '--out', run.path.name, '--protocol', info['protocol'],
-             '--seed', info['seed']]
-    if len(run.folds) < len(info['composition']): words += ['--folds', *run.folds]
-    if info.get('weights_sha256') not in (None, *(known.sha256 for known in PACKAGED.values())):
-        words += ['--weights', 'FILE']
-    if info.get('pack'): words += ['--pack', 'PACK']
-    if info.get('skipped'): words.append('--skip-bad-images')
-    if info.get('compiled'): words.append('--compile')
-    if has_models(run): words.append('--keep-models')
-    if changes: words += ['--set', *(f'{k}={v if isinstance(v, str) else json.dumps(v)}' for k, v in changes.items())]
-    return shlex.join(map(str, words))
-
-
-def _repeat_section(given):
-    about = ('DATA stands for the data folder and the options that say which data; MODEL, RUN, FILE and PACK for what '
-             "was there. The digests are SHA-256: of the items table, of the pictures' names and sizes, of the "
-             'predictions. With other hardware or versions numbers may differ in the last digits, and trainings with '
-             'them.')
-    blocks = [text_block(about)]
-    for name, run in zip(given.made.names, given.made.runs):
-        info = run.info
-        command = _command(run)
-        versions = ', '.join(f'{k} {v}' for k, v in (info.get('versions') or {}).items())
-        facts = {'run folder': run.path, 'data': info.get('data') or 'unnamed data',
-                 'images': f'{info.get("n_images", 0):,}',
-                 **({'subjects': f'{info.get("n_subjects", 0):,}'} if who(run.predictions).known else
-                    {'people': 'not known'}),
-                 'protocol': info.get('protocol'), 'seed': info.get('seed'),
-                 'versions': versions, 'commit': info.get('commit'), 'items': info.get('items_digest'),
-                 'pictures': info.get('images_digest'), 'starting weights': info.get('weights_sha256'),
-                 'networks': info.get('model') and some(info['model'], 20)}
-        digests = {f'predictions of fold {k}': run.done[k].get('predictions_sha256') for k in run.folds}
-        if 'model_sha256' in info: digests['what it was made from'] = ' '.join(map(str, np.ravel(info['model_sha256'])))
-        facts = pd.DataFrame({'': {k: v for k, v in facts.items() if v not in (None, '')}})
-        blocks += [head_block(name), dict(kind='code', text=command) if command else
-                   note_block('The recipe is none of the library\'s: Recipe.from_json makes it from the JSON below.'),
-                   table_block(facts, words=True),
-                   dict(kind='more', title='The recipe as JSON',
-                        text=json.dumps(info['recipe'], indent=1, ensure_ascii=False)),
-                   dict(kind='more', title='Digests', text='\n'.join(f'{k}: {v}' for k, v in digests.items()))]
-    return dict(title='To repeat it', blocks=blocks)
-
 # %% ../../nbs/results/07_report.ipynb #cb6197x48
 # in the order of the page: functions from what is `Given` to dict(title=…, blocks=[…]), or None
 SECTIONS = [_scores_section, years_section, thresholds_section, _confusion_section, _parts_section,
-            _belief_section, _curves_section, _faces_section, _folds_section, _time_section, _repeat_section]
+            _belief_section, _curves_section, _faces_section, folds_section, time_section, methods_section,
+            repeat_section]
 
 
 def _on_folds(run, folds):
@@ -314,12 +255,22 @@ def _on_folds(run, folds):
     return Run(run.path, run.info, {k: run.done[k] for k in folds}, kept)
 
 # %% ../../nbs/results/07_report.ipynb #cb6197d7
+def _title(made):
+    "What the page is about"
+    labels = made.runs[0].labels
+    what = ('Age estimation' if are_years(labels) else 'Age-group classification' if all(map(is_age_group, labels)) else
+            'Classification of faces')
+    return f'{what}: {made.names[0] if len(made.runs) == 1 else f"{len(made.runs)} runs compared"}'
+
+
 def report(
-    runs,  # a `Run`, or several on the same items, or their folders
+    runs,  # a `Run`, or several on the same items, their folders, studies' folders
     out='report.html',  # the file to write
     path=None,  # the data folder, for pictures of faces
     faces: bool | None = None,  # show pictures; if None, only of drawn data, and only where `path` is given
     n_resamples: int = N_RESAMPLES,
+    title: str | None = None,  # of the page; what it is about if None
+    figures=None,  # a folder to save every figure to, as SVG, PNG and PDF, with captions
 ) -> Path:  # the file
     "One self-contained HTML page that shows what the runs mean"
     out = Path(out)
@@ -329,6 +280,8 @@ def report(
     if not out.parent.is_dir(): raise AgeclsError(f'{out} cannot be written: there is no folder {out.parent}')
     if faces and path is None: raise AgeclsError('faces needs path, the data folder with the pictures')
     if path is not None: check_data_folder(path)
+    if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
+        raise AgeclsError(f'{figures} is no folder for figures')
     made = compare(as_runs(runs), n_resamples)
     info = made.runs[0].info
     why = 'they were not asked for (--faces DATA shows them).'
@@ -346,9 +299,8 @@ def report(
     about = (f'Measured on: {info.get("data") or "unnamed data"}. {counted(tested)}, {len(made.folds)} '
              f'fold{"s" * (len(made.folds) > 1)}; protocol '
              f'{", ".join(dict.fromkeys(run.info["protocol"] for run in made.runs))}.')
-    title = f'How well {"groups" if len(made.runs[0].labels) > 2 else "two groups"} of faces are told: ' + (
-        made.names[0] if len(made.runs) == 1 else f'{len(made.runs)} runs compared')
     lead = in_words(made).replace(' %', '\xa0%')
-    write_atomic(out, PAGE.render(title=title, lead=lead, about=about, sections=sections, css=Markup(CSS),
-                                   version=__version__))
+    write_atomic(out, PAGE.render(title=title or _title(made), lead=lead, about=about, sections=sections,
+                                  css=Markup(CSS), version=__version__, date=made_on()))
+    if figures is not None: save_figures(sections, figures)
     return out

@@ -10,6 +10,7 @@ import json
 import platform
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +20,8 @@ from ..core.files import is_dead, lock_holder
 from ..core.progress import duration
 from ..recipes import Recipe
 from .format import finished_fold, fold_folders, read_history, run_info
-from ..scores.statistics import json_records, main_metrics, metric_words, metrics_for
+from ..scores.statistics import METRICS, json_records, main_metrics, metrics_for, score_text, score_words
+from ..scores.tables import Table
 
 # %% ../../nbs/runs/01_status.ipynb #a5d4fdcf
 PATIENCE = 120, 1800, 3  # without a sign from another machine: seconds at least; before an epoch has ended; epochs
@@ -97,6 +99,22 @@ class Status:
                     seconds_silent=round(self.silent, 1), seconds_left=self.left,
                     scores=json.loads(self.scores().to_json()), folds=json_records(self.folds))
 
+    def __repr__(self): return f'Status({self.path}: {self.state})'
+
+    def _shown(self):
+        "A row a fold, in words"
+        def number(x, form): return form.format(x) if x and pd.notna(x) else ''
+        def epochs(row):                                                 # an ensemble has none
+            return number(row['of'], f'{row["epochs"] or 0:.0f} of {{:.0f}}') or number(row['epochs'], '{:.0f}')
+        scores = {METRICS[m].label: self.folds[m].astype(float).map(partial(score_text, m))
+                  for m in main_metrics(self.scores().index)}
+        return pd.DataFrame(dict(state=self.folds['state'], epochs=self.folds.apply(epochs, axis=1), **scores,
+                                 time=self.folds['seconds'].map(lambda x: '' if pd.isna(x) else duration(x))))
+
+    def tables(self) -> list[Table]:
+        "The folds, as a DataFrame and as people read it"
+        return [Table('folds', f'{self.info["recipe"]["name"]}: {self.state}; {self.path}', self.folds, self._shown())]
+
     def __str__(self):
         n, done = len(self.folds), self.folds[self.folds['state'] == 'done']
         left = f', about {duration(self.left)} left' if self.state == 'under way' and self.left is not None else ''
@@ -104,17 +122,11 @@ class Status:
         parts = [f'{said}{duration(self.silent)} ago', ', '.join(filter(None, [
             self.info['recipe']['name'], self.info.get('data'), f'protocol {self.info.get("protocol")}',
             'people not known' if self.info.get('people') == 'not known' else '']))]
-        def number(x, form='{:.3f}'): return '' if pd.isna(x) else form.format(x)
-        def epochs(row): return number(row['epochs'], '{:.0f}') + number(row['of'], ' of {:.0f}')
-        metrics = main_metrics(self.scores().index)
-        shown = pd.DataFrame(dict(state=self.folds['state'], epochs=self.folds.apply(epochs, axis=1),
-                                  **{metric_words(m): self.folds[m].map(number) for m in metrics},
-                                  time=self.folds['seconds'].map(lambda x: '' if pd.isna(x) else duration(x))))
-        parts.append('\n' + shown.to_string())
+        parts.append('\n' + self._shown().to_string())
         if len(done): parts.append('\nMean over the folds that are done: ' + ', '.join(
-            f'{metric_words(m)} {self.scores()[m]:.3f}' for m in metrics))
+            score_words(m, self.scores()[m]) for m in main_metrics(self.scores().index)))
         for fold, row in self.folds[self.folds['state'] != 'done'].iterrows():
-            seen = [f'{metric_words(m.removeprefix("valid_"))} {row[m]:.3f}' for m in row.index
+            seen = [score_words(m.removeprefix('valid_'), row[m]) for m in row.index
                     if m.startswith('valid_') and pd.notna(row[m])]
             if seen: parts.append(f'Fold {fold}, on its validation set: {", ".join(seen)}')
         return '\n'.join(parts)

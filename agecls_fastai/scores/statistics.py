@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METRICS', 'N_SUMS', 'N_RESAMPLES', 'POWER', 'Score', 'main_metrics', 'metrics_for', 'metric_words', 'score_text',
            'image_sums', 'answer_sums', 'has_years', 'table_scores', 'scores_from_sums', 'resample', 'interval',
-           'p_value', 'holm', 'scores_by']
+           'p_value', 'holm', 'scores_by', 'collapsed', 'collapse_words']
 
 # %% ../../nbs/scores/00_statistics.ipynb #f28fd4b3
 import json
@@ -93,6 +93,11 @@ def score_text(
     return '' if x != x else f'{x:{sign}.{digits}f}'
 
 # %% ../../nbs/scores/00_statistics.ipynb #0bf5c02
+def score_words(metric, score):
+    "'accuracy 69.5 %', 'mean absolute error 4.78 years'"
+    return f'{metric_words(metric)} {score_text(metric, score)} {METRICS[metric].unit}'.rstrip()
+
+
 def p_words(p): return f'{"<" if p < 0.001 else "="} {max(p, 0.001):.3f}'  # '= 0.012', '< 0.001'
 
 # %% ../../nbs/scores/00_statistics.ipynb #0bf5c03
@@ -217,29 +222,59 @@ POWER = 1.96 + 0.84  # standard errors: found by a two-sided test at 5 % with a 
 
 # %% ../../nbs/scores/00_statistics.ipynb #73067de0
 def scores_by(
-    predictions: pd.DataFrame,  # with columns `label`, `pred`, `subject`; `expected_age` and `age` where known
-    labels: Sequence[str],  # the classes in their order
-    by: str,  # a column, or 'all'
+    predictions,  # a table with columns `label`, `pred`, `subject`; `expected_age` and `age` where known; or a `Run`
+    labels,  # the classes in their order; of a run, which knows them, the column
+    by: str | None = None,  # a column, or 'all'
     n_resamples: int = 2000,
     seed: int = 0,
-) -> pd.DataFrame:  # a row a value: images, subjects, and each metric, with _low and _high
-    "Accuracy, one-off accuracy and, where ages are known, errors in years of each part; intervals by subject"
+) -> pd.DataFrame:  # a row a value: images, subjects, and each metric, with _low and _high; shares from 0 to 1
+    "All scores of each part, those in years where ages are known; intervals by resampling subjects"
+    if hasattr(predictions, 'predictions'):                              # a run
+        predictions, labels, by = predictions.predictions, predictions.labels, labels if by is None else by
+    if by is None: raise AgeclsError('by is missing: scores_by(run, column), or scores_by(table, labels, column)')
     if by != 'all' and by not in predictions:
         raise AgeclsError(f'there is no column {by}; there are {some(predictions, 40)}')
     part = 'all' if by == 'all' else predictions[by].to_numpy()
+    part = pd.Series(part, range(len(predictions)))
     sums = pd.DataFrame(answer_sums(predictions, labels)).groupby(
-        [pd.Series(part, range(len(predictions))), predictions['subject'].to_numpy()], observed=True).sum()
+        [part, predictions['subject'].to_numpy()], observed=True).sum()
+    groups = predictions['label'].reset_index(drop=True).groupby(part, observed=True).nunique()
     years, rows = has_years(predictions), {}
-    told = [m for m, score in METRICS.items() if (years if score.in_years else score.main)]
+    told = [m for m, score in METRICS.items() if (years if score.in_years else score.main or len(labels) > 2)]
     for value in (labels if by == 'label' else sums.index.unique(0)):
         if value not in sums.index.get_level_values(0): continue
         each = sums.loc[value].to_numpy()
         low, high = interval(resample([{0: each}], n_resamples, seed)[0])
-        scores = scores_from_sums(each.sum(0))
-        found = {'': scores, '_low': low, '_high': high}
+        found = {'': scores_from_sums(each.sum(0)), '_low': low, '_high': high}
+        if groups[value] < 2:                                            # without a spread of truths there is no kappa
+            for x in found.values(): x[list(METRICS).index('quadratic_kappa')] = np.nan
         rows[value] = dict(images=int(each[:, 0].sum()), subjects=len(each)) | {
             f'{m}{end}': x[i] for i, m in enumerate(METRICS) if m in told for end, x in found.items()}
     return pd.DataFrame(rows).T.rename_axis(by)
+
+# %% ../../nbs/scores/00_statistics.ipynb #7a25c2b7
+def collapsed(
+    predictions,  # a table with columns `label`, `pred` and, if there are several, `fold`; or a `Run`
+    labels: Sequence[str] | None = None,  # the classes in their order; a run knows them
+) -> dict[int, list[str]]:  # fold → the one or two groups that it answers; empty where no fold has collapsed
+    "The folds whose network only ever answers one or two groups, though there are more"
+    if hasattr(predictions, 'predictions'): predictions, labels = predictions.predictions, predictions.labels
+    found, folds = {}, predictions.get('fold', pd.Series(0, predictions.index))
+    for k, t in predictions.groupby(folds):
+        said = [str(x) for x in labels if (t['pred'].astype(str) == str(x)).any()]
+        if len(labels) > 2 and len(said) < 3 and len(said) < t['label'].nunique() and len(t) >= 20: found[int(k)] = said
+    return found
+
+
+def collapse_words(
+    found: dict[int, list[str]],  # what `collapsed` gives
+    name: str,  # of the run
+) -> str:  # '' where no fold has collapsed
+    "A sentence about it"
+    alike = {}
+    for k, said in found.items(): alike.setdefault(' or '.join(said), []).append(k)
+    cases = [f'{said} in fold{"s" * (len(folds) > 1)} {some(folds, 20)}' for said, folds in alike.items()]
+    return f'{name} has collapsed: it only ever answers {"; ".join(cases)}' if cases else ''
 
 # %% ../../nbs/scores/00_statistics.ipynb #3c1b28x95
 def json_records(table): return json.loads(table.reset_index().to_json(orient='records'))  # a dict a row

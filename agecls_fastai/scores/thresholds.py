@@ -45,7 +45,7 @@ def check_sums(
 
 def check_rates(
     sums,  # (…, 4), added up over images
-) -> np.ndarray:  # (…, 2): the false positive rate, and the share that is asked for nothing; nan where nobody is
+) -> np.ndarray:  # (…, 2): the false positive rate, and the share that is asked needlessly; nan where nobody is
     "The two errors of an age check"
     sums = np.asarray(sums, float)
     with np.errstate(divide='ignore', invalid='ignore'):

@@ -80,6 +80,7 @@ def test_nothing_is_told(drawn, marked, monkeypatch, capfd, caplog):
     agecls('study', drawn, '--recipes', *TRAIN[1:], '--folds', 0, '--out', d / 'study', '--no-pack')
     agecls('status', d / 'run', '--json')
     agecls('verify', d / 'run')
+    agecls('methods', d / 'run')
     agecls('compare', d / 'run', d / 'other', '--json')
     agecls('ensemble', d / 'run', d / 'other', '--out', d / 'both')
     agecls('calibrate', d / 'run')
