@@ -40,7 +40,7 @@ def parse(command, *words):
     "What a command is given, with all that it needs besides, or the exit status and the lines that are told"
     parser, needs = COMMANDS[command], []
     for a in parser._actions:
-        if not a.option_strings: needs.append('x')
+        if not a.option_strings: needs.append(next(iter(a.choices)) if a.choices else 'x')
         elif a.required and not set(a.option_strings) & {word.partition('=')[0] for word in words}:
             needs += [a.option_strings[0], 'x']
     err = StringIO()

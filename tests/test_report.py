@@ -1,9 +1,13 @@
 "The report: one HTML file that holds everything in itself, from the command line"
+import html
 import io
 import json
+import os
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -209,3 +213,22 @@ def test_mistakes(runs, argv, text, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert status == 2 and out == '' and len(err.splitlines()) == 1 and text in err, err
     assert not list(runs.glob('*.html'))
+
+
+def test_the_command_of_the_report_repeats_the_run(drawn, tmp_path, monkeypatch, capfd):
+    "What stands under 'How to reproduce' is typed in a fresh folder, and ends with the same digest"
+    digests = []
+    for folder in ('first', 'again'):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        os.symlink(drawn, 'faces')
+        if not digests: command = shlex.split('agecls cv faces --recipe levi_hassner_onecycle --size 40 --epochs 1 '
+                                              "--set bs=16 --limit 9 --seed 3 --folds 1 --out 'runs/a b'")
+        assert main(command[1:]) == 0
+        digests.append(json.loads(Path('runs/a b/fold_1/done.json').read_text())['predictions_sha256'])
+        if len(digests) > 1: break
+        assert main(['report', 'runs/a b']) == 0
+        page = html.unescape(Path('report.html').read_text())
+        assert 'levi_hassner_onecycle,size=40,bs=16,epochs=1' in page     # it is not called by another recipe's name
+        command = shlex.split(re.search(r'agecls cv faces[^<]*', page)[0])
+    assert digests[0] == digests[1]

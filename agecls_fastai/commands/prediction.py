@@ -45,7 +45,7 @@ def evaluate(args):
     from agecls_fastai.core.progress import Progress
     from agecls_fastai.results.compare import compare
     run = evaluate(bundles, data.items, args.data, args.out, data.words, args.skip_bad_images, Progress(),
-                   args.workers or 0, args.device)
+                   args.workers or 0, args.device, args.command)
     print_result(compare([run]), args.json)
     if args.out and not args.json: print(f'\nThe result lies in {args.out}')
 

@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/results/06b_run_sections.ipynb #ce997583
 import json
+import os
 import shlex
 
 import numpy as np
@@ -15,7 +16,7 @@ import pandas as pd
 from ..core.errors import AgeclsError, some
 from ..core.progress import duration
 from ..data.items import who
-from ..recipes import RECIPES
+from ..recipes import RECIPES, Recipe
 from .examples import has_models
 from .methods import methods, methods_text
 from .page import head_block, note_block, table_block, text_block
@@ -51,33 +52,51 @@ def time_section(given):
     return dict(title='Time and hardware', blocks=[table_block(pd.DataFrame(rows).T, corner='run', words=True)])
 
 
+NOT_TO_REPEAT = ('--overwrite', '--wait', '--json', '--debug')
+
+
+def _folds(run): return ['--folds', *run.folds] * (len(run.folds) < len(run.info['composition']))
+
+
+def _as_typed(run):
+    "The command that made the run, with the folds that are there; absolute paths by their last part"
+    words, in_folds = [], False
+    for word in shlex.split(run.info['command']):
+        if word.startswith('-'): in_folds = word.partition('=')[0] == '--folds'
+        if in_folds or word in NOT_TO_REPEAT: continue
+        words.append(os.path.basename(word.rstrip('/')) if os.path.isabs(word) else word)
+    return [*words, *(_folds(run) if words[1] == 'cv' else [])]
+
+
 def run_command(run):
-    "The command that makes the run again"
-    info, given = run.info, run.info['recipe']
-    if 'model' in info: return f'agecls evaluate MODEL DATA --out {shlex.quote(run.path.name)}'
-    if 'members' in info:
-        return f'agecls ensemble {" ".join(["RUN"] * len(info["members"]))} --out {shlex.quote(run.path.name)}'
-    name = given['name'].split(',')[0]
-    if name not in RECIPES: return None
-    base = json.loads(RECIPES[name].to_json())
-    changes = {k: v for k, v in given.items() if k in base and k not in ('name', 'about') and v != base[k]}
-    words = ['agecls', 'cv', 'DATA', '--recipe', name, '--out', run.path.name, '--protocol', info['protocol'],
-             '--seed', info['seed']]
-    if len(run.folds) < len(info['composition']): words += ['--folds', *run.folds]
+    "The command that makes the run again; None where no recipe of the library comes near it"
+    info, out = run.info, run.path.name
+    if info.get('command'): return shlex.join(map(str, _as_typed(run)))
+    if 'model' in info: return f'agecls evaluate MODEL DATA --out {shlex.quote(out)}'
+    if 'members' in info: return f'agecls ensemble {" ".join(["RUN"] * len(info["members"]))} --out {shlex.quote(out)}'
+    try: recipe = Recipe.from_dict(info['recipe'])
+    except AgeclsError: return None
+    near = RECIPES.get(recipe.name.partition(',')[0])
+    base = near or min(RECIPES.values(), key=lambda known: len(recipe.differs(known)))
+    changes = recipe.differs(base)
+    words = ['agecls', 'cv', 'DATA', '--recipe', base.name, '--out', out, '--protocol', info['protocol'],
+             '--seed', info['seed'], *_folds(run)]
     if info.get('weights_sha256') not in (None, *(known.sha256 for known in PACKAGED.values())):
         words += ['--weights', 'FILE']
     if info.get('pack'): words += ['--pack', 'PACK']
     if info.get('skipped'): words.append('--skip-bad-images')
     if info.get('compiled'): words.append('--compile')
     if has_models(run): words.append('--keep-models')
+    if not near: words += ['--name', recipe.name]
     if changes: words += ['--set', *(f'{k}={v if isinstance(v, str) else json.dumps(v)}' for k, v in changes.items())]
     return shlex.join(map(str, words))
 
 
 def repeat_section(given):
-    about = ('DATA stands for the data folder and the options that say which data; MODEL, RUN, FILE and PACK for what '
-             "was there. The digests are SHA-256: of the items table, of the pictures' names and sizes, of the "
-             'predictions. On other hardware or library versions, results can differ slightly.')
+    about = ('To be run in the folder that holds the data. Words in capitals stand for what was there when a run was '
+             'made in Python: DATA for the data folder and the options that say which data, MODEL, RUN, FILE and PACK. '
+             "The digests are SHA-256: of the items table, of the pictures' names and sizes, and of the predictions. "
+             'On other hardware or library versions, results can differ slightly.')
     blocks = [text_block(about)]
     for name, run in zip(given.made.names, given.made.runs):
         info = run.info

@@ -21,7 +21,7 @@ from ..core.progress import Progress
 from ..data.items import check_items, items_digest, who
 from ..data.synthetic import best_reachable
 from ..loading.pack import build_pack
-from ..recipes import Recipe, change_recipe, get_recipe, resize_for
+from ..recipes import Recipe, change_recipe, get_recipe, named_recipe, resize_for
 from .compare import compare, power_words
 from ..runs.crossval import cross_validate
 from ..runs.format import folder_name, is_study, open_runs
@@ -29,6 +29,7 @@ from ..runs.minutes import check_minutes
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
 from ..scores.statistics import score_text
 from ..scores.tables import Table
+from ..training.models import check_start
 
 # %% ../../nbs/results/03_study.ipynb #22a61b86
 def grid(
@@ -40,7 +41,7 @@ def grid(
     if not recipes: raise AgeclsError('a study needs a recipe')
     if empty := [k for k, values in vary.items() if not isinstance(values, (list, tuple)) or not values]:
         raise AgeclsError(f'vary needs a list of values for {some(empty)}')
-    for recipe in map(get_recipe, recipes):
+    for recipe in map(named_recipe, map(get_recipe, recipes)):
         for values in product(*vary.values()):
             factors = dict(zip(vary, values))
             changed = change_recipe(recipe, {k: v for k, v in factors.items() if k != 'source'})
@@ -219,11 +220,17 @@ def study(
     cells = grid(recipes, vary)
     names = [recipe.name for recipe, _ in cells]
     baseline = baseline or names[0]
+    alike = [name for name in names if name.partition(',')[0] == baseline]  # --size and such are in all names
+    if baseline not in names and len(alike) == 1: baseline, = alike
     if baseline not in names: raise AgeclsError(f'the baseline must be one of {some(names, 40)}, not {baseline!r}')
     if (minutes := kwargs.get('minutes')) is not None:
         if length := vary.keys() & {'epochs', 'iters'}:
             raise AgeclsError(f'minutes chooses the epochs; {min(length)} cannot vary as well')
         for recipe, _ in cells: check_minutes(minutes, recipe)           # before anything is made
+    starts = {(recipe.arch, recipe.pretrained, recipe.size) for recipe, _ in cells
+              if not (out / folder_name(recipe.name) / 'run.json').is_file()}
+    if kwargs.get('engine') is None:                                     # a mistake in the last recipe is told first
+        for arch, pretrained, size in sorted(starts): check_start(arch, pretrained, kwargs.get('weights'), size)
     sources = {name: check_items(table) for name, table in sources.items()}
     out.mkdir(parents=True, exist_ok=True)
     runs = []

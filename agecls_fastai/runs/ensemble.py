@@ -25,6 +25,7 @@ def ensemble(
     runs: Sequence,  # `Run`s or their folders, two or more, of the same items
     out,  # the run folder to make
     name: str = 'ensemble',
+    command: str = '',  # that was typed at a shell, for run.json and the report
 ) -> Run:
     "A run whose probabilities are the means of those of several runs; it answers with the most probable class"
     runs, out = open_runs(runs), Path(out)
@@ -40,8 +41,9 @@ def ensemble(
                               f'{some(run.folds, 20)}')
     about = f'the mean of {some([run.name for run in runs], 20)}'
     recipe = dict(first.info['recipe']) | dict(name=name, about=about)
-    info = {k: v for k, v in first.info.items() if k not in ('weights_sha256', 'pack', 'versions')} | dict(
-        recipe=recipe, seed=[run.info.get('seed') for run in runs], members=[run.info['recipe'] for run in runs],
+    info = {k: v for k, v in first.info.items() if k not in ('weights_sha256', 'pack', 'versions', 'command')} | dict(
+        recipe=recipe, **(dict(command=command) if command else {}),
+        seed=[run.info.get('seed') for run in runs], members=[run.info['recipe'] for run in runs],
         model_sha256=[[run.done[k]['predictions_sha256'] for k in run.folds] for run in runs])
     has_valid = all(run.has_validation for run in runs) and len({run.info.get('seed') for run in runs}) == 1
     tables = {'test': [run.predictions for run in runs]}

@@ -91,6 +91,7 @@ def evaluate(
     progress: Progress | None = None,  # shows the checking of the images
     num_workers: int = 0,  # loader processes
     device=None,  # fastai's default device if None
+    command: str = '',  # that was typed at a shell, for run.json and the report
 ) -> Run:
     "Score a trained run, or one trained network, on other data"
     items, bundles, device = check_items(items), find_bundles(model), run_device(device)
@@ -114,7 +115,7 @@ def evaluate(
         model_sha256=[b.info['weights_sha256'] for b in bundles],  # checked when they were read
         n_images=len(items), n_subjects=items['subject'].nunique(),
         composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped,
-        **run_environment(device))
+        **run_environment(device), **(dict(command=command) if command else {}))
     def predict():
         each = _of_each(bundles, items, path, num_workers=num_workers, device=device)
         tempered = _mean([with_temperature(p, bundle.temperature) for p, bundle in zip(each, bundles)])
