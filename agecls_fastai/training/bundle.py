@@ -38,7 +38,8 @@ from ..loading.loaders import age_block
 from ..recipes import Recipe  # with its methods
 from ..scores.calibration import conformal_scores, conformal_threshold, fit_temperature, with_temperature
 from ..scores.sets import LEVELS, threshold_at
-from ..scores.statistics import METRICS, has_years, main_metrics, metric_words, score_text, scores_by
+from ..scores.statistics import METRICS, collapse_words, collapsed, has_years, main_metrics, metric_words
+from ..scores.statistics import score_text, scores_by
 from ..scores.thresholds import CHECKS_SHAPE, bundle_checks
 from ..scores.years import known_ages, training_ages
 from .models import age_learner
@@ -152,6 +153,7 @@ def model_card(
         parts.append(f'## How it scored\n\n{how}; 95 % intervals by resampling {them.people}.{" " * (not them.known)}'
                      f'{them.caution}{"." * (not them.known)}\n\n'
                      + '\n\n'.join(_card_table(predictions, labels, c) for c in ('all', *columns)))
+        if collapse := collapse_words(collapsed(predictions, labels), 'The network'): parts.append(f'**{collapse}.**')
     if calibration := info.get('calibration'):
         parts.append('The logarithms of the probabilities are divided by a temperature of '
                      f'{calibration["temperature"]:.2f}, fitted on {calibration["images"]:,} other images'
