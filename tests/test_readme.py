@@ -1,14 +1,13 @@
 "README's lines do what they say: each `agecls …` line and each block of Python is run as it stands, on drawn faces"
-import os
 import re
 import shlex
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 import pytest
 from conftest import ROOT, agecls
 from faulty_server import FaultyServer, tar_gz
+from forks import Fork
 from PIL import Image
 from skimage import data
 
@@ -16,9 +15,9 @@ from agecls_fastai.data import download
 from agecls_fastai.recipes import RECIPES, change_recipe
 
 README = (ROOT / 'README.md').read_text('utf-8')
-TINY = ['--size', 32, '--epochs', 1, '--limit', 8, '--set', 'arch=test_resnet', '--no-pretrained']
+TINY = ['--size', 28, '--epochs', 1, '--limit', 8, '--set', 'arch=test_resnet', '--no-pretrained']
 # the options that are added to a command so that it is short, and finds what stands for the network here
-ADDED = {'cv': TINY, 'study': [*TINY, '--folds', 0], 'pack': ['--size', 36]}
+ADDED = {'cv': [*TINY, '--folds', 0, 1], 'study': [*TINY, '--folds', 0], 'pack': ['--size', 32]}
 
 
 def blocks(language): return re.findall(rf'(?ms)^```{language}\n(.*?)^```', README)
@@ -38,7 +37,7 @@ def place(path):
         (path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(data.astronaut()).save(path / name)
     ages = [1, 5, 10, 17, 28, 40, 50, 70]
-    for i in range(24): face(f'UTKFACE/{ages[i % 8]}_{i % 2}_{i % 5}_2017010912{i:011}.jpg')
+    for i in range(40): face(f'UTKFACE/{ages[i % 8]}_{i % 2}_{i % 5}_2017010912{i:011}.jpg')
     for i in range(80): face(f'PICTURES/{i}.png')
     lines = [f'{i}.png,{ages[i % 8]},person {i // 2}' for i in range(80)]
     (path / 'people.csv').write_text('\n'.join(['path,age,name', *lines]) + '\n')
@@ -66,24 +65,23 @@ def home(tmp_path, monkeypatch, drawn):
         yield tmp_path
 
 
-def open_page(words):
-    "`agecls app` goes on until it is told to stop: the first line says where the page is"
-    process = subprocess.Popen([sys.executable, '-m', 'agecls_fastai', *words], stdout=subprocess.PIPE, text=True,
-                               env=os.environ | dict(PYTHONPATH=str(ROOT)))
-    try: assert 'The page is at http://127.0.0.1' in process.stdout.readline()
-    finally:
-        process.kill()
-        process.wait()
+def open_page(words, log):
+    "`agecls app` goes on until it is told to stop: its first line says where the page is"
+    page = Fork([words], log)
+    assert page.when(lambda: 'The page is at http://127.0.0.1' in page.text()), page.text()
+    page.end()
 
 
-def test_commands(home):
+def test_commands(home, drawn):
     pytest.importorskip('gradio', reason='there is no Gradio')
     assert len(LINES) > 20
     for line in LINES:
         _, *words = shlex.split(line, comments=True)
-        if words[0] == 'app': open_page(words)
+        if words[0] == 'app': open_page(words, home / 'app.log')
         else:
             done = agecls(*words, *ADDED.get(words[0], []))
+            # a drawn data set is whole by its own digests, which Adience's server does not have
+            if words[0] == 'download': shutil.copy(drawn / 'manifest.json', 'adience')
             assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
     for made in ('adience_256/pack.json', 'report.html', 'sets.csv', 'age.onnx', 'runs/classes/run.json'):
         assert (home / made).is_file(), made
