@@ -89,16 +89,18 @@ def target_of(name, symbol):
     return f'{name.replace("/", ".")}.{"class." * symbol[0].isupper()}{symbol}'.lower()
 
 
-def public_names(nb, name):
+def public_names(path, explained, name):
     "Of a module's page, all public names: whole name, page, anchor, kind; for the index and for other sites' links"
-    module = next((''.join(c.directives_['default_exp']) for c in nb.cells if 'default_exp' in c.directives_), None)
-    if not module or module == 'all': return []
-    module, explained, found = import_module(f'agecls_fastai.{module.strip()}'), shown_symbols(nb), []
+    module = re.search(r'^#\| *default_exp +([\w.]+)', '\n'.join(c.source for c in read_nb(path).cells), re.M)
+    if not module or module[1] == 'all': return []
+    module, found = import_module(f'agecls_fastai.{module[1]}'), []
+    named = ''.join(cell.source for cell in constants(path))
     for symbol in getattr(module, '__all__', []):
         thing = getattr(module, symbol)
         kind = ('exception' if inspect.isclass(thing) and issubclass(thing, BaseException) else
                 'class' if inspect.isclass(thing) else 'function' if inspect.isfunction(thing) else 'data')
-        anchor = make_id(target_of(name, symbol)) if symbol in explained else 'constants'
+        anchor = (make_id(target_of(name, symbol)) if symbol in explained else
+                  'constants' if re.search(rf'^{symbol}\b', named, re.M) else '')     # the page
         found.append((f'{module.__name__}.{symbol}', name, anchor, kind))
     return found
 
@@ -188,7 +190,7 @@ def write_pages(out):
     # for conf.py
     files = {name: path.relative_to(ROOT).as_posix() for name, (path, _) in nbs.items()}
     files |= {name: file for file, name in PROJECT.items()}
-    found = [row for name, (_, nb) in nbs.items() for row in public_names(nb, name)]
+    found = [row for name, (path, nb) in nbs.items() for row in public_names(path, shown_symbols(nb), name)]
     (out / 'site.json').write_text(json.dumps(dict(files=files, names=found)))
 
 

@@ -29,6 +29,7 @@ nb_ipywidgets_js = {}  # by default a remote script
 nb_merge_streams = True
 myst_enable_extensions = ['colon_fence', 'dollarmath', 'attrs_block']
 myst_heading_anchors = 4
+myst_ref_domains = ['std']  # a name is the page's heading of it, not the entry for other sites
 suppress_warnings = ['myst.header']  # a function's heading comes below the notebook's title, wherever it stands
 
 html_theme = 'furo'

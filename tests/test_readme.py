@@ -108,6 +108,6 @@ def test_cards(home, monkeypatch):
         [code] = re.findall(r'(?ms)^```python\n(.*?)^```', card)
         assert len(code.splitlines()) <= 5, code
         exec(code, known)
-        [guide] = re.findall(r'^Guide: .*?\((nbs/[\w/]+\.ipynb)\)', card, re.M)
+        [guide] = re.findall(r'Guide: \[.*?\((nbs/[\w/]+\.ipynb)\)', card, re.M)
         assert (ROOT / guide).is_file(), guide
     assert known['answers']['group'].notna().sum() >= 2 and (home / 'report.html').is_file()
