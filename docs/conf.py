@@ -68,6 +68,7 @@ def add_names(app, env):
 
 def add_links(app, page, template, context, doctree):
     "Where there is an address: to the repository, and to each page's notebook"
+    if page == 'index': context['furo_hide_toc'] = True                    # room for the cards
     address, file = app.config.address, site(app)['files'].get(page)
     if not address: return
     context['theme_footer_icons'] = [dict(name='Repository', url=address, html='Repository', **{'class': ''})]
@@ -79,5 +80,5 @@ def add_links(app, page, template, context, doctree):
 def setup(app):
     app.add_config_value('address', read_address(), 'html')
     app.connect('env-updated', add_names)
-    app.connect('html-page-context', add_links)
+    app.connect('html-page-context', add_links, priority=900)              # after furo's own
     app.add_html_math_renderer('mathml', (formula('inline'), None), (formula('block'), None))
