@@ -5,14 +5,19 @@ here is to give Sphinx titles, tags, addresses and an order of the pages.
 """
 import argparse
 import ast
+import inspect
+import json
 import posixpath
 import re
 import shutil
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
+from address import fill, read_address
+from docutils.nodes import make_id
 from fastcore.nbio import read_nb
 from nbdev.config import nbpath2html
 from nbdev.processors import FilterDefaults
@@ -22,10 +27,14 @@ from agecls_fastai.showdoc import shown
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
-# in the order of reading; a page that is not named here comes last in its part
-TUTORIALS = ['adience_in_colab', 'your_own_data', 'a_fold_by_hand']
-PAGES = ['real_faces', 'years', 'which_loss', 'performance', 'when_it_breaks', 'hostile_input', 'many_machines',
-         'ten_million', 'how_a_beats_b', 'responsible_use']
+# first what people want to do, then where they look things up, then what was measured; in the order of reading
+PAGES = {
+    'Guides': ['tutorials/adience_in_colab', 'tutorials/your_own_data', 'tutorials/predict_photographs',
+               'tutorials/read_a_report', 'many_machines', 'how_a_beats_b', 'tutorials/a_fold_by_hand',
+               'responsible_use'],
+    'Help': ['faq', 'glossary', 'cite'],
+    'Measured': ['real_faces', 'years', 'other_software', 'performance', 'which_loss', 'when_it_breaks',
+                 'hostile_input', 'ten_million']}
 # the packages, from the ground up, with what a part of the site is called
 PACKAGES = dict(core='Foundations', data='Data', scores='Scores', loading='Batches', training='Training', runs='Runs',
                 results='Results', predict='Prediction', commands='Commands')
@@ -39,12 +48,12 @@ def page_of(path):
 
 def notebooks():
     "Every notebook, by part of the site, in the order of reading"
-    def rank(order): return lambda p: (order.index(p.stem) if p.stem in order else len(order), p.stem)
-    top = [p for p in NBS.glob('*.ipynb') if p.name[0] not in '._' and p.stem != 'index']
-    numbered = sorted(p for p in top if p.name[0].isdigit())
+    pages = {title: [NBS / f'{name}.ipynb' for name in names] for title, names in PAGES.items()}
+    known = {NBS / 'index.ipynb', *sum(pages.values(), [])}
+    rest = [p for p in [*NBS.glob('[!._]*.ipynb'), *NBS.glob('tutorials/[!._]*.ipynb')] if p not in known]
+    if left := [p.name for p in rest if not p.name[0].isdigit()]: sys.exit(f'PAGES has no place for {left}')
     reference = {title: sorted((NBS / name).glob('[!._]*.ipynb')) for name, title in PACKAGES.items()}
-    return {'Tutorials': sorted((NBS / 'tutorials').glob('[!._]*.ipynb'), key=rank(TUTORIALS)),
-            'Measuring': sorted(set(top) - set(numbered), key=rank(PAGES)), 'Recipes and doors': numbered, **reference}
+    return {**pages, **reference, 'Recipes and entry points': sorted(rest)}
 
 
 def processed(path):
@@ -80,6 +89,22 @@ def target_of(name, symbol):
     return f'{name.replace("/", ".")}.{"class." * symbol[0].isupper()}{symbol}'.lower()
 
 
+def public_names(path, explained, name):
+    "Of a module's page, all public names: whole name, page, anchor, kind; for the index and for other sites' links"
+    module = re.search(r'^#\| *default_exp +([\w.]+)', '\n'.join(c.source for c in read_nb(path).cells), re.M)
+    if not module or module[1] == 'all': return []
+    module, found = import_module(f'agecls_fastai.{module[1]}'), []
+    named = ''.join(cell.source for cell in constants(path))
+    for symbol in getattr(module, '__all__', []):
+        thing = getattr(module, symbol)
+        kind = ('exception' if inspect.isclass(thing) and issubclass(thing, BaseException) else
+                'class' if inspect.isclass(thing) else 'function' if inspect.isfunction(thing) else 'data')
+        anchor = (make_id(target_of(name, symbol)) if symbol in explained else
+                  'constants' if re.search(rf'^{symbol}\b', named, re.M) else '')     # the page
+        found.append((f'{module.__name__}.{symbol}', name, anchor, kind))
+    return found
+
+
 class Linker:
     "Rewrites the links in Markdown text for Sphinx"
     def __init__(self, targets, pages): self.targets, self.pages = targets, pages
@@ -108,9 +133,9 @@ class Linker:
 
 def page(nb, name, link, folder):
     "A notebook for MyST-NB"
-    cells = []
+    cells, address = [], read_address()
     for cell in nb.cells:
-        source = cell.source
+        source = fill(cell.source, address)
         if cell.cell_type == 'raw':
             fields = dict(re.findall(r'^(title|description): (.+(?:\n  .+)*)$', source, re.M))
             fields = {k: ' '.join(v.split()).strip('\'"') for k, v in fields.items()}
@@ -162,6 +187,11 @@ def write_pages(out):
         nbformat.write(made, file)
     for file, name in PROJECT.items(): (out / f'{name}.md').write_text(link((ROOT / file).read_text('utf-8'), ''))
     shutil.copy(ROOT / 'LICENSE', out)
+    # for conf.py
+    files = {name: path.relative_to(ROOT).as_posix() for name, (path, _) in nbs.items()}
+    files |= {name: file for file, name in PROJECT.items()}
+    found = [row for name, (path, nb) in nbs.items() for row in public_names(path, shown_symbols(nb), name)]
+    (out / 'site.json').write_text(json.dumps(dict(files=files, names=found)))
 
 
 def main():

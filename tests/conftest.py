@@ -20,8 +20,8 @@ from agecls_fastai.cli import main  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 # the modules that take longest, so that no worker is left alone with one of them at the end
 LONG = ['test_distributed', 'test_benchmarks', 'test_networks', 'test_real_faces', 'test_cv', 'test_cluster',
-        'test_minutes', 'test_faults', 'test_probe', 'test_docs', 'test_real_folds', 'test_report', 'test_pack',
-        'test_fuzz']
+        'test_minutes', 'test_readme', 'test_faults', 'test_probe', 'test_docs', 'test_real_folds', 'test_report',
+        'test_pack', 'test_fuzz']
 # what `trained` is trained by
 CV = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--bs', 16, '--epochs', 2]
 REAL_FOLDS = Path(os.environ.get('ADIENCE_FOLDS', ROOT.parent / 'shared' / 'adience_folds'))

@@ -13,6 +13,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from check_layers import LAYERS
 from conftest import ROOT
+from snowballstemmer import stemmer
+from sphinx.search.en import SearchEnglish
+from sphinx.util.inventory import InventoryFile
+
+from agecls_fastai import __version__
 
 
 class Page(HTMLParser):
@@ -109,11 +114,65 @@ def test_formulas_are_drawn_without_a_script(pages):
     assert not re.search(r'\$|\\(frac|ell|sum)', text)
 
 
-def test_search_index(site):
+@pytest.fixture(scope='module')
+def index(site):
     text = (site / 'searchindex.js').read_text('utf-8')
-    index = json.loads(text[text.index('{'):text.rindex('}') + 1])
+    return json.loads(text[text.index('{'):text.rindex('}') + 1])
+
+
+def test_search_index(index):
     [title] = [found for name, found in index['alltitles'].items() if name == 'one_off_accuracy']
     assert [index['docnames'][document] for document, _ in title] == ['training/metrics']
+
+
+def search(index, words):
+    "The pages that have all words in a title, or in their text, as the site's own search counts"
+    stem, found = stemmer('english').stemWord, []
+    for word in map(stem, set(words.lower().split()) - SearchEnglish.stopwords):
+        def pages(table, word=word):
+            hit = table.get(word, [])
+            return {index['docnames'][i] for i in (hit if isinstance(hit, list) else [hit])}
+        found.append(pages(index['titleterms']) | pages(index['terms']))
+    return set.intersection(*found)
+
+
+@pytest.mark.parametrize('words, page', {
+    'MAE': 'faq', 'MAE years': 'years', 'mean absolute error': 'glossary', 'cite': 'cite', 'citation BibTeX': 'cite',
+    'LaTeX': 'faq', 'own pictures': 'faq', 'own data': 'tutorials/your_own_data', 'imbalance': 'faq', 'offline': 'faq',
+    'FAQ': 'faq', 'troubleshooting': 'faq', 'out of memory': 'faq', 'resume': 'faq', 'license weights': 'faq',
+    'minors': 'responsible_use', 'glossary': 'glossary', 'report': 'tutorials/read_a_report',
+    'predict photographs': 'tutorials/predict_photographs', 'DeepFace': 'faq', 'MTCNN': 'other_software'}.items())
+def test_search_finds(index, words, page): assert page in search(index, words), (words, search(index, words))
+
+
+def test_names_are_in_the_index_and_for_other_sites(site, pages):
+    "genindex.html and objects.inv (intersphinx) have every public name of `agecls_fastai.all`"
+    inventory = InventoryFile.loads((site / 'objects.inv').read_bytes(), uri='')
+    listed = {}
+    for kind in ('function', 'class', 'exception', 'data'):
+        for name, item in inventory.data.get(f'py:{kind}', {}).items():
+            listed[name] = item.uri.replace('#$', f'#{name}')
+            file, _, anchor = listed[name].partition('#')
+            assert anchor in pages[file].anchors | {''}, name
+    everything, links = vars(import_module('agecls_fastai.all')), set(pages['genindex.html'].links)
+    seen = 0
+    for file in (ROOT / 'agecls_fastai').rglob('[!_]*.py'):
+        name = '.'.join(('agecls_fastai', *file.relative_to(ROOT / 'agecls_fastai').with_suffix('').parts))
+        if name == 'agecls_fastai.all': continue
+        for symbol in import_module(name).__all__:
+            assert listed[f'{name}.{symbol}'] in links, f'{name}.{symbol}'
+            seen += symbol in everything
+    assert seen > 150
+
+
+def test_tasks_come_first(pages):
+    "Guides and help are on the screen before the modules, and code has a button that copies it"
+    side = [link for link in pages['faq.html'].links if link.endswith('.html')]
+    place = {name: min(i for i, link in enumerate(side) if link.endswith(name)) for name in (
+        'adience_in_colab.html', 'cite.html', 'real_faces.html', 'errors.html')}
+    assert sorted(place, key=place.get) == list(place) and place['errors.html'] < 25
+    assert any('copybutton' in address for address in pages['faq.html'].loads)
+    assert f'agecls_fastai {__version__}' in ' '.join(pages['faq.html'].words)
 
 
 DRIVER = """<!doctype html><iframe id="frame" width="1200" height="800"></iframe><pre id="seen"></pre><script>

@@ -7,6 +7,7 @@ from configparser import ConfigParser
 from email.parser import Parser
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from agecls_fastai import __version__
@@ -40,6 +41,14 @@ def test_metadata(wheel):
     sources = {file for file in files if file.endswith(('.py', '.onnx', '.txt'))}
     assert {f'data/face_detection_yunet_2023mar.{ending}' for ending in ('onnx', 'LICENSE.txt')} <= sources
     assert modules == sources and {'cli.py', 'all.py', 'runs/crossval.py', 'core/__init__.py'} <= modules
+
+
+def test_citation():
+    "CITATION.cff and the page Cite name this version and the same works"
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text('utf-8'))
+    assert citation['version'] == __version__ and citation['license'] == 'Apache-2.0'
+    page = (ROOT / 'nbs/cite.ipynb').read_text('utf-8')
+    for work in citation['references']: assert work['doi'] in page and work['title'] in page, work['title']
 
 
 def test_wheel_in_an_empty_environment(wheel, tmp_path):
