@@ -250,7 +250,12 @@ def answer_line(row):
     sure = f'; {row["set"]}' if 'set' in row else ''
     old = f'; {row["check"]}' if 'check' in row else ''
     doubt = f'; warning: {row["warning"]}' if 'warning' in row else ''
-    return f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %){age}{sure}{old}{doubt}'
+    found = row.get('probabilities') or {}
+    top = max(found, key=found.get, default=row['group'])
+    # a loss may answer with the median or the mean of its probabilities
+    other = '' if top == row['group'] else f'; most probable alone: {top}, {100 * found[top]:.0f} %'
+    return (f'{printable(row["file"])}{at}: {row["group"]} ({100 * row["confidence"]:.0f} %{other}){age}{sure}{old}'
+            f'{doubt}')
 
 
 def flat_answer(row):

@@ -136,6 +136,7 @@ def model_card(
 ) -> str:  # Markdown
     "What the network is, what it was trained on, how it scored, what it must not be used for"
     recipe, labels = info['recipe'], info['labels']
+    rule = getattr(Recipe.from_dict(recipe).loss_func(labels), 'rule', 'mode')
     trained, many = ', '.join(f'{label}: {n:,}' for label, n in info['trained_on'].items()), len(labels) > 20
     if many: trained = f'{sum(info["trained_on"].values()):,} in all'
     data = (info.get('data') or 'Data that nobody named').rstrip('.')
@@ -153,6 +154,9 @@ def model_card(
         parts.append(f'## How it scored\n\n{how}; 95 % intervals by resampling {them.people}.{" " * (not them.known)}'
                      f'{them.caution}{"." * (not them.known)}\n\n'
                      + '\n\n'.join(_card_table(predictions, labels, c) for c in ('all', *columns)))
+        if rule != 'mode':
+            parts.append(f'It answers with the {rule} of its probabilities, as its loss asks for; another class may be '
+                         'more probable.')
         if collapse := collapse_words(collapsed(predictions, labels), 'The network'): parts.append(f'**{collapse}.**')
     if calibration := info.get('calibration'):
         parts.append('The logarithms of the probabilities are divided by a temperature of '
