@@ -19,6 +19,8 @@ from sphinx.util.inventory import InventoryFile
 
 from agecls_fastai import __version__
 
+BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+
 
 class Page(HTMLParser):
     "The links, the resources, the anchors and the text of a page"
@@ -215,11 +217,10 @@ async function found(selector) {
 
 def test_in_a_browser_without_a_server(site, tmp_path):
     "A browser opens the front page, follows the sidebar, searches and lands on what was searched, all by clicks"
-    browser = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    if not browser: pytest.skip('there is no Chromium and no Chrome on the path (Debian: apt install chromium)')
+    if not BROWSER: pytest.skip('there is no Chromium and no Chrome on the path (Debian: apt install chromium)')
     driver = tmp_path / 'driver.html'
     driver.write_text(DRIVER.replace('SITE', json.dumps(site.as_uri())), 'utf-8')
-    done = subprocess.run([browser, '--headless', '--no-sandbox', '--disable-gpu', '--allow-file-access-from-files',
+    done = subprocess.run([BROWSER, '--headless', '--no-sandbox', '--disable-gpu', '--allow-file-access-from-files',
                            '--force-prefers-reduced-motion',
                            f'--user-data-dir={tmp_path / "profile"}', '--virtual-time-budget=30000', '--dump-dom',
                            driver.as_uri()], capture_output=True, text=True, timeout=240)
@@ -233,3 +234,27 @@ def test_in_a_browser_without_a_server(site, tmp_path):
     assert where == {'front page': '/index.html', 'Your own data': '/tutorials/your_own_data.html',
                      'losses': '/training/losses.html', 'Performance': '/performance.html',
                      'result': '/training/metrics.html#training-metrics-one-off-accuracy', 'on the screen': 'True'}
+
+
+def test_on_a_telephone_and_on_a_desk(site):
+    "No page is wider than the window, code can be copied, and the front page shows a result and all tasks at once"
+    playwright = pytest.importorskip('playwright.sync_api', reason='there is no Playwright')
+    if not BROWSER: pytest.skip('there is no Chromium and no Chrome on the path (Debian: apt install chromium)')
+    names = ['index', 'faq', 'glossary', 'cite', 'other_software', 'real_faces', 'performance', 'hostile_input',
+             'tutorials/read_a_report', 'tutorials/your_own_data', 'training/metrics', 'runs/crossval', 'genindex']
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=BROWSER, args=['--no-sandbox'])
+        for width in (390, 1400):
+            page = browser.new_page(viewport=dict(width=width, height=900))
+            for name in names:
+                page.goto((site / f'{name}.html').as_uri())
+                assert page.evaluate('document.documentElement.scrollWidth') <= width, (name, width)
+            page.goto((site / 'index.html').as_uri())
+            assert page.locator('button.copybtn').count() >= 10
+        def bottom(place): return (box := place.bounding_box())['y'] + box['height']
+        assert bottom(page.locator('.cell_output img').first) < 900
+        cards = page.locator('#what-do-you-want-to-do h3')
+        assert cards.count() == 5 and all(bottom(cards.nth(i)) < 900 for i in range(5))
+        assert all(bottom(page.locator('.sidebar-tree').get_by_text(name, exact=True)) < 900
+                   for name in ('Your own data', 'FAQ and troubleshooting', 'Performance'))
+        browser.close()

@@ -43,7 +43,7 @@ def place(path):
     for i in range(80): face(f'PICTURES/{i}.png')
     lines = [f'{i}.png,{ages[i % 8]},person {i // 2}' for i in range(80)]
     (path / 'people.csv').write_text('\n'.join(['path,age,name', *lines]) + '\n')
-    for i in range(60):
+    for i in range(45):
         face(f'ALBUM/{("child", "adult", "old")[i % 3]}/p{i % 15}_{i}.jpg')
         face(f'album/{("4-6", "25-32", "60-100")[i % 3]}/p{i % 15}_{i}.jpg')
 
@@ -100,7 +100,7 @@ def test_cards(home, monkeypatch):
     cards = re.split(r'^### ', CARDS, flags=re.M)[1:]
     assert [card.splitlines()[0] for card in cards] == ['Compare two networks', 'Train on your own pictures',
                                                         'Predict photographs', 'Read a report', 'Cite']
-    drawn = agecls('synth', 'adience', '--subjects', 26, '--size', 40)
+    drawn = agecls('synth', 'adience', '--subjects', 18, '--size', 40)
     assert drawn.returncode == 0, drawn.stderr
     for name in ('levi_hassner_onecycle', 'finetune_lite0'):              # as small as the commands above
         monkeypatch.setitem(RECIPES, name, change_recipe(RECIPES[name], dict(
