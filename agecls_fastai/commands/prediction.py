@@ -212,15 +212,21 @@ def export(args):
 
 def add_push(commands):
     p = command(commands, push, 'push', 'upload a model to the Hugging Face Hub')
-    p.add_argument('model', metavar='MODEL', help='folder of one model, or its .agecls file')
+    p.add_argument('model', metavar='MODEL', help='RUN/final, or the folder or .agecls file of one model')
     p.add_argument('repo', metavar='REPO', help='owner/name; created if it does not exist')
     p.add_argument('--public', action='store_true', help='make a new repository public (default: private)')
 
 
 def push(args):
     "agecls push"
+    from agecls_fastai.core.errors import AgeclsError
+    from agecls_fastai.runs.evaluate import find_bundles
     from agecls_fastai.training.hub import push_bundle
-    address = push_bundle(args.model, args.repo, not args.public)
+    found = find_bundles(args.model)
+    if len(found) > 1:
+        raise AgeclsError(f'push takes one network, and {args.model} has {len(found)}; name one of them, as in '
+                          f'{args.model}/fold_0, or {args.model}/final')
+    address = push_bundle(found[0], args.repo, not args.public)
     print(json.dumps(dict(address=address)) if args.json else f'The model is at {address}')
 
 

@@ -121,7 +121,9 @@ def answer_table(
     "Answers as a table"
     rows = [{k: v for k, v in row.items() if k != 'probabilities'}
             | {f'p_{x}': row.get('probabilities', {}).get(x) for x in labels} for row in answers]
-    table = pd.DataFrame(rows, columns=None if rows else ['file', 'group', 'confidence'])
+    table = pd.DataFrame(rows, columns=None if rows else ['file'])
+    for column in ('group', 'confidence'):                                 # also where no picture has a face
+        if column not in table: table[column] = None
     first = [c for c in ('file', 'box', 'group', 'confidence', 'expected_age', 'check', 'set') if c in table]
     last = [c for c in ('warning', 'reason', 'error') if c in table]
     return table[[*first, *(c for c in table if c not in (*first, *last)), *last]]

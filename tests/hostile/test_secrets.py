@@ -90,7 +90,7 @@ def test_nothing_is_told(drawn, marked, monkeypatch, capfd, caplog):
     picture = next((d / 'faces').rglob('*.jpg'))
     agecls('predict', d / 'run', picture, '--csv', d / 'answers.csv')
     agecls('export', d / 'run/final/model', d / 'm.onnx')
-    agecls('push', d / 'run/final/model', 'me/faces')
+    agecls('push', d / 'run/final', 'me/faces')
     agecls('predict', 'hf:me/faces', picture, '--json')
     for hub.broken in (401, 418):                                       # it sends the token back
         agecls('push', d / 'run/final/model', 'me/faces', '--debug', status=2)
