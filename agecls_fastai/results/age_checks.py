@@ -22,7 +22,7 @@ from .compare import run_names
 from .plots import COLORS, FAINT, FEWEST, MARKERS, WIDTH, as_runs, plain_text, styled
 from ..runs.format import Run
 from ..scores.statistics import interval, json_records, times_drawn
-from ..scores.tables import Table
+from ..scores.tables import ResultTable
 from ..scores.thresholds import challenge_age, check_challenge, check_rates, check_sums
 from ..scores.thresholds import fewest_people
 from ..scores.years import known_ages
@@ -160,18 +160,18 @@ class AgeChecks:
             f'{self._people} of {limit} and older': table['people_over'].map('{:,.0f}'.format),
             f'judged younger than {challenge}, so they are asked needlessly, %': shares('asked')})
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ResultTable]:
         "All of it, as DataFrames and as people read it"
         unit = who(self.run.predictions).unit
         def percent(table): return (100 * table[['false_positive_rate', 'asked']].astype(float)).round(1).rename(
             columns=dict(false_positive_rate='pass, %', asked='asked needlessly, %'))
-        made = [Table('scores', f'Age checks by limit and challenge age [95 % interval by resampling {unit}]',
-                      self.scores, self._shown(self.scores, 'the limit', 'the challenge age'))]
+        made = [ResultTable('scores', f'Age checks by limit and challenge age [95 % interval by resampling {unit}]',
+                            self.scores, self._shown(self.scores, 'the limit', 'the challenge age'))]
         for limit, curve in self.curves.items():
-            made.append(Table(f'grid_{limit:g}', f'Limit {limit:g}, by challenge age', curve, percent(curve)))
+            made.append(ResultTable(f'grid_{limit:g}', f'Limit {limit:g}, by challenge age', curve, percent(curve)))
         if len(self.bounded):
             shown = self.bounded[['people_under', 'challenge']].join(percent(self.bounded))
-            made.append(Table('bounded', 'Challenge ages that keep a promise', self.bounded, shown))
+            made.append(ResultTable('bounded', 'Challenge ages that keep a promise', self.bounded, shown))
         return made
 
     def __str__(self):

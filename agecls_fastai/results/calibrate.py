@@ -20,7 +20,7 @@ from ..scores.calibration import conformal_scores, conformal_threshold, expected
 from ..scores.calibration import fit_temperature, negative_log_likelihood, with_temperature
 from ..scores.sets import contiguous_sets, set_names
 from ..scores.statistics import N_RESAMPLES, interval, score_text, times_drawn
-from ..scores.tables import Table
+from ..scores.tables import ResultTable
 
 # %% ../../nbs/results/02_calibrate.ipynb #57a13ad0
 @dataclass
@@ -166,13 +166,14 @@ class CalibrationReport:
         return f'{100 * self.sets.level:g} % ' + (f'of the images of a new {self.sets.unit}' if known and
                                                   self.sets.unit == 'subject' else 'of new images')
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ResultTable]:
         "Calibration, and coverage in all, by group and by fold, as DataFrames and as people read them"
         them, made = who(self.sets.run.predictions), self.calibration
         about = f'Sets made to hold the truth in {self._promise()} [95 % interval by resampling {them.unit}]'
-        return [Table('calibration', 'Before and after temperature scaling, mean over folds', made.table, made.shown()),
-                *(Table(f'sets{f"_by_{by}" if by else ""}', about + (f', by {by}' if by else ''), t,
-                        coverage_text(t, them.known)) for by, t in self.coverage.items())]
+        return [ResultTable('calibration', 'Before and after temperature scaling, mean over folds', made.table,
+                            made.shown()),
+                *(ResultTable(f'sets{f"_by_{by}" if by else ""}', about + (f', by {by}' if by else ''), t,
+                              coverage_text(t, them.known)) for by, t in self.coverage.items())]
 
     def __str__(self):
         them = who(self.sets.run.predictions)

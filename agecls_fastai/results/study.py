@@ -28,7 +28,7 @@ from ..runs.format import folder_name, is_study, open_runs
 from ..runs.minutes import check_minutes
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
 from ..scores.statistics import score_text
-from ..scores.tables import Table
+from ..scores.tables import ResultTable
 
 # %% ../../nbs/results/03_study.ipynb #22a61b86
 def grid(
@@ -125,13 +125,14 @@ class Study:
 
     def __repr__(self): return f'Study({len(self.runs)} runs: {some([run.name for run in self.runs], 4)})'
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ResultTable]:
         "The table, and what each factor explains, as DataFrames and as people read them"
         shares = self.explained().rename_axis('factor')
         text = shares.rename(columns=metric_words).map(lambda x: f'{100 * x:.0f} %')
-        return [Table('scores', f'Mean over folds ± standard deviation over folds [95 % interval]; differences from '
-                      f'{self.baseline} in percentage points, p by Holm', self.table(), self._shown()),
-                Table('explained', 'Share of the spread between the runs that each factor explains', shares, text)]
+        return [ResultTable('scores', 'Mean over folds ± standard deviation over folds [95 % interval]; differences '
+                            f'from {self.baseline} in percentage points, p by Holm', self.table(), self._shown()),
+                ResultTable('explained', 'Share of the spread between the runs that each factor explains', shares,
+                            text)]
 
     def _shown(self):
         "The table in words"
