@@ -1244,6 +1244,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'agecls_fastai/results/plots.py'),
                                              'agecls_fastai.results.plots.draw_by': ( 'results/plots.html#draw_by',
                                                                                       'agecls_fastai/results/plots.py'),
+                                             'agecls_fastai.results.plots.one_run': ( 'results/plots.html#one_run',
+                                                                                      'agecls_fastai/results/plots.py'),
                                              'agecls_fastai.results.plots.part_scores': ( 'results/plots.html#part_scores',
                                                                                           'agecls_fastai/results/plots.py'),
                                              'agecls_fastai.results.plots.plain_text': ( 'results/plots.html#plain_text',

@@ -267,6 +267,9 @@ def load_study(
     except (OSError, AgeclsError): told = {}                             # it is still going on, or was stopped
     runs, factors = open_runs(path), told.get('factors') or []
     names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        twice = some(sorted({name for name in names if names.count(name) > 1}))
+        raise AgeclsError(f'{path} is no study: {twice} stands in several of its folders')
     if not all(isinstance(row, dict) and row.get('index') in names for row in factors): factors = []
     known = {row['index']: {k: v for k, v in row.items() if k != 'index'} for row in factors}
     baseline = told.get('baseline') if told.get('baseline') in names else names[0]
