@@ -120,6 +120,7 @@ class Study:
     def to_dict(self) -> dict:
         "All of it for JSON"
         return dict(baseline=self.baseline, minutes=self.minutes, factors=json_records(self.factors),
+                    collapsed=[row for c in self.comparisons for row in c.to_dict()['collapsed']],
                     table=json_records(self.table()), explained=json_records(self.explained().rename_axis('factor')),
                     best_reachable=self.best_reachable)
 
