@@ -35,7 +35,7 @@ from .scores.thresholds import *
 from .scores.statistics import *
 from .scores.sets import *
 from .scores.calibration import *
-from .scores.tables import Table, write_tables
+from .scores.tables import write_tables
 from .loading.pack import Pack, build_pack, open_pack
 from .loading.augment import ByteBatch, batch_transforms, view_preds
 from .loading.batches import PackedDL

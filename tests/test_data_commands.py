@@ -86,7 +86,7 @@ def test_evaluate(drawn, tmp_path):
 def test_gender(drawn, tmp_path):
     done = agecls('cv', drawn, '--target', 'gender', *TINY, '--folds', 1, '--out', tmp_path / 'run', check=0)
     assert 'gender labels' in done.stdout and 'one-off' not in done.stdout + done.stderr
-    assert '86.8 ± 1.4' in done.stdout and 'not to be compared' in done.stdout
+    assert 'Published' not in done.stdout                                # drawn faces are not Adience
     history = pd.read_csv(tmp_path / 'run/fold_1/history.csv')
     assert 'accuracy' in history and 'one_off_accuracy' not in history
 

@@ -26,8 +26,9 @@ def compare(args):
     form = table_form(args)
     from agecls_fastai.core.errors import AgeclsError, some
     from agecls_fastai.results.compare import by_subject, compare
-    from agecls_fastai.runs.format import is_study, open_runs
-    if len(args.runs) == 1 and is_study(args.runs[0]) and not args.baseline and not args.by_subject:
+    from agecls_fastai.runs.format import open_runs
+    study = len(args.runs) == 1 and (Path(args.runs[0]) / 'study.json').is_file()
+    if study and not args.baseline and not args.by_subject:
         from agecls_fastai.results.study import load_study
         found = load_study(args.runs[0])
     else:

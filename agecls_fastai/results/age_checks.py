@@ -19,10 +19,10 @@ from ..core.errors import AgeclsError, some
 from ..data.items import who
 from .by_age import years_of
 from .compare import run_names
-from .plots import COLORS, FAINT, FEWEST, MARKERS, WIDTH, as_runs, plain_text, styled
+from .plots import COLORS, FAINT, FEWEST, MARKERS, WIDTH, as_runs, one_run, plain_text, styled
 from ..runs.format import Run
 from ..scores.statistics import interval, json_records, times_drawn
-from ..scores.tables import Table
+from ..scores.tables import ResultTable
 from ..scores.thresholds import challenge_age, check_challenge, check_rates, check_sums
 from ..scores.thresholds import fewest_people
 from ..scores.years import known_ages
@@ -37,7 +37,7 @@ def check_scores(
     seed: int = 0,
 ) -> pd.DataFrame:  # a row a part: images and people on both sides, false_positive_rate and asked, with _low and _high
     "The two errors of an age check, with 95 % intervals by resampling subjects"
-    run, = as_runs(run)
+    run = one_run(run)
     ages, t = years_of(run), run.predictions
     if by not in ('all', 'age') and by not in t:
         raise AgeclsError(f'there is no column {by}; there are {some(t, 40)}')
@@ -69,7 +69,7 @@ def check_curve(
     challenges: Sequence[float] | None = None,  # in years; from the limit to 20 years above if None
 ) -> pd.DataFrame:  # a row a challenge age: false_positive_rate, asked
     "The two errors for many challenge ages"
-    run, = as_runs(run)
+    run = one_run(run)
     ages = years_of(run)
     challenges = np.arange(limit, limit + 20.5, 0.5) if challenges is None else challenges
     rows = {float(c): check_rates(check_sums(run.predictions['expected_age'], ages, limit, float(c)).sum(0))
@@ -111,7 +111,7 @@ def bounded_checks(
     bound: float = 0.01,  # the share of people under the limit that may pass
 ) -> pd.DataFrame:  # a row a fold: people_under in validation, challenge (nan: too few), false_positive_rate, asked
     "The challenge age that each fold's inner validation set promises, and what it does on the test fold"
-    run, = as_runs(run)
+    run = one_run(run)
     ages, valid, rows = years_of(run), run.valid_predictions(), {}
     true = known_ages(valid)
     if true is None or 'expected_age' not in valid:
@@ -160,18 +160,18 @@ class AgeChecks:
             f'{self._people} of {limit} and older': table['people_over'].map('{:,.0f}'.format),
             f'judged younger than {challenge}, so they are asked needlessly, %': shares('asked')})
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ResultTable]:
         "All of it, as DataFrames and as people read it"
         unit = who(self.run.predictions).unit
         def percent(table): return (100 * table[['false_positive_rate', 'asked']].astype(float)).round(1).rename(
             columns=dict(false_positive_rate='pass, %', asked='asked needlessly, %'))
-        made = [Table('scores', f'Age checks by limit and challenge age [95 % interval by resampling {unit}]',
-                      self.scores, self._shown(self.scores, 'the limit', 'the challenge age'))]
+        made = [ResultTable('scores', f'Age checks by limit and challenge age [95 % interval by resampling {unit}]',
+                            self.scores, self._shown(self.scores, 'the limit', 'the challenge age'))]
         for limit, curve in self.curves.items():
-            made.append(Table(f'grid_{limit:g}', f'Limit {limit:g}, by challenge age', curve, percent(curve)))
+            made.append(ResultTable(f'grid_{limit:g}', f'Limit {limit:g}, by challenge age', curve, percent(curve)))
         if len(self.bounded):
             shown = self.bounded[['people_under', 'challenge']].join(percent(self.bounded))
-            made.append(Table('bounded', 'Challenge ages that keep a promise', self.bounded, shown))
+            made.append(ResultTable('bounded', 'Challenge ages that keep a promise', self.bounded, shown))
         return made
 
     def __str__(self):
@@ -215,7 +215,7 @@ def age_checks(
     n_resamples: int = 2000,
 ) -> AgeChecks:
     "What a run would do as an age check"
-    run, = as_runs(run)
+    run = one_run(run)
     years_of(run)
     for a, c in product(limits, challenges): check_challenge(a, c)
     by = [c for c in ('gender', 'race', 'age') if c == 'age' or c in run.predictions] if by is None else list(by)

@@ -12,7 +12,8 @@ import pandas as pd
 
 from ..core.errors import AgeclsError, some
 from .compare import common_folds, run_names
-from .plots import COLORS, FAINT, FEWEST, LINE, MARKERS, WIDTH, as_runs, plain_text, styled
+from .plots import COLORS, FAINT, FEWEST, LINE, MARKERS, WIDTH, as_runs, one_run, plain_text
+from .plots import styled
 from ..runs.format import Run
 from ..scores.statistics import METRICS, has_years, scores_by
 from ..scores.years import known_ages
@@ -32,7 +33,7 @@ def errors_by_age(
     n_resamples: int = 2000,
 ) -> pd.DataFrame:  # a row a part: images, subjects, mae, cs3, cs5, cs10, bias, rmse, each with _low and _high
     "Errors in years by true age, with 95 % intervals by resampling subjects"
-    run, = as_runs(run)
+    run = one_run(run)
     ages = years_of(run)
     if width not in range(1, 46): raise AgeclsError(f'width must be whole years from 1 to 45, not {width!r}')
     width = int(width)
@@ -84,7 +85,7 @@ def plot_ages(
     ax=None,  # matplotlib axes to draw on; new ones if None
 ):  # the axes
     "The ages that are said against the true ones"
-    run, = as_runs(run)
+    run = one_run(run)
     true, said = years_of(run), run.predictions['expected_age'].to_numpy(float)
     true, said = true[np.isfinite(true)], said[np.isfinite(true)]
     top = (max(true.max(), said.max()) // width + 1) * width

@@ -25,7 +25,7 @@ from ..scores.statistics import METRICS, N_RESAMPLES, POWER, answer_sums, collap
 from ..scores.statistics import has_years, holm, image_sums
 from ..scores.statistics import interval, json_records, main_metrics, metric_words, p_value, p_words
 from ..scores.statistics import resample, score_text, scores_from_sums
-from ..scores.tables import Table
+from ..scores.tables import ResultTable
 from ..scores.years import known_ages
 
 # %% ../../nbs/results/01_compare.ipynb #5d9188d4
@@ -230,23 +230,22 @@ class Comparison:
         tables = [t for t in self.tables() if t.name in ('scores', 'differences') and len(t.text)]
         return ''.join(f'<p>{escape(t.caption)}</p>{t.text.to_html(border=0)}' for t in tables)
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ResultTable]:
         "Scores, scores by fold, differences and baselines, as DataFrames and as people read them"
         unit, metrics = who(self.runs[0].predictions).unit, self.metrics
         by = self.fold_scores.index
         folds = pd.DataFrame({METRICS[m].label: [score_text(m, x) for x in self.fold_scores[m]] for m in metrics}, by)
         about = "Mean over folds ± standard deviation over folds" if len(self.folds) > 1 else "Score"
         guesses = self.baselines.dropna(axis=1, how='all')
-        return [Table('scores', f'{about} [95 % interval by resampling {unit}]; '
-                      f'{self.runs[0].info.get("data") or "unnamed data"}',
-                      self.scores, pd.DataFrame({METRICS[m].label: self._cells(m) for m in metrics}, self.names)),
-                Table('folds', 'Scores of each fold', self.fold_scores, folds),
-                Table('differences', f'Paired differences [95 % interval by resampling {unit}]; p by Holm; detectable: '
-                      'smallest true difference detectable with 80 % power', self.differences,
-                      self._difference_table()),
-                Table('baselines', 'Guessing without looking', guesses.rename_axis('baseline'),
-                      pd.DataFrame({METRICS[m].label: [score_text(m, x) for x in guesses[m]] for m in guesses},
-                                   guesses.index))]
+        data = self.runs[0].info.get('data') or 'unnamed data'
+        scores = pd.DataFrame({METRICS[m].label: self._cells(m) for m in metrics}, self.names)
+        guess = pd.DataFrame({METRICS[m].label: [score_text(m, x) for x in guesses[m]] for m in guesses}, guesses.index)
+        return [ResultTable('scores', f'{about} [95 % interval by resampling {unit}]; {data}', self.scores, scores),
+                ResultTable('folds', 'Scores of each fold', self.fold_scores, folds),
+                ResultTable('differences', f'Paired differences [95 % interval by resampling {unit}]; p by Holm; '
+                            'detectable: smallest true difference detectable with 80 % power', self.differences,
+                            self._difference_table()),
+                ResultTable('baselines', 'Guessing without looking', guesses.rename_axis('baseline'), guess)]
 
     def _difference_table(self):
         "All differences, in words"

@@ -15,7 +15,7 @@ from PIL import Image
 from ..core.errors import AgeclsError
 from ..data.images import check_inside
 from ..loading.loaders import open_image
-from .plots import COLORS, INK, WIDTH, as_runs, short_text, styled
+from .plots import COLORS, INK, WIDTH, one_run, short_text, styled
 from ..runs.format import Run
 from ..training.cams import activation_maps
 from ..training.hub import load_bundle
@@ -71,7 +71,7 @@ def plot_errors(
     """The faces with the largest errors (left), with others of the same person; above each truth and answer.
 
     Where each person has one picture, all of them are of different people, the worst first."""
-    run, = as_runs(run)
+    run = one_run(run)
     check_data_folder(path, run.predictions['file'])
     several, width = run.predictions['subject'].duplicated().any(), 1 + others
     table, wrong = _told(run), worst_answers(run, n if several else n * width)
@@ -101,7 +101,7 @@ def plot_cams(
     fig=None,  # a matplotlib figure to draw on; a new one if None
 ):  # an array of axes (4, n): right ones and their maps, wrong ones and their maps
     "Class activation maps of the surest right and wrong answers, by the network that gave them"
-    run, = as_runs(run)
+    run = one_run(run)
     check_data_folder(path, run.predictions['file'])
     if not has_models(run):
         raise AgeclsError(f'{run.path} has no models; cross-validate with keep_models (--keep-models)')

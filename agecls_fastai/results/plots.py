@@ -8,7 +8,6 @@ __all__ = ['plot_confusion', 'plot_by', 'plot_intervals', 'plot_reliability', 'p
 # %% ../../nbs/results/04_plots.ipynb #b5b69316
 import textwrap
 from functools import wraps
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -67,9 +66,16 @@ def _legend(ax, new, **kwargs):
 def as_runs(runs):
     "A list of runs, out of one or several, or their folders, or a comparison"
     if isinstance(runs, Comparison): return runs.runs
-    runs = open_runs([runs] if isinstance(runs, (str, Path, Run)) else runs)
+    runs = open_runs(runs)
     if not runs: raise AgeclsError('there is no run to show')
     return runs
+
+
+def one_run(run):
+    "A run, out of it or its folder"
+    runs = as_runs(run)
+    if len(runs) > 1: raise AgeclsError(f'this shows one run, and {len(runs)} are given: {some(r.path for r in runs)}')
+    return runs[0]
 
 # %% ../../nbs/results/04_plots.ipynb #0cbe62fa
 @styled
@@ -79,7 +85,7 @@ def plot_confusion(
     ax=None,  # matplotlib axes to draw on; new ones if None
 ):  # the axes
     "The confusion matrix of all folds together, in the order of age; beside it the images and below it the answers"
-    run, = as_runs(run)
+    run = one_run(run)
     counts = run.confusion().to_numpy().astype(float)
     n = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -264,7 +270,7 @@ def plot_reliability(
     ax=None,  # matplotlib axes to draw on; new ones if None
 ):  # the axes
     "The share of right answers by confidence, before and, under the strict protocol, after temperature scaling"
-    run, new = as_runs(run)[0], ax is None
+    run, new = one_run(run), ax is None
     if new: _, ax = plt.subplots(figsize=(WIDTH, 3.6))
     ax.plot([0, 100], [0, 100], color=FAINT, lw=1, ls='--')
     told = {'as the network says it': run.probabilities()}
@@ -294,7 +300,7 @@ def plot_curves(
     fig=None,  # a matplotlib figure to draw on; a new one if None
 ):  # an array of axes
     "Loss, scores and learning rate by epoch, a colour a fold; a dotted line where the frozen epochs end"
-    run, = as_runs(run)
+    run = one_run(run)
     history = run.history()
     if not len(history) or 'train_loss' not in history:
         raise AgeclsError(f'{run.path} has no learning curves: it was not trained by epochs')

@@ -107,8 +107,8 @@ def _confusion_section(given):
     if len(given.made.runs) > len(given.runs):
         blocks.append(note_block(f'From here on, the {DETAILED} runs with the highest accuracy.'))
     runs, counts = in_tens(given.runs), []
-    blocks += [figure_block(f'{name}: percent of each true group that is given each answer. At the right the images of '
-                            'the group and how many of them are right; below, the same of each answer', plot_confusion,
+    blocks += [figure_block(f'{name}: answers for each true group, in percent. Right margin: images of the group, and '
+                            'the share that is right; lower margin: the same for each answer', plot_confusion,
                             run, True) for name, run in zip(given.names, runs)]
     for name, run in zip(given.names, runs):
         table = run.confusion()
@@ -167,9 +167,9 @@ def _parts_section(given):
                 cells[f'{metric_words(metric)}{of}, {METRICS[metric].unit}'] = [
                     scored(metric, *row) for row in t[[metric, f'{metric}_low', f'{metric}_high']].to_numpy()]
         tables.append(table_block(pd.DataFrame(cells), corner=what.partition(',')[0]))
-    about = (f"All folds together; each part's interval comes from drawing its {them.people} again, and below "
-             f'{FEWEST} {them.people} there is none; where all or none are right it shrinks to a point. Groups may '
-             'also differ in other ways, such as age; a difference need not be caused by the column.')
+    about = (f'All folds together. The intervals come from resampling the {them.people} of each group; a group of '
+             f'fewer than {FEWEST} {them.people} has none, and where all or no answers are right it is a point. Groups '
+             'may also differ in other ways, such as age; a difference need not be caused by the column.')
     blocks = [text_block(about), *figures, dict(kind='more', title='The same in numbers', blocks=tables)]
     if missing: blocks.append(note_block(f'Not shown: {some(missing, 9)} (not in this data set).'))
     return dict(title='Scores by group', blocks=blocks)

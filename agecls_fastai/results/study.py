@@ -28,7 +28,7 @@ from ..runs.format import folder_name, is_study, open_runs
 from ..runs.minutes import check_minutes
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
 from ..scores.statistics import score_text
-from ..scores.tables import Table
+from ..scores.tables import ResultTable
 from ..training.models import check_start
 
 # %% ../../nbs/results/03_study.ipynb #22a61b86
@@ -121,18 +121,20 @@ class Study:
     def to_dict(self) -> dict:
         "All of it for JSON"
         return dict(baseline=self.baseline, minutes=self.minutes, factors=json_records(self.factors),
+                    collapsed=[row for c in self.comparisons for row in c.to_dict()['collapsed']],
                     table=json_records(self.table()), explained=json_records(self.explained().rename_axis('factor')),
                     best_reachable=self.best_reachable)
 
     def __repr__(self): return f'Study({len(self.runs)} runs: {some([run.name for run in self.runs], 4)})'
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ResultTable]:
         "The table, and what each factor explains, as DataFrames and as people read them"
         shares = self.explained().rename_axis('factor')
         text = shares.rename(columns=metric_words).map(lambda x: f'{100 * x:.0f} %')
-        return [Table('scores', f'Mean over folds ± standard deviation over folds [95 % interval]; differences from '
-                      f'{self.baseline} in percentage points, p by Holm', self.table(), self._shown()),
-                Table('explained', 'Share of the spread between the runs that each factor explains', shares, text)]
+        return [ResultTable('scores', 'Mean over folds ± standard deviation over folds [95 % interval]; differences '
+                            f'from {self.baseline} in percentage points, p by Holm', self.table(), self._shown()),
+                ResultTable('explained', 'Share of the spread between the runs that each factor explains', shares,
+                            text)]
 
     def _shown(self):
         "The table in words"
@@ -273,6 +275,9 @@ def load_study(
     except (OSError, AgeclsError): told = {}                             # it is still going on, or was stopped
     runs, factors = open_runs(path), told.get('factors') or []
     names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        twice = some(sorted({name for name in names if names.count(name) > 1}))
+        raise AgeclsError(f'{path} is no study: {twice} stands in several of its folders')
     if not all(isinstance(row, dict) and row.get('index') in names for row in factors): factors = []
     known = {row['index']: {k: v for k, v in row.items() if k != 'index'} for row in factors}
     baseline = told.get('baseline') if told.get('baseline') in names else names[0]

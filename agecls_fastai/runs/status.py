@@ -21,7 +21,7 @@ from ..core.progress import duration
 from ..recipes import Recipe
 from .format import finished_fold, fold_folders, read_history, run_info
 from ..scores.statistics import METRICS, json_records, main_metrics, metrics_for, score_text, score_words
-from ..scores.tables import Table
+from ..scores.tables import ResultTable
 
 # %% ../../nbs/runs/01_status.ipynb #a5d4fdcf
 PATIENCE = 120, 1800, 3  # without a sign from another machine: seconds at least; before an epoch has ended; epochs
@@ -111,9 +111,10 @@ class Status:
         return pd.DataFrame(dict(state=self.folds['state'], epochs=self.folds.apply(epochs, axis=1), **scores,
                                  time=self.folds['seconds'].map(lambda x: '' if pd.isna(x) else duration(x))))
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ResultTable]:
         "The folds, as a DataFrame and as people read it"
-        return [Table('folds', f'{self.info["recipe"]["name"]}: {self.state}; {self.path}', self.folds, self._shown())]
+        about = f'{self.info["recipe"]["name"]}: {self.state}; {self.path}'
+        return [ResultTable('folds', about, self.folds, self._shown())]
 
     def __str__(self):
         n, done = len(self.folds), self.folds[self.folds['state'] == 'done']
