@@ -6,6 +6,7 @@ import matplotlib
 import pytest
 import torch
 from fastai.interpret import ClassificationInterpretation, Interpretation
+from fastai.learner import load_learner
 from fastai.torch_core import set_seed
 
 import agecls_fastai.training.fit  # noqa: F401  recipes get their methods
@@ -51,3 +52,14 @@ def test_top_losses(learn):
     names = learn.dls.vocab
     for title, place in zip(shown, places):
         assert f'/{names[true[place]]} /' in title and title.endswith(f'{probabilities[place].max().item():.2f}')
+
+
+def test_a_path_is_a_picture_also_after_load_learner(learn, drawn, tmp_path):
+    "fastai's own `predict` takes what fastai's users have at hand: a path"
+    picture = drawn / learn.dls.test.items['file'].iloc[0]
+    learn.export(tmp_path / 'export.pkl')
+    again = load_learner(tmp_path / 'export.pkl')
+    with learn.no_bar(), again.no_bar():
+        said, _, p = learn.predict(str(picture))
+        for one, given in ((learn, picture), (again, picture), (again, str(picture)), (again, picture.read_bytes())):
+            assert one.predict(given)[0] == said and torch.allclose(one.predict(given)[2], p, atol=1e-5)
