@@ -163,7 +163,7 @@ def test_methods(runs):
     [a, b] = told['texts'].values()
     for text in (a, b):
         assert '5-fold cross-validation, with no subject in two folds' in text and 'one-cycle policy' in text
-        assert 'the network of Levi and Hassner (2015), with random weights' in text and 'Holm' in text
+        assert 'network is that of Levi and Hassner (2015), with random weights' in text and 'Holm' in text
     assert a.replace('random seed was 0', 'random seed was 1') != a and 'random seed was 1' in b
     assert '@inproceedings{levi2015' in told['bibtex'] and 'eidinger2014' not in told['bibtex']   # drawn faces
     assert told['bibtex'] in agecls('methods', runs / 'a', runs / 'b').stdout

@@ -144,7 +144,7 @@ def _arch_words(arch):
     for start, words in (('resnet', 'a ResNet-'), ('tf_efficientnet_lite', 'an EfficientNet-Lite')):
         number = arch.removeprefix(start).split('.')[0]
         if arch.startswith(start) and number.isdigit(): return words + number
-    return 'the network of Levi and Hassner (2015)' if arch == 'levi_hassner' else f'the network {arch} (timm)'
+    return 'that of Levi and Hassner (2015)' if arch == 'levi_hassner' else f'{arch} (timm)'
 
 
 def _recipe(values):
