@@ -65,7 +65,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         if message.startswith(unknown := 'unrecognized arguments: '):       # what follows a misspelt --password is one
-            names = [word.partition('=')[0] for word in message.removeprefix(unknown).split() if word.startswith('-')]
+            words = message.removeprefix(unknown).split()
+            # a word that is there is no secret
+            names = [w.partition('=')[0] for w in words if w.startswith('-')] or list(filter(os.path.exists, words))
             message = unknown + ' '.join(names or ['too many words'])
         from agecls_fastai.core.errors import one_line
         first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''

@@ -172,7 +172,7 @@ def ensemble(args):
     from agecls_fastai.runs.format import load_run
     runs = [load_run(run) for run in args.runs]
     run = ensemble(runs, args.out, args.name, args.command)
-    print_result(compare([*runs, run], baseline=len(runs)), args.json)
+    print_result(compare([*runs, run], baseline=len(runs), turned=True), args.json)
     if not args.json: print(f'\nThe ensemble lies in {args.out}')
 
 

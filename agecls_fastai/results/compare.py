@@ -315,6 +315,7 @@ def compare(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
     baseline: int | None = None,  # the position of a run: only differences from it; all pairs if None
+    turned: bool = False,  # with a baseline: it minus the others, as of an ensemble and its members
 ) -> Comparison:
     "Compare runs on the same items: scores with intervals, and paired differences"
     runs = same_classes(open_runs(runs))
@@ -328,7 +329,7 @@ def compare(
     scores, differences, metrics = {}, [], _common_metrics(runs)
     for name, draw in zip(names, draws): scores[name] = _summary(by_fold[name], draw)
     pairs = ([(i, j) for i in range(len(runs)) for j in range(i)] if baseline is None else
-             [(i, baseline) for i in range(len(runs)) if i != baseline])
+             [(i, baseline)[::-1 if turned else 1] for i in range(len(runs)) if i != baseline])
     for i, j in pairs:
         apart = (draws[i] - draws[j])[:, _columns(metrics)]
         low, high = interval(apart)
