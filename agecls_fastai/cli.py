@@ -38,6 +38,11 @@ GROUPS = dict(guide='help', data='data', training='training', results='results',
 
 class _AllCommands(Parser):
     "The parser of `agecls` itself, whose help shows the commands by what they are for"
+    def parse_args(self, words):
+        args, rest = self.parse_known_args(words)
+        if rest: args.asked.error(f'unrecognized arguments: {" ".join(rest)}')   # the command knows its options
+        return args
+
     def format_help(self):
         formatter, listed = self._get_formatter(), {}
         formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'OPTIMIZERS', 'VIEWS', 'LOSS_NAMES', 'BALANCES', 'MIXES', 'FEATURES', 'PRECISIONS', 'RECIPES',
-           'DEFAULT_RECIPE', 'resize_for', 'Recipe', 'Recipes', 'named_recipe', 'change_recipe', 'parse_setting',
-           'get_recipe']
+           'DEFAULT_RECIPE', 'resize_for', 'Recipe', 'Recipes', 'asked_changes', 'named_recipe', 'is_automatic',
+           'change_recipe', 'parse_setting', 'get_recipe']
 
 # %% ../nbs/00_recipes.ipynb #680699ec
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from html import escape
 
 from .core.errors import AgeclsError, some
@@ -157,7 +158,7 @@ def _schedule_rules(recipe):
     "Network, size, and how long it trains"
     yield isinstance(recipe.name, str) and recipe.name, 'name', 'a name'
     yield isinstance(recipe.arch, str) and recipe.arch, 'arch', "the name of a network, as in 'resnet34'"
-    yield recipe.schedule in SCHEDULES, 'schedule', f'one of {some(SCHEDULES)}'
+    yield recipe.schedule in SCHEDULES, 'schedule', f'one of {some(SCHEDULES, 9)}'
     yield recipe.opt in OPTIMIZERS, 'opt', f'one of {some(OPTIMIZERS)}'
     yield from _number(recipe, 'size', 16, high=4096)
     if recipe.resize is not None: yield from _number(recipe, 'resize', 16, high=8192)
@@ -293,13 +294,17 @@ def _with_size_and_length(recipe, changes):
     return changes
 
 
-def _name_of(recipe, base):
-    "What a variant of `base` is called: the fields that were changed, without what goes with a size or a length"
+def asked_changes(recipe, base):
+    "The fields in which a variant differs from its base, without what goes along with a size or a length"
     changes = recipe.differs(base)
-    if 'size' in changes or 'epochs' in changes:
-        asked = {k: changes[k] for k in ('size', 'epochs') if k in changes}
-        along = _with_size_and_length(base, asked)
-        changes = {k: v for k, v in changes.items() if k in asked or k not in along or along[k] != v}
+    asked = {k: changes[k] for k in ('size', 'epochs') if k in changes}
+    along = _with_size_and_length(base, asked)
+    return {k: v for k, v in changes.items() if k in asked or k not in along or along[k] != v}
+
+
+def _name_of(recipe, base):
+    "What a variant of `base` is called"
+    changes = asked_changes(recipe, base)
     words = [f'{k}={v if isinstance(v, str) else json.dumps(v, separators=(",", ":"))}' for k, v in changes.items()]
     return ','.join([base.name, *words]), f'{base.name} with {", ".join(words)}'
 
@@ -312,6 +317,14 @@ def named_recipe(
     if base is None or not recipe.differs(base): return recipe
     name, about = _name_of(recipe, base)
     return replace(recipe, name=name, about=about)
+
+
+def is_automatic(
+    recipe: dict,  # of its fields
+) -> bool:
+    "Is it called by the library's name and what was changed, and not by a name that somebody gave?"
+    base = RECIPES.get(recipe['name'].partition(',')[0])
+    return base is not None and recipe['name'] == _name_of(Recipe.from_dict(recipe), base)[0]
 
 
 def change_recipe(
@@ -328,7 +341,7 @@ def change_recipe(
         raise AgeclsError(f'{recipe.name} is a probe and has no epochs; leave out --epochs (epochs=…), or this recipe')
     made = replace(recipe, **_with_size_and_length(recipe, changes))
     base = RECIPES.get(recipe.name.partition(',')[0])
-    if base is None or 'name' in changes or recipe.name not in (base.name, _name_of(recipe, base)[0]): return made
+    if base is None or 'name' in changes or not (recipe.name == base.name or is_automatic(asdict(recipe))): return made
     return named_recipe(replace(made, name=base.name, about=base.about))
 
 
@@ -338,7 +351,7 @@ def parse_setting(
 ) -> tuple:  # name and value, or name and values
     "Read NAME=VALUE; a value is JSON, or else a text"
     name, equals, value = text.partition('=')
-    if not equals or not name or not value: raise AgeclsError(f'NAME=VALUE is needed, as in size=128, not {text!r}')
+    if not equals or not name or not value: raise AgeclsError(f'FIELD=VALUE is needed, as in size=128, not {text!r}')
     def read(x):
         try: return json.loads(x)
         except (ValueError, RecursionError): return {'True': True, 'False': False, 'None': None}.get(x, x)
@@ -351,7 +364,9 @@ def get_recipe(
     "Look a recipe up by its name"
     if isinstance(recipe, Recipe): return recipe
     if recipe in RECIPES: return RECIPES[recipe]
-    raise AgeclsError(f'unknown recipe {recipe!r}; there are {some(RECIPES, 30)}')
+    near = get_close_matches(str(recipe), RECIPES, 1, 0.8)
+    raise AgeclsError(f'unknown recipe {recipe!r}' + (f', did you mean {near[0]}?' if near else '')
+                      + f'; there are {some(RECIPES, 30)}')
 
 # %% ../nbs/00_recipes.ipynb #f7ffbcd8
 WHEN = {

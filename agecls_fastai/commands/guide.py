@@ -36,7 +36,7 @@ def recipes(args):
                                                RECIPES.items()}, indent=1, ensure_ascii=False))
         for name, recipe in RECIPES.items():
             print(f'{name}\n    {recipe.about}' + (f'\n    when: {WHEN[name]}' if name in WHEN else ''))
-        print('\nThe recipes without "when" are finetune_resnet34 with another loss: to compare losses. agecls recipes '
+        print('\nThe recipes without "when" are finetune_resnet34, the default, with another loss. agecls recipes '
               'NAME shows the fields of one; --set FIELD=VALUE changes any of them')
         return
     recipe = get_recipe(args.name)
@@ -95,23 +95,47 @@ class Info:
         return '\n'.join(lines)
 
 
+# what columns are often called, in small letters
+ALIASES = dict(file=('file', 'path', 'image', 'img', 'picture', 'filename', 'file_name', 'image_path'),
+               label=('label', 'group', 'age_group', 'class', 'age'),
+               subject=('subject', 'person', 'identity', 'name', 'id', 'user_id', 'subject_id'))
+
+
+def _table_words(path, table):
+    "What the columns of a table may mean, and the command that reads them"
+    import shlex
+
+    from agecls_fastai.data.sheets import read_table
+    columns = list(map(str, read_table(table).columns))
+    known = {name: next((c for alias in aliases for c in columns if c.lower() == alias), None)
+             for name, aliases in ALIASES.items()}
+    pairs = [f'{name}={column or "COLUMN"}' for name, column in known.items()]
+    ages = ' --ages' if (known['label'] or '').lower() == 'age' else ''
+    words = shlex.join(['agecls', 'cv', str(path), '--items', str(table), '--columns', *pairs])
+    return dict(columns=', '.join(columns), train=f'{words}{ages} --recipe finetune_lite0 --out run')
+
+
 def _found(path):
     "What a data folder holds, and the commands that check it and train on it"
     import shlex
 
+    from agecls_fastai.core.errors import AgeclsError
     from agecls_fastai.data.datasets import guess_dataset, read_data
     from agecls_fastai.data.items import counted
     from agecls_fastai.data.pictures import SUFFIXES
     kind = guess_dataset(path)
     if kind is None:
-        files = [p for p in Path(path).rglob('*') if p.suffix.lower() in (*SUFFIXES, '.csv', '.tsv', '.parquet')]
-        tables = [p for p in files if p.suffix.lower() not in SUFFIXES]
-        return dict(found=f'{len(files) - len(tables):,} pictures, {len(tables)} tables; no known data set',
-                    next=f'agecls cv {shlex.quote(str(path))} --items '
-                         f'{shlex.quote(str(tables[0])) if tables else "TABLE.csv"} --out run  (agecls help data)')
+        names = [p for p in Path(path).rglob('*') if p.is_file()]
+        pictures = sum(p.suffix.lower() in SUFFIXES for p in names)
+        tables = sorted(p for p in names if p.suffix.lower() in ('.csv', '.tsv', '.parquet'))
+        found = dict(found=f'{pictures:,} pictures, {len(tables)} tables; no data set that is known here')
+        if not pictures: return found
+        if not tables: return found | dict(next='a folder for each class (--dataset folder), or a table (--items); '
+                                                'agecls help data explains both')
+        try: return found | _table_words(path, tables[0])
+        except AgeclsError as e: return found | dict(next=f'{e}; agecls help data')
     data = read_data(path, None if kind == 'adience' else kind)
-    option = '' if kind == 'adience' else f' --dataset {kind}'
-    where = shlex.quote(str(path)) + option
+    where = shlex.quote(str(path)) + ('' if kind == 'adience' else f' --dataset {kind}')
     return dict(found=f'{data.words}; {counted(data.items)}', check=f'agecls audit {where}',
                 train=f'agecls cv {where} --recipe finetune_lite0 --out run')
 

@@ -9,6 +9,8 @@ __all__ = []
 import argparse
 import json
 import os
+import re
+from difflib import get_close_matches
 
 # %% ../../nbs/commands/00_options.ipynb #fb349af6
 def place():
@@ -68,7 +70,11 @@ class Parser(argparse.ArgumentParser):
             words = message.removeprefix(unknown).split()
             # a word that is there is no secret
             names = [w.partition('=')[0] for w in words if w.startswith('-')] or list(filter(os.path.exists, words))
-            message = unknown + ' '.join(names or ['too many words'])
+            near = get_close_matches(names[0], self._option_string_actions, 1) if names else []
+            message = unknown + ' '.join(names or ['too many words']) + (f'; did you mean {near[0]}?' if near else '')
+        if found := re.match(r"argument \w+: invalid choice: '(.*?)' \(choose from (.*)\)$", message):
+            near = get_close_matches(found[1], re.findall(r"'(.*?)'", found[2]), 1)
+            if near: message = f'{message.partition(" (choose")[0]}; did you mean {near[0]}?'
         from agecls_fastai.core.errors import one_line
         first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''
         if not is_speaker(): self.exit(2)
@@ -120,7 +126,7 @@ def command(commands, function, name, about, **kwargs):
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
     parser.add_argument('--json', action='store_true', help='print JSON instead of text')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
-    parser.set_defaults(function=function)
+    parser.set_defaults(function=function, asked=parser)
     return parser
 
 

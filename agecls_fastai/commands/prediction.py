@@ -89,8 +89,7 @@ def _checked(args):
     from agecls_fastai.core.errors import AgeclsError
     from agecls_fastai.data.pictures import SUFFIXES
     from agecls_fastai.scores.sets import LEVELS, threshold_at
-    if args.limit is None and (args.challenge or args.bound):
-        raise AgeclsError('--challenge and --bound go with --limit, the age in question')
+    if args.limit is None and (args.challenge or args.bound): args.limit = 18
     for model in [args.model, *(args.also or [])]:
         if not model.startswith('hf:') and not os.path.exists(model): raise AgeclsError(f'there is no model {model!r}')
     if args.csv and (args.csv == '-' or args.csv.lower().endswith(SUFFIXES) or os.path.isdir(args.csv)):

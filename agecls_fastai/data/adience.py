@@ -70,7 +70,8 @@ def find_folds(
                                             f'{path} is not a folder')
     for folder in (path, path / 'folds'):
         if found := [folder / name for name in names if (folder / name).is_file()]: return found
-    raise AgeclsError(f'no fold files in {path}: looked for {names[0]} … {names[-1]} there and in {path / "folds"}')
+    raise AgeclsError(f'no fold files in {path}: looked for {names[0]} … {names[-1]} there and in {path / "folds"}; '
+                      f'other data than Adience need --dataset (dataset=), which agecls info {path} tells')
 
 # %% ../../nbs/data/07_adience.ipynb #62a21da3
 def _parse_fold_file(path):

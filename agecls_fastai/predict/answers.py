@@ -112,8 +112,8 @@ def age_check(
         if bound is not None: raise AgeclsError('challenge and bound are two ways to choose one age; give one of them')
         return AgeCheck(limit, limit, challenge)
     if len(answerers) > 1:                                                 # their mean was measured by nobody
-        raise AgeclsError(f'a bound is promised by one network, and these are {len(answerers)}; name one of them, or a '
-                          'challenge age (--challenge)')
+        raise AgeclsError(f'the promise of an age check is measured for one network, and these are {len(answerers)}: '
+                          'name one of them, as in RUN/fold_0 or RUN/final, or give a challenge age (--challenge AGE)')
     return AgeCheck(limit, *check_at(answerers[0].checks, limit, 0.01 if bound is None else bound))
 
 # %% ../../nbs/predict/02_answers.ipynb #1a290088

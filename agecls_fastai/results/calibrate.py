@@ -8,6 +8,7 @@ __all__ = ['UNITS', 'Calibration', 'calibrate', 'PredictionSets', 'prediction_se
 
 # %% ../../nbs/results/02_calibrate.ipynb #605496b4
 import json
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -139,8 +140,14 @@ def set_caution(
     "A plain word about sets that hold too much"
     size, n = sets.table['size'].mean(), len(sets.run.labels)
     if size - 1 <= (n - 1) / 2: return ''
-    return (f'The sets hold {size:.1f} of {n} groups on average: that is too many to be of use. The network is not '
-            f'good enough for sets that hold the truth in {100 * sets.level:g} %')
+    said = f'The sets hold {size:.1f} of {n} groups on average: that is too many to be of use. '
+    if math.inf in sets.thresholds.values():                             # whatever the network is worth
+        valid = sets.run.valid_predictions()
+        each = valid.groupby('fold')['subject'].nunique() if sets.unit == 'subject' else valid.groupby('fold').size()
+        least = math.ceil(sets.level / (1 - sets.level) - 1e-9)
+        return (f'{said}To hold the truth in {100 * sets.level:g} % takes at least {least} {sets.unit}s in each inner '
+                f'validation set, and the smallest has {each.min()}: below that all groups are in every set')
+    return f'{said}The network is not good enough for sets that hold the truth in {100 * sets.level:g} %'
 
 
 @dataclass

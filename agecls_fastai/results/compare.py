@@ -155,6 +155,12 @@ def power_words(detectable):
     return f'Smallest true difference detectable with 80 % power: {", ".join(least)}'
 
 
+def _counted(tested):
+    "Images, or people with one answer each: see `by_subject`"
+    if 'images' not in tested: return counted(tested)
+    return f'{len(tested):,} subjects, one answer each ({tested["images"].sum():,} images),'
+
+
 @dataclass
 class Comparison:
     "Scores of several runs on the same items, and the differences between them"
@@ -206,7 +212,7 @@ class Comparison:
         def all_of(key): return ', '.join(dict.fromkeys(str(run.info.get(key)) for run in self.runs))
         n = sum(int(k) >= 0 for k in info['composition'])
         of_all = f'{len(self.folds)} of {n}' if len(self.folds) < n else f'{n}'
-        parts = [f'Measured on: {info.get("data") or "unnamed data"}\n{counted(tested)} '
+        parts = [f'Measured on: {info.get("data") or "unnamed data"}\n{_counted(tested)} '
                  f'in {of_all} fold{"s" * (of_all != "1")}; protocol {all_of("protocol")}; device {all_of("device")}',
                  self._score_table().to_string(),
                  *['In years:\n' + self._score_table(True).to_string()] * self._in_years,
@@ -360,4 +366,7 @@ def by_subject(
     table = mean.reset_index().assign(file=lambda t: t['subject'] + ' (all)', images=groups.size().to_numpy())
     for name, codes in (('label', truth.to_numpy()), ('pred', mean.to_numpy().argmax(1))):
         table[name] = pd.Categorical.from_codes(codes, run.labels, ordered=True)
-    return Run(run.path, run.info, run.done, table)
+    # guessing, too, is scored by people: of the folds that are there
+    counts = {str(k): t['label'].value_counts(sort=False).tolist() for k, t in table.groupby('fold')}
+    info = run.info | dict(composition=counts) if len(counts) > 1 else run.info
+    return Run(run.path, info, run.done, table)

@@ -16,7 +16,7 @@ import pandas as pd
 from ..core.errors import AgeclsError, some
 from ..core.progress import duration
 from ..data.items import who
-from ..recipes import RECIPES, Recipe
+from ..recipes import RECIPES, Recipe, asked_changes
 from .examples import has_models
 from .methods import methods, methods_text
 from .page import head_block, note_block, table_block, text_block
@@ -60,9 +60,9 @@ def _folds(run): return ['--folds', *run.folds] * (len(run.folds) < len(run.info
 
 def _as_typed(run):
     "The command that made the run, with the folds that are there; absolute paths by their last part"
-    words, in_folds = [], False
-    for word in shlex.split(run.info['command']):
-        if word.startswith('-'): in_folds = word.partition('=')[0] == '--folds'
+    typed, words, in_folds = shlex.split(run.info['command']), [], False
+    for word in typed:
+        if word.startswith('-'): in_folds = typed[1] == 'cv' and word.partition('=')[0] == '--folds'
         if in_folds or word in NOT_TO_REPEAT: continue
         words.append(os.path.basename(word.rstrip('/')) if os.path.isabs(word) else word)
     return [*words, *(_folds(run) if words[1] == 'cv' else [])]
@@ -70,7 +70,7 @@ def _as_typed(run):
 
 def run_command(run):
     "The command that makes the run again; None where no recipe of the library comes near it"
-    info, out = run.info, run.path.name
+    info, out = run.info, run.path.name if run.path.is_absolute() else str(run.path)
     if info.get('command'): return shlex.join(map(str, _as_typed(run)))
     if 'model' in info: return f'agecls evaluate MODEL DATA --out {shlex.quote(out)}'
     if 'members' in info: return f'agecls ensemble {" ".join(["RUN"] * len(info["members"]))} --out {shlex.quote(out)}'
@@ -78,7 +78,7 @@ def run_command(run):
     except AgeclsError: return None
     near = RECIPES.get(recipe.name.partition(',')[0])
     base = near or min(RECIPES.values(), key=lambda known: len(recipe.differs(known)))
-    changes = recipe.differs(base)
+    changes = asked_changes(recipe, base)
     words = ['agecls', 'cv', 'DATA', '--recipe', base.name, '--out', out, '--protocol', info['protocol'],
              '--seed', info['seed'], *_folds(run)]
     if info.get('weights_sha256') not in (None, *(known.sha256 for known in PACKAGED.values())):

@@ -18,7 +18,7 @@ import pandas as pd
 from ..core.errors import AgeclsError, some
 from ..core.files import read_json, write_atomic
 from ..core.progress import Progress
-from ..data.items import check_items, items_digest, who
+from ..data.items import check_items, counted, items_digest, who
 from ..data.synthetic import best_reachable
 from ..loading.pack import build_pack
 from ..recipes import Recipe, change_recipe, get_recipe, named_recipe, resize_for
@@ -160,11 +160,11 @@ class Study:
         table, metrics = self.table(), self.metrics
         words = {m: metric_words(m) for m in metrics}
         info, parts = self.runs[0].info, []
-        them, n = who(self.runs[0].predictions), info['n_images']
-        of = f'{info["n_subjects"]:,} subjects' if them.known else 'people who are not known'
-        parts.append(f'Measured on: {info.get("data") or "unnamed data"}\n{n:,} images of {of} in '
-                     f'{len(self.runs[0].folds)} folds; protocol '
-                     f'{info["protocol"]}; seed {info["seed"]}')
+        first = self.runs[0]
+        them = who(first.predictions)
+        parts.append(f'Measured on: {info.get("data") or "unnamed data"}\n{counted(first.predictions)} in '
+                     f'{len(first.folds)} of {len(info["composition"])} folds; protocol {info["protocol"]}; seed '
+                     f'{info["seed"]}')
         parts.append(self._shown().to_string())
         if lines := [line for c in self.comparisons for line in c.collapsed_lines()]: parts.append('\n'.join(lines))
         parts.append('Mean over folds ± standard deviation over folds (n in the denominator) [95 % interval by '

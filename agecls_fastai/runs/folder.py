@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..core.errors import AgeclsError, some
 from ..core.files import file_digest, locked, parse_json, read_json, write_atomic
-from ..recipes import Recipe
+from ..recipes import Recipe, is_automatic
 from .format import Run, finished_fold, fold_folders, load_run
 from ..scores.statistics import table_scores
 from ..training.bundle import FILES
@@ -93,8 +93,8 @@ def _differences(there, here):
         if key == 'recipe' and isinstance(old, dict):
             old = Recipe.defaults() | old                                # written before a field was there: its default
             fields = [k for k in sorted(old.keys() | new) if old.get(k) != new.get(k) and k not in ('name', 'about')]
-            # a run from before names followed the changes goes on under the name that it has
-            if not fields and old['name'] not in (new['name'], new['name'].partition(',')[0]): fields = ['name']
+            # without a name that was given, and as names of before did not follow the changes, the run keeps its own
+            if not fields and old['name'] != new['name'] and not is_automatic(new): fields = ['name']
             differ += [f'recipe {k} ({old.get(k)!r} there, {new.get(k)!r} now)' for k in fields]
         elif key in WHY_OTHERS: differ.append(f'{key} ({WHY_OTHERS[key]})')
         else: differ.append(f'{key} ({old!r} there, {new!r} now)' if len(str(new)) < 60 else key)

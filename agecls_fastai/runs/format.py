@@ -209,7 +209,9 @@ def load_run(
     bad = [k for k in sorted(folders) if k not in done and (folders[k] / 'done.json').is_file()]
     files = [folders[k] / 'predictions.csv' for k in bad]
     why = next((f' ({file}: {dates})' for file in files if (dates := saved_dates(file, labels))), '')
-    if not done: raise AgeclsError(f'no fold of {path} is finished{why}')
+    if not done and bad:
+        raise AgeclsError(f'fold {some(bad, 9)} of {path} was altered or is damaged{why}; see agecls verify {path}')
+    if not done: raise AgeclsError(f'no fold of {path} is finished')
     if bad: warnings.warn(f'{path}: fold {some(bad, 9)} is damaged and left out; the command that made the run does it '
                           f'again{why}', DataWarning, stacklevel=2)
     counts = info.get('composition') or {}

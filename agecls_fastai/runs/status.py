@@ -68,10 +68,11 @@ class Status:
 
     @property
     def state(self) -> str:
-        "'done', 'under way', 'stopped' or 'to do'"
+        "'done', 'partly done', 'under way', 'stopped' or 'to do'"
         states = set(self.folds['state'])
         if states == {'done'}: return 'done'
-        return 'under way' if self.at_work else 'to do' if states == {'to do'} else 'stopped'
+        if self.at_work: return 'under way'
+        return {('to do',): 'to do', ('done', 'to do'): 'partly done'}.get(tuple(sorted(states)), 'stopped')
 
     @property
     def left(self) -> float | None:

@@ -23,6 +23,7 @@ from .folder import run_digest
 from .format import DONE_SHAPE, fold_folders, read_history, read_predictions, run_info, saved_dates
 from ..scores.statistics import table_scores
 from ..training.bundle import FILES as MODEL_FILES
+from ..training.bundle import load_bundle
 from ..training.losses import get_loss
 
 # %% ../../nbs/runs/13_verify.ipynb #1f6eb905
@@ -47,7 +48,8 @@ class Verified:
 
     def __str__(self):
         begun = f'; fold {some(self.unfinished, 20)} is not finished' if self.unfinished else ''
-        head = f'{self.path}: {len(self.folds)} folds, {len(self.findings) or "all"} ' + (
+        final = ' and the network of all folds' if (self.path / 'final/model').is_dir() else ''
+        head = f'{self.path}: {len(self.folds)} folds{final}, {len(self.findings) or "all"} ' + (
             f'{"thing does" if len(self.findings) == 1 else "things do"} not fit' if self.findings else 'as written')
         return '\n'.join([head + begun, *(f'- {x}' for x in self.findings)])
 
@@ -114,18 +116,29 @@ def _contents(folder, done, labels, counts, loss, epochs):
     elif epochs and rows not in (0, epochs): yield f'{name}: {rows} epochs, and the recipe has {epochs}'
 
 
-def _items(tables, info, labels, data):
+def _items(tables, info, labels):
     "All folds together against the items of the run"
     items = pd.concat(tables, ignore_index=True)
     if len(twice := items['file'][items['file'].duplicated()]): yield f'tested more than once: {some(twice)}'
     items['label'] = pd.Categorical(items['label'].where(items['label'].isin(labels)), labels, ordered=True)
     if items['label'].isna().any(): return                               # told above
     if items_digest(items) != info.get('items_digest'): yield 'the images, people, groups or folds are not the run\'s'
-    if data is None: return
-    try: same = images_digest(items, data) == info.get('images_digest')
-    except OSError as e: yield f'{data}: {first_line(e)}'
-    else:
-        if not same: yield f'the pictures in {data} are not those of the run'
+
+
+def _pictures(tables, info, data):
+    "The pictures of all folds together against those in the data folder; of some folds, whether they are there"
+    files = pd.concat(tables, ignore_index=True)[['file']]
+    missing = [file for file in files['file'] if not (Path(data) / file).is_file()]
+    if missing: yield f'{len(missing):,} of {len(files):,} pictures of the run are not in {data}: {some(missing)}'
+    elif len(files) == info.get('n_images') and images_digest(files, data) != info.get('images_digest'):
+        yield f'the pictures in {data} are not those of the run: a name or a size differs'
+
+
+def _final(path):
+    "The network of all folds"
+    if not (path / 'final/model').is_dir(): return
+    try: load_bundle(path / 'final/model')
+    except AgeclsError as e: yield f'final: {first_line(e)}'
 
 
 def verify_run(
@@ -164,5 +177,7 @@ def verify_run(
         except (AgeclsError, OSError, ValueError): pass                  # told above
     crossed = '-1' not in composition                                    # else it was tested on other data, as one fold
     if crossed and {str(k) for k in done} == set(composition) and len(tables) == len(done):
-        findings += _items(tables, info, labels, data)
+        findings += _items(tables, info, labels)
+    if data is not None and tables: findings += _pictures(tables, info, data)
+    findings += _final(path)
     return result()
