@@ -23,7 +23,7 @@ from .folder import run_digest
 from .format import DONE_SHAPE, fold_folders, read_history, read_predictions, run_info, saved_dates
 from ..scores.statistics import table_scores
 from ..training.bundle import FILES as MODEL_FILES
-from ..training.bundle import load_bundle
+from ..training.hub import load_bundle
 from ..training.losses import get_loss
 
 # %% ../../nbs/runs/13_verify.ipynb #1f6eb905
