@@ -92,7 +92,8 @@ def test_losses(bench, tmp_path):
         texts.append((tmp_path / 'table.md').read_text())
     assert texts[0] == texts[1] and 'Drawn faces, not Adience' in texts[0] and str(tmp_path) not in texts[0]
     found = json.loads((tmp_path / 'table.json').read_text())['study']
-    assert [row['run'] for row in found['table']] == ['finetune_resnet34', 'coral_resnet34']
+    runs = [row['run'].partition(',')[0] for row in found['table']]       # and what was made smaller for this test
+    assert runs == ['finetune_resnet34', 'coral_resnet34']
     assert found['table'][1]['accuracy_p_holm'] <= 1 and found['best_reachable']['accuracy'] > 0.5
 
 
@@ -142,7 +143,7 @@ def test_same_pictures(bench, tmp_path, monkeypatch):
     moved = same_pictures.moved_apart(items)
     assert moved['subject'].tolist() == list('abcde') and moved['fold'].tolist() == [2, 0, 1, 2, 0]
     faces = drawn_as_utkface(tmp_path / 'faces', 40)
-    for file in sorted(faces.iterdir())[:20]: shutil.copy(file, faces / f'{file.name[:-14]}9.jpg.chip.jpg')
+    for file in sorted(faces.iterdir())[:20]: shutil.copy(file, faces / f'{file.name[:-13]}9.jpg.chip.jpg')
     argv = ['--data', faces, '--only', 'finetune_lite0', '--folds', '0,1', '--set', 'size=32', 'epochs=1', 'bs=8']
     bench('same_pictures', *argv, '--keep', tmp_path / 'kept', '--out', tmp_path / 'same')
     found, = json.loads((tmp_path / 'same.json').read_text())['recipes'].values()

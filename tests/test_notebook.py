@@ -39,7 +39,7 @@ def test_a_table_of_all_folds_and_fastais_bars(drawn, tmp_path):
     done = pd.read_csv(tmp_path / 'run/fold_3/predictions.csv', dtype=str)
     state, accuracy, _, images = re.findall('<td>(.*?)</td>', tables[0])[4:]
     assert state.startswith('done in') and int(images) == len(done)
-    assert accuracy == f'{(done.pred == done.label).mean():.3f}'
+    assert accuracy == f'{100 * (done.pred == done.label).mean():.1f} %'
     # how it was on the way
     texts = [content['data'].get('text/plain', '') for kind, content in client.seen if 'display_data' in kind]
     states = [[line.split()[1:3] for line in text.splitlines()[2:]] for text in texts if 'state' in text.split('\n')[0]]

@@ -81,7 +81,7 @@ def test_two_at_once(probed, tmp_path):
 def test_mistakes(probed, tmp_path):
     command, *_ = probed
     without = command[:-2]
-    for argv, why in [([*command, '--epochs', 3], 'epochs must be None for a probe'),
+    for argv, why in [([*command, '--epochs', 3], 'is a probe and has no epochs'),
                       ([*without, '--no-pretrained'], 'pretrained must be True where the body is frozen')]:
         done = agecls(*argv, '--out', tmp_path / 'run', check=2)
         assert len(done.stderr.splitlines()) == 1 and why in done.stderr, done

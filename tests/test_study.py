@@ -7,6 +7,9 @@ import pytest
 from conftest import agecls
 
 SMALL = ['--size', '32', '--bs', '16', '--device', 'cpu', '--no-pretrained', '--epochs', '1']
+# what the options change is in all names, then what varies
+NAMES = [f'{name},pretrained=false,size=32,bs=16,epochs=1,arch=test_resnet'
+         for name in ('finetune_resnet34', 'emd_resnet34')]
 
 
 @pytest.fixture(scope='module')
@@ -20,27 +23,26 @@ def done(drawn, tmp_path_factory):
 def test_study(done):
     command, out, first = done
     assert first.returncode == 0, first.stderr
-    assert 'differences from finetune_resnet34,arch=test_resnet' in first.stdout
+    assert f'differences from {NAMES[0]}' in first.stdout
     assert 'The best that anybody could reach on these drawn faces' in first.stdout
     assert 'accuracy: difference' in first.stdout and ',arch=test_resnet' in first.stdout    # no name is cut
     told = agecls('compare', out)
     assert first.stdout.startswith(told.stdout), told.stdout + told.stderr
     table = pd.read_csv(io.StringIO(agecls('compare', out, '--csv', '--table', 'scores', check=0).stdout))
-    assert table['run'].tolist() == ['finetune_resnet34,arch=test_resnet', 'emd_resnet34,arch=test_resnet']
+    assert table['run'].tolist() == NAMES
     runs = sorted(p.parent.name for p in out.glob('*/run.json'))
-    assert runs == ['emd_resnet34,arch=test_resnet', 'finetune_resnet34,arch=test_resnet']
+    assert runs == sorted(NAMES)
     times = {p: p.stat().st_mtime_ns for p in out.rglob('done.json')}
     again = agecls(*command, '--json')
     assert again.returncode == 0 and {p: p.stat().st_mtime_ns for p in out.rglob('done.json')} == times
     found = json.loads(again.stdout)
-    assert [row['run'] for row in found['table']] == ['finetune_resnet34,arch=test_resnet',
-                                                      'emd_resnet34,arch=test_resnet']
+    assert [row['run'] for row in found['table']] == NAMES
     assert found['table'][1]['accuracy_p_holm'] <= 1
 
 
 def test_other_recipe_in_the_same_folder(done):
     command, out, _ = done
-    other = agecls(*command[:-1], '2')
+    other = agecls(*command, '--seed', '1')
     assert other.returncode == 2 and 'holds another run' in other.stderr and len(other.stderr.splitlines()[-1:]) == 1
 
 

@@ -6,7 +6,7 @@
 __all__ = ['FORMATS', 'ResultTable', 'latex_text', 'csv_table', 'latex_table', 'markdown_table', 'write_tables']
 
 # %% ../../nbs/scores/03_tables.ipynb #69ab868c
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -59,7 +59,7 @@ def markdown_table(table: ResultTable) -> str:
     return f'{table.caption}\n\n' + ''.join(f'| {" | ".join(row)} |\n' for row in rows)
 
 
-FORMATS: dict[str, Callable] = dict(csv=csv_table, latex=latex_table, markdown=markdown_table)
+FORMATS = dict(csv=csv_table, latex=latex_table, markdown=markdown_table)
 
 
 def write_tables(
