@@ -337,6 +337,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'agecls_fastai/data/datasets.py'),
                                              'agecls_fastai.data.datasets.DataSet': ( 'data/datasets.html#dataset',
                                                                                       'agecls_fastai/data/datasets.py'),
+                                             'agecls_fastai.data.datasets._gap_words': ( 'data/datasets.html#_gap_words',
+                                                                                         'agecls_fastai/data/datasets.py'),
                                              'agecls_fastai.data.datasets._read_adience': ( 'data/datasets.html#_read_adience',
                                                                                             'agecls_fastai/data/datasets.py'),
                                              'agecls_fastai.data.datasets._read_table': ( 'data/datasets.html#_read_table',

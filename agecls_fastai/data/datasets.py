@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ..core.errors import AgeclsError, DataWarning, some
 from .adience import audit, has_fold_files, read_adience
-from .ages import YEAR_CLASSES, class_words
+from .ages import YEAR_CLASSES, class_words, group_years, is_age_group
 from .folds import make_folds
 from .images import group_same
 from .items import COLUMNS, check_items, who
@@ -113,6 +114,16 @@ DATASETS = {
                       lambda path, **given: f'the class folders of {path}')}
 
 
+def _gap_words(items):
+    "How many ages lie between the groups, so that they are in the nearest one"
+    groups = [str(label) for label in items['label'].cat.categories]
+    if 'age' not in items or not all(map(is_age_group, groups)): return ''
+    first, last = map(np.array, zip(*map(group_years, groups)))
+    age, code = np.floor(pd.to_numeric(items['age'], errors='coerce')), items['label'].cat.codes
+    n = int(((age < first[code]) | (age > last[code])).sum())             # nan is neither
+    return f'; {n:,} of {len(items):,} ages are in no class and were put into the nearest' if n else ''
+
+
 def _same_together(items, path, seed):
     "Of people who are not known, pictures that are the same in one fold; folds that a table has stay as they are"
     if who(items).known: return items
@@ -163,7 +174,7 @@ def read_data(
     if not isinstance(getattr(found.get('label'), 'dtype', None), pd.CategoricalDtype): check_items(found)  # tells
     if not apart: found = _same_together(found, path, fold_seed or 0)
     words = kind.words(path, **given) if callable(kind.words) else kind.words or dataset
-    return Data(found, f'{words}, classes {class_words(found["label"].cat.categories)}')
+    return Data(found, f'{words}, classes {class_words(found["label"].cat.categories)}{_gap_words(found)}')
 
 # %% ../../nbs/data/09_datasets.ipynb #c51db9e8
 GUESSES = ('adience', 'fairface', 'fgnet', 'utkface', 'folder')  # the strictest first
