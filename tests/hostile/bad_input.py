@@ -311,7 +311,7 @@ def _(d): return run(d, lambda p: spoil(p / 'run.json', b'"n_images": 24', b'"n_
 def _(d): return run(d, lambda p: spoil(p / 'run.json', b'"frozen_resnet34"', b'"\\ud800"'))
 
 
-@case(RUNS, 'all predictions were altered', 'no fold of run is finished')
+@case(RUNS, 'all predictions were altered', 'fold 0, 1 of run was altered or is damaged; see agecls verify run')
 def _(d):
     def alter(p):
         for k in (0, 1): spoil(p / f'fold_{k}/predictions.csv', b'p/', b'q/')
