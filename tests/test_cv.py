@@ -201,7 +201,7 @@ def test_demo(tmp_path, monkeypatch, package):
     page = tmp_path / 'demo/report.html'
     assert done.stdout.splitlines()[-1] == f'The report is {page}'
     text = page.read_text('utf-8')
-    assert 'Most wrong about' in text and 'Pictures of faces are left out' not in text
+    assert 'Largest errors' in text and 'Pictures of faces are left out' not in text
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs Linux')
