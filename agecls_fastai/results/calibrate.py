@@ -145,7 +145,8 @@ def set_caution(
         valid = sets.run.valid_predictions()
         each = valid.groupby('fold')['subject'].nunique() if sets.unit == 'subject' else valid.groupby('fold').size()
         least = math.ceil(sets.level / (1 - sets.level) - 1e-9)
-        return (f'{said}To hold the truth in {100 * sets.level:g} % takes at least {least} {sets.unit}s in each inner '
+        unit = who(valid).people if sets.unit == 'subject' else 'images'
+        return (f'{said}To hold the truth in {100 * sets.level:g} % takes at least {least} {unit} in each inner '
                 f'validation set, and the smallest has {each.min()}: below that all groups are in every set')
     return f'{said}The network is not good enough for sets that hold the truth in {100 * sets.level:g} %'
 
