@@ -243,6 +243,12 @@ def table_form(args):
     return given[0] if given else None
 
 
+def print_in_form(result, form, only=None):
+    "Print one result as `table_form` says"
+    if form == 'json': print_result(result, True)
+    else: print_tables([result], form, only)
+
+
 def print_tables(results, form, only=None):
     "Print results in one of these forms, or as text"
     if form in TABLE_FORMS:

@@ -9,7 +9,7 @@ __all__ = []
 import json
 from pathlib import Path
 
-from .options import above, add_table_options, command, print_result, print_tables
+from .options import above, add_table_options, command, print_in_form, print_result
 from .options import table_form
 
 # %% ../../nbs/commands/03_results.ipynb #4701b2fe
@@ -40,8 +40,7 @@ def compare(args):
                                   f'{args.baseline}')
             baseline = places.index(Path(args.baseline).resolve())
         found = compare([by_subject(run) for run in runs] if args.by_subject else runs, baseline=baseline)
-    if form == 'json': print_result(found, True)
-    else: print_tables([found], form, args.table)
+    print_in_form(found, form, args.table)
 
 
 def add_report(commands):
@@ -111,8 +110,7 @@ def calibrate(args):
     from agecls_fastai.runs.format import load_run
     found = calibration_report(load_run(args.run), args.level, args.unit)
     if args.out: found.sets.table.to_csv(args.out, index=False)
-    if form == 'json': print_result(found, True)
-    else: print_tables([found], form, args.table)
+    print_in_form(found, form, args.table)
     if args.out and form is None: print(f'\nThe sets of all images are in {args.out}')
 
 
@@ -138,5 +136,4 @@ def thresholds(args):
     matplotlib.use('Agg')
     from agecls_fastai.results.age_checks import age_checks
     found = age_checks(args.run, args.limit or [18], args.challenge or [25], args.bound or [], args.grid, args.by)
-    if form == 'json': print_result(found, True)
-    else: print_tables([found], form, args.table)
+    print_in_form(found, form, args.table)

@@ -33,11 +33,11 @@ from .folder import DEFINES_A_RUN, RunFolder, tidy_fold, write_fold
 from .format import finished_fold, load_run
 from .plan import How, Plan
 from ..scores.calibration import fit_temperature, with_temperature
-from ..scores.statistics import METRICS, main_metrics, metric_words
+from ..scores.statistics import METRICS, main_metrics, metric_words, value_text
 from ..scores.years import said_years, training_ages
 from ..training.bundle import save_bundle
 from ..training.photo_net import keep_onnx
-from ..training.callbacks import Diverged, FoldLog, fold_name, value_text
+from ..training.callbacks import Diverged, FoldLog, fold_name
 from ..training.checkpoint import Checkpoint
 from ..training.distributed import Processes, Together
 from ..training.fit import in_memory  # with which recipes get their methods

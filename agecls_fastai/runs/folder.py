@@ -168,9 +168,7 @@ class RunFolder:
 
     def check(self, facts: dict):
         "As `open_run` does, of a run that is there and of what is known as yet"
-        if not self.file.is_file() or not facts: return
-        there = self.begun()
-        open_run(self.path, there | facts)
+        if facts: open_run(self.path, self.begun() | facts)
 
     def lock(self): return locked(self.path / '.run.lock', str(self.path), wait=True)  # held for moments only
 

@@ -93,9 +93,12 @@ def score_text(
     return '' if x != x else f'{x:{sign}.{digits}f}'
 
 # %% ../../nbs/scores/00_statistics.ipynb #0bf5c02
-def score_words(metric, score):
-    "'accuracy 69.5 %', 'mean absolute error 4.78 years'"
-    return f'{metric_words(metric)} {score_text(metric, score)} {METRICS[metric].unit}'.rstrip()
+def value_text(name, x):
+    "A score with its unit, '69.5 %', '4.78 years'; or another column of a history, as a loss"
+    return f'{score_text(name, x)} {METRICS[name].unit}'.strip() if name in METRICS else f'{x:.3f}'
+
+
+def score_words(metric, score): return f'{metric_words(metric)} {value_text(metric, score)}'  # 'accuracy 69.5 %'
 
 
 def p_words(p): return f'{"<" if p < 0.001 else "="} {max(p, 0.001):.3f}'  # '= 0.012', '< 0.001'

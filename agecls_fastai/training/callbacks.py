@@ -20,7 +20,7 @@ from ..core.errors import AgeclsError
 from ..core.files import write_atomic
 from ..core.progress import Progress, duration
 from ..loading.augment import byte_batches
-from ..scores.statistics import METRICS, metric_words, score_text
+from ..scores.statistics import score_words
 
 # %% ../../nbs/training/08_callbacks.ipynb #6f05a7c8
 def _average(decay):
@@ -104,11 +104,6 @@ class GrowSize(Callback):
 def fold_name(fold): return 'all folds' if fold is None else f'fold {fold}'
 
 
-def value_text(name, x):
-    "A loss, or a score in its unit"
-    return f'{score_text(name, x)} {METRICS[name].unit}'.strip() if name in METRICS else f'{x:.3f}'
-
-
 class Diverged(AgeclsError):
     "The loss is no number any more"
 
@@ -158,7 +153,7 @@ class FoldLog(Callback):
         self.rows.append(row)
         self._write()
         if self.progress and not self.progress.live:
-            shown = [f'{metric_words(n)} {value_text(n, v)}' for n, v in row.items() if n in names and v is not None]
+            shown = [score_words(n, v) for n, v in row.items() if n in names and v is not None]
             self.progress.line(f'{self._epoch(len(self.rows))}  {"  ".join(shown)}  {self._speed()}')
 
     def _write(self):
