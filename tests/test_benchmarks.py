@@ -25,7 +25,7 @@ LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --b
 
 def test_all_are_here():
     others = {'measure', 'losses', 'figures', 'real_faces', 'real_faces_tables', 'rates', 'gpu', 'photographs',
-              'same_pictures'}
+              'same_pictures', 'int8'}
     assert {p.stem for p in (ROOT / 'benchmarks').glob('*.py')} - others == set(LITTLE)
 
 
@@ -150,6 +150,20 @@ def test_same_pictures(bench, tmp_path, monkeypatch):
     copies, others, whole = (row['images'] for row in found['rows'])
     assert found['folds'] == [0, 1] and copies + others == whole and copies > 5
     assert '| with a copy (' in (tmp_path / 'same.md').read_text()
+
+
+def test_int8(bench, tmp_path, monkeypatch):
+    "Both ways answer the same pictures, and a network of another call stays in the table"
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    from measure import drawn_as_utkface
+    faces, sizes = drawn_as_utkface(tmp_path / 'faces', 40), {}
+    for name in ('levi_hassner', 'tf_efficientnet_lite0'):
+        bench('int8', '--data', faces, '--only', name, '--set', 'size=40', 'resize=null', 'epochs=1', 'bs=8', '--out',
+              tmp_path / 'int8')
+        sizes = {n: r['bytes'] for n, r in json.loads((tmp_path / 'int8.json').read_text())['networks'].items()}
+    assert list(sizes) == ['tf_efficientnet_lite0', 'levi_hassner']      # the order of the list
+    assert all(int8 < plain for plain, int8 in sizes.values())
+    assert (tmp_path / 'int8.md').read_text().count(' px |') == 2
 
 
 def test_rates(bench, tmp_path, monkeypatch):
