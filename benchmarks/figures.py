@@ -262,6 +262,35 @@ def slices(items, kept, n_resamples=2000, seed=0):
     return found
 
 
+def label_noise(
+    items: pd.DataFrame,  # from `read_items_figures`; pictures of one photograph are one subject
+    kept: dict,  # name → `Kept`
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> dict:  # of the photographs that are there more than once, each time with a label of its own
+    """How far two labels of one photograph agree, and what that leaves for any network
+
+    No answer that depends on the photograph alone is right more often than the most frequent label of each, nor has a
+    smaller mean error than the median age."""
+    copied = items[items.duplicated('subject', keep=False)]
+    pairs = copied.reset_index().merge(copied.reset_index(), on='subject', suffixes=('', '_other'))
+    pairs = pairs[pairs['index'] < pairs['index_other']]
+    off = (pairs['label'].astype(int) - pairs['label_other']).abs()
+    years = (pairs['age'].astype(int) - pairs['age_other']).abs()
+    x = np.stack([np.ones(len(pairs)), off == 0, off <= 1, years, years <= 5, years**2, years], 1)
+    sums, rng = by_subject(x, pairs['subject']), np.random.default_rng(seed)
+    draws = np.concatenate([means(times @ sums) for _, times in times_drawn(len(sums), n_resamples, rng)])
+    group, middle = copied.groupby('subject')['label'], copied.groupby('subject')['age'].transform('median')
+    answered = {name: per_picture(items, k)[copied.index] for name, k in kept.items()}
+    return dict(photographs=int(copied['subject'].nunique()), pictures=len(copied), pairs=len(pairs),
+                labels=scored(_five(means(x.sum(0))), _five(draws)),
+                best=dict(accuracy=float(group.agg(lambda g: g.value_counts().iloc[0]).sum() / len(copied)),
+                          mae=float((copied['age'] - middle).abs().mean())),
+                contenders={name: dict(pictures=int(y[:, 0].sum()),
+                                       **dict(zip(METRICS, map(float, _five(means(y.sum(0)))))))
+                            for name, y in answered.items() if y[:, 0].any()})
+
+
 def differences(items, kept, draws, baseline, family):
     "From the baseline, on the folds that both have: differences, intervals, p-values, Holm's over the family"
     rows = []

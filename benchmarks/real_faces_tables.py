@@ -91,6 +91,7 @@ def five_folds(folder, names):
             items, kept, draws, base, [n for n in kept if n != 'guessing' and n.endswith('_short') == short])],
         year_rules={name: figures.year_rules(items, kept[name], labels) for name in SHOWN
                     if name in kept and kept[name].logp is not None},
+        label_noise=figures.label_noise(items, {n: one for n, one in kept.items() if n in SHOWN}),
         missing={n: m for n in names if (m := [k for k in folds if n not in kept or k not in kept[n].folds])})
 
 
@@ -173,6 +174,21 @@ def part_one_text(found):
              for name, rules in found['year_rules'].items() for rule, x in rules.items()])
             + '\n\nAll folds that are done, together; probabilities after temperature scaling, as prediction has them. '
             'The last column: how often the years lie in the group that is answered.')
+    noise = found['label_noise']
+    if noise['pairs']:
+        def three(x): return [f'{100 * x["accuracy"]:.1f}', f'{100 * x["one_off_accuracy"]:.1f}', f'{x["mae"]:.2f}']
+        labels, best = noise['labels'], noise['best']
+        parts.append('## Label noise\n\n' + lines(
+            ['answer', 'pictures', 'accuracy %', 'one-off %', 'MAE years'],
+            [['the label of another copy', f'{noise["pairs"]:,} pairs', spelled(labels, 'accuracy', 100),
+              spelled(labels, 'one_off_accuracy', 100), spelled(labels, 'mae', digits=2)],
+             ['the best answer to each photograph', f'{noise["pictures"]:,}', f'{100 * best["accuracy"]:.1f}', '',
+              f'{best["mae"]:.2f}'],
+             *([name, f'{x["pictures"]:,}', *three(x)] for name, x in noise['contenders'].items())])
+            + f'\n\n{noise["photographs"]:,} photographs are there more than once, each time with a label of its own. '
+            'The best answer to each photograph is its most frequent label, and for years the median of its labels: no '
+            'network can do better on these pictures, as it does not see which copy is asked for. An error that all '
+            'copies share is not seen here. Intervals by resampling photographs.')
     timed = [r for r in rows if r['seconds']]
     if timed:
         def each(r, key): return list(dict.fromkeys(str(d.get(key)) for d in r['done'].values()))

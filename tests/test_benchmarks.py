@@ -134,6 +134,22 @@ def test_real_faces(bench, tmp_path, monkeypatch):
     assert (out / f'{name}.npz').read_bytes() != before
 
 
+def test_label_noise(monkeypatch, tmp_path):
+    "Three photographs, two of which are there twice or three times: by hand"
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    import figures
+    items = pd.DataFrame(dict(label=[0, 0, 2, 3, 4, 7], age=[1, 2, 9, 17, 30, 70], fold=0, subject=[0, 0, 0, 1, 1, 2]))
+    kept = figures.Kept(tmp_path / 'one.npz', len(items))
+    kept.add(0, np.arange(6), [0, 0, 0, 4, 4, 7], [2, 2, 2, 20, 20, 70])
+    found = figures.label_noise(items, dict(one=kept))
+    assert (found['photographs'], found['pictures'], found['pairs']) == (2, 5, 4)
+    assert found['labels']['accuracy'] == 1 / 4 and found['labels']['one_off_accuracy'] == 2 / 4
+    assert found['labels']['mae'] == (1 + 8 + 7 + 13) / 4
+    assert found['best'] == dict(accuracy=3 / 5, mae=(1 + 0 + 7 + 6.5 + 6.5) / 5)
+    assert found['contenders']['one']['accuracy'] == 3 / 5 and found['contenders']['one']['pictures'] == 5
+    assert found['contenders']['one']['mae'] >= found['best']['mae']
+
+
 def test_same_pictures(bench, tmp_path, monkeypatch):
     "Copies are moved to the fold after that of the first, nothing else; and both ways are told of the same pictures"
     monkeypatch.syspath_prepend(ROOT / 'benchmarks')
