@@ -32,12 +32,12 @@ from agecls_fastai.recipes import change_recipe
 from agecls_fastai.runs.crossval import cross_validate
 from agecls_fastai.training.hub import load_bundle
 
-RANDOM = dict(pretrained=False, schedule='one_cycle', base_lr=1e-3, bs=32)
+RANDOM = dict(pretrained=False, schedule='one_cycle', base_lr=1e-3, bs=32, size=64, epochs=4)
 NETWORKS = {  # name → recipe, what is changed in it
     'tf_efficientnet_lite0': ('finetune_lite0', dict(epochs=4, size=96)),
-    'resnet18': ('finetune_resnet34', dict(RANDOM, arch='resnet18', epochs=6, size=96)),
-    'resnet34': ('finetune_resnet34', dict(RANDOM, epochs=6, size=96)),
-    'levi_hassner': ('levi_hassner_onecycle', dict(epochs=6, size=96, resize=110))}
+    'resnet18': ('finetune_resnet34', dict(RANDOM, arch='resnet18')),
+    'resnet34': ('finetune_resnet34', RANDOM),
+    'levi_hassner': ('levi_hassner_onecycle', dict(epochs=4, size=64, resize=73))}
 SCORES = {'accuracy, %': (100, 1), 'one-off, %': (100, 1), 'MAE, years': (1, 2)}
 
 
