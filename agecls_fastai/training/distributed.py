@@ -159,7 +159,7 @@ _NOTE = 'agecls/failed'
 def _failed(store):
     "Has any process failed?"
     try: return store.check([_NOTE])
-    except Exception: return True                                        # the store is gone with the process that kept it
+    except Exception: return True                                        # gone with the process that kept it
 
 
 def speaks() -> bool:
