@@ -47,7 +47,7 @@ def _check_labels(items):
         raise AgeclsError(f'labels needs two classes or more, not {len(label.cat.categories)}')
     # labels become names of columns, and text in a CSV
     bad = [x for x in label.cat.categories if x in RESERVED or re.search(r'[\x00-\x1f]', str(x)) or not str(x).strip()]
-    if bad: raise AgeclsError(f'a class cannot be called {some(map(repr, bad))}; call it otherwise')
+    if bad: raise AgeclsError(f'a class cannot be called {some(map(repr, bad))}; choose another name')
     outside = items[label.isna()]
     if len(outside): raise AgeclsError(f'label is missing or outside the order {list(label.cat.categories)}: '
                                        f'row {some(outside.index)}')
