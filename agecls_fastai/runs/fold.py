@@ -223,7 +223,7 @@ def teller(
 def _do_fold(plan, folder, k, train, environment, say, tell):
     "Train and write one fold; `train` is called with the recipe, and the batch that fits"
     def smaller(fits):
-        say(f'fold {k}  memory does not suffice; it goes on with {fits.bs} images in a batch')
+        say(f'fold {k}  memory does not suffice; training continues with {fits.bs} images in a batch')
         folder.note_batch(k, fits)
     start, recipe = time.monotonic(), plan.recipe
     try: result = in_memory(train, folder.batch_of(k, recipe), f'fold {k}', smaller)
@@ -241,7 +241,7 @@ def _train_on_all(plan, folder, train, say):
     "RUN/final/model: a network for new pictures, whose card has the scores of the folds"
     start, last = time.monotonic(), partial(train, k=None, keep=True, scored=load_run(folder.path).predictions)
     in_memory(last, plan.recipe, fold_name(None), lambda fits: say(
-        f'memory does not suffice; it goes on with {fits.bs} images in a batch'))
+        f'memory does not suffice; training continues with {fits.bs} images in a batch'))
     tidy_fold(folder.fold(None))
     say(f'{fold_name(None)}  a network is trained on them in {duration(time.monotonic() - start)}: '
         f'{folder.fold(None) / "model"}')

@@ -257,7 +257,7 @@ def dataset_features(
             if writable: lock.unlink(missing_ok=True)
     except OSError as e:
         raise AgeclsError(f'the features cannot be kept in {pack.folder}: {e.strerror or first_line(e)}; make room and '
-                          'start again, it goes on from there') from None
+                          'start again; it resumes') from None
     return body_features(learn, dl, views, progress) if x is None else x
 
 
