@@ -170,7 +170,7 @@ def test_a_row_with_more_fields_than_the_header(tmp_path, text, line, n, what, s
     content = text.encode()
     (tmp_path / f't.{suffix}').write_bytes(gzip.compress(content) if suffix.endswith('gz') else content)
     said = words(read_table, tmp_path / f't.{suffix}')
-    assert f'line {line} has {n} fields, where the header has 2; write what holds {what} between quotation' in said
+    assert f'line {line} has {n} fields, where the header has 2; put fields with {what} between quotation' in said
 
 
 @pytest.mark.parametrize('end', ['', '\n'])
