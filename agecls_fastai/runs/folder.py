@@ -251,7 +251,7 @@ class RunFolder:
 
     def take_in(
         self,
-        folds: Sequence[int],
+        folds: Sequence[int],  # that were trained elsewhere
         files: dict,  # name → bytes, of a run folder elsewhere
     ):
         "Write the files of folds that were trained elsewhere, each `done.json` last, and their facts into `run.json`"

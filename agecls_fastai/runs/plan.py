@@ -112,7 +112,7 @@ class How:
     def environment(
         self,
         plan: Plan,  # settled
-        device: torch.device,
+        device: torch.device,  # that trains
         processes: int = 1,  # that train one network
     ) -> dict:  # `ENVIRONMENT`, as run.json and done.json have it
         "The facts about this machine and these settings"

@@ -61,7 +61,7 @@ LEVI_HASSNER_LR_MULTS = [1, 2, 10, 20]
 
 
 def levi_hassner_splitter(
-    model: LeviHassnerNet,
+    model: LeviHassnerNet,  # whose parameters are sorted
 ) -> list[list[nn.Parameter]]:  # weights, biases, output weight, output bias: for `LEVI_HASSNER_LR_MULTS`
     "A fastai splitter: sort the parameters by their learning rate"
     inner = [(name, p) for name, p in model.named_parameters() if not name.startswith('output.')]

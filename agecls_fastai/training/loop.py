@@ -308,7 +308,7 @@ class GlobalMaxPool(nn.Module):
 
 
 def repeatable_pools(
-    model: nn.Module,
+    model: nn.Module,  # changed in place
 ) -> nn.Module:  # the same
     "Replace adaptive max-pooling into one cell by `GlobalMaxPool`"
     for parent in model.modules():
