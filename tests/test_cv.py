@@ -27,7 +27,7 @@ SMALL = ['--size', 40, '--epochs', 1, '--bs', 16]
 
 @pytest.fixture(scope='module')
 def undisturbed(trained):
-    "The predictions of a run that nobody disturbed"
+    "The predictions of a run without interruption"
     return predictions(trained)
 
 
@@ -68,7 +68,7 @@ def test_a_half_written_fold_is_done_again(drawn, undisturbed, tmp_path):
 def test_ctrl_c(drawn, tmp_path):
     # (no fork: how Python itself ends belongs to it)
     command = [sys.executable, '-m', 'agecls_fastai', *map(str, CV), drawn, '--out', tmp_path / 'r']
-    # a job in the background of a shell is deaf to it, and hands that on
+    # a shell's background job ignores it, and so do its children
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     end = time.monotonic() + 300
@@ -95,7 +95,7 @@ def weights(tmp_path_factory):
 
 
 def test_pretrained_weights(drawn, weights, tmp_path, monkeypatch):
-    "From torch's cache and from a file: the same predictions; other than from another file"
+    "Weights from torch's cache and from a file give the same predictions; another file gives others"
     recipe = replace(RECIPES['finetune_resnet34'], arch='squeezenet1_1', size=32, epochs=1, bs=16)
     items, (home, file) = read_adience(drawn), weights
     monkeypatch.setenv('TORCH_HOME', str(home))
@@ -108,7 +108,7 @@ def test_pretrained_weights(drawn, weights, tmp_path, monkeypatch):
 
 
 def no_weights(monkeypatch, folder):
-    "An empty cache, and a network that answers nobody"
+    "An empty cache, and no answer from the network"
     monkeypatch.setenv('TORCH_HOME', str(folder / 'empty'))
     for name in ('http_proxy', 'https_proxy'): monkeypatch.setenv(name, 'http://127.0.0.1:9')
 
@@ -168,7 +168,7 @@ def test_mistakes(drawn, tmp_path, capsys):
         capsys.readouterr()
         assert main([str(word) for word in command]) == 2, command
         err = capsys.readouterr().err
-        # one line, but for what progress has said before
+        # one line, apart from earlier progress
         lines = [x for x in err.splitlines() if 'images checked' not in x and 'subjects, protocol' not in x]
         assert len(lines) == 1 and why in lines[0], (command, err)
         assert not (tmp_path / 'x').exists(), command
@@ -177,7 +177,7 @@ def test_mistakes(drawn, tmp_path, capsys):
 
 @pytest.mark.parametrize('package', [False, True])
 def test_demo(tmp_path, monkeypatch, package):
-    "The demo, smaller still: both recipes, one table; without a package of weights the notice that there were none"
+    "The demo, smaller still: both recipes, one table; a notice if there is no package of weights"
     tiny = dict(size=40, resize=40, bs=24, epochs=1)
     monkeypatch.setattr(training, 'DEMO_DATA', dict(n_subjects=12, size=40))
     changed = {name: changes | tiny for name, changes in training.DEMO_CHANGES.items()}

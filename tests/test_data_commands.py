@@ -42,7 +42,7 @@ def test_a_folder_of_classes(album, tmp_path):
     assert [s['metric'] for s in answer['scores']] == ['accuracy'] and answer['published'] == []
     by_table = ['--items', tmp_path / 'items.csv', '--classes', 'child', 'adult']
     again = agecls('cv', album, *by_table, *TINY, '--folds', 1, '--out', tmp_path / 'run', check=0)
-    assert 'was done before' in again.stderr                            # the same items by another door
+    assert 'was done before' in again.stderr                            # the same items, read in another way
 
 
 def test_a_table_of_ages(album, tmp_path):
@@ -59,7 +59,7 @@ def test_a_table_of_ages(album, tmp_path):
 
 
 def test_evaluate(drawn, tmp_path):
-    "A run that kept its models, on other drawn people; gender in the place of age is refused"
+    "A run that kept its models is evaluated on other drawn people; gender instead of age is refused"
     other = tmp_path / 'other'
     agecls('synth', other, '--subjects', 40, '--size', 40, '--seed', 1, check=0)
     run = tmp_path / 'run'
@@ -101,7 +101,7 @@ def test_frontal_and_pattern(drawn, tmp_path):
 
 
 def test_download_command(real_folds, tmp_path):
-    "With the real fold files on a server of our own: by argument and environment, a wrong login, nothing written of it"
+    "The real fold files from a server of our own: login by argument and environment, a wrong one, none written down"
     files = {file.name: file.read_bytes() for file in real_folds.glob('fold_?_data.txt')}
     agecls('synth', tmp_path / 'drawn', '--subjects', 12, '--size', 16, check=0)
     pictures = {p.relative_to(tmp_path / 'drawn').as_posix(): p.read_bytes()

@@ -108,7 +108,7 @@ def asked(server, name=ARCHIVE):
 def test_whole_and_again(server, tmp_path):
     said = get(server, tmp_path / 'data')
     assert_complete(tmp_path / 'data')
-    assert 'README.txt: not on the server; it can be done without' in said
+    assert 'README.txt: not on the server, and not needed' in said
     assert read_adience(tmp_path / 'data').file.tolist() == sorted(PICTURES, key=lambda f: int(f.split('.')[1]))
     assert audit(tmp_path / 'data').rows == [20] * 5
     server.requests.clear()
@@ -208,8 +208,8 @@ def test_changed_and_nobody_can_know(tmp_path):
     (Fault(status=403), ['the login was refused (403)']),
     (Fault(status=404), ['/aligned.tar.gz (404)']),
     (Fault(status=410), ['answers 410']),
-    (Fault(location='/aligned.tar.gz', times=99), ['leads on']),
-    (Fault(location='ftp://127.0.0.1/aligned.tar.gz'), ['leads on']),
+    (Fault(location='/aligned.tar.gz', times=99), ['redirects']),
+    (Fault(location='ftp://127.0.0.1/aligned.tar.gz'), ['redirects']),
 ])
 def test_gives_up_and_goes_on_when_called_again(server, tmp_path, fault, words):
     server.faults[ARCHIVE] = [Fault(**vars(fault))]
@@ -263,7 +263,7 @@ def test_disk_full(server, tmp_path, where):
     full = tmp_path / Path(where).parent / f'.{Path(where).name}.part'
     full.parent.mkdir(parents=True, exist_ok=True)
     full.symlink_to('/dev/full')
-    get_fails(server, tmp_path, str(tmp_path), 'No space left on device', 'goes on')
+    get_fails(server, tmp_path, str(tmp_path), 'No space left on device', 'resumes')
     full.unlink(missing_ok=True)
     get(server, tmp_path)
     assert_complete(tmp_path)
@@ -285,7 +285,7 @@ def test_the_login_stays_behind_at_a_redirect(server, tmp_path, host):
 def test_a_redirect_to_where_a_login_is_needed(server, tmp_path):
     with FaultyServer(FILES, 'somebody', 'else') as other:
         server.faults['fold_0_data.txt'] = [Fault(location=f'{other.url}/fold_0_data.txt')]
-        get_fails(server, tmp_path, 'leads on to 127.0.0.1', 'yours is not sent to another server')
+        get_fails(server, tmp_path, 'redirects to 127.0.0.1', 'yours is not sent to another server')
     assert 'Authorization' not in other.requests[0].headers
 
 

@@ -59,14 +59,14 @@ def trained(request, items, drawn, tmp_path_factory):
     "A fold, fine-tuned from a file of weights: network, file, recipe, run"
     arch, folder = request.param, tmp_path_factory.mktemp('networks')
     recipe, file = replace(FINE, arch=arch), weights_of(arch, folder)
-    # one of them in bfloat16, as where processors have instructions for it
+    # one of them in bfloat16, as on processors with instructions for it
     run = cross_validate(items, drawn, recipe, folder / 'run', [0], weights=file, keep_models=True, progress=False,
                          num_workers=0, precision='bfloat16' if arch == 'resnet18' else 'auto')
     return arch, file, recipe, run
 
 
 def test_fine_tuned(trained, items, drawn):
-    "It was trained in all layers, and what was kept gives the same answers to the same pictures"
+    "All layers were trained, and the kept network gives the same predictions for the same pictures"
     arch, file, recipe, run = trained
     bundle, start = load_bundle(run.path / 'fold_0/model'), torch.load(file, weights_only=True)
     same = [start[k.removeprefix('0.model.')].equal(x) for k, x in bundle.state.items()
@@ -102,7 +102,7 @@ def test_goes_on(trained, items, drawn, tmp_path, monkeypatch):
 
 
 def test_exported(trained, items, drawn, tmp_path):
-    "ONNX, as the network answers; and eight bits of it"
+    "ONNX gives the network's predictions; so does its form of eight bits"
     arch, _, _, run = trained
     pytest.importorskip('onnxruntime')
     onnx, photos = tmp_path / 'model.onnx', [drawn / f for f in items['file'][:4]]
@@ -117,7 +117,7 @@ def test_exported(trained, items, drawn, tmp_path):
 
 
 def test_hub(trained, items, drawn, tmp_path, monkeypatch):
-    "Pushed to a hub, which is a folder here, and fetched from it: the same answers"
+    "Pushed to a hub, which is a folder here, and fetched from it: the same predictions"
     hub = pytest.importorskip('huggingface_hub')
     class Api:
         def create_repo(self, repo, **kwargs): pass
@@ -166,7 +166,7 @@ def test_trained_further(trained, items, drawn):
 
 @pytest.mark.parametrize('arch', NETWORKS + OTHERS[1:2])
 def test_frozen(arch, items, drawn, tmp_path):
-    "The probe of a network, and a head trained on its frozen body: the body stays as it was, and both answer"
+    "The probe of a network, and a head trained on its frozen body: the body stays as it was, and both predict"
     file = weights_of(arch, tmp_path)
     for recipe in (replace(RECIPES['linear_probe_resnet34'], arch=arch, size=SIZE, resize=SIZE, bs=12),
                    replace(RECIPES['frozen_resnet34'], arch=arch, size=SIZE, resize=SIZE, bs=12, epochs=1,
@@ -182,7 +182,7 @@ def test_frozen(arch, items, drawn, tmp_path):
 
 @pytest.mark.parametrize('arch', ['resnet18', 'mobilenetv3_small_050', 'mobilenet_v3_small', VIT])
 def test_growing_pictures(arch, items, drawn, tmp_path):
-    "From 32 pixels; a network that takes one size says so in one line"
+    "Networks work from 32 pixels on; a network that takes one size says so in one line"
     recipe = replace(FINE, arch=arch, schedule='one_cycle', pretrained=False, start_size=32, epochs=2)
     def run(): return cross_validate(items, drawn, recipe, tmp_path / 'run', [0], progress=False, num_workers=0)
     if arch != VIT: assert np.isfinite(run().predictions.filter(like='p_')).all(axis=None)
@@ -208,7 +208,7 @@ def test_others_of_torchvision(arch, items, drawn, tmp_path):
 
 
 def test_transformers_are_read_as_they_were_trained():
-    "What a body gives of tokens, and of a map whose channels come last, is what the network itself would pool"
+    "For tokens, and for a map whose channels come last, a body outputs what the network itself would pool"
     torch.manual_seed(0)
     picture = torch.rand(2, 3, SIZE, SIZE)
     for arch in (VIT, SWIN):
@@ -225,7 +225,7 @@ def test_transformers_are_read_as_they_were_trained():
 
 
 def test_names():
-    "A name of both is timm's; the other is called by its first name"
+    "A name that both have is timm's; `torchvision.` before it gives the other one"
     assert resolve_arch('efficientnet_b0') == 'efficientnet_b0'
     assert resolve_arch('torchvision.efficientnet_b0') is torchvision.models.efficientnet_b0
     assert resolve_arch('vit_b_16') is torchvision.models.vit_b_16

@@ -29,7 +29,7 @@ def packed(drawn, tmp_path_factory):
 
 
 def test_fastai_on_a_pack(packed):
-    "Everything that one does with a learner works on packed loaders, and gives what it gives on files"
+    "Everything that one does with a learner works on packed loaders, with the same results as on files"
     items, path, pack = packed
     learners = []
     for p in (None, pack):
@@ -58,7 +58,7 @@ RECIPE = replace(RECIPES['levi_hassner_onecycle'], size=42, resize=48, bs=32, ep
 
 
 def test_same_training(tmp_path):
-    "Where scaling has nothing to do, files and pack give the same predictions, digit by digit"
+    "If nothing is scaled, files and pack give the same predictions, digit by digit"
     path = draw_adience(tmp_path / 'faces', n_subjects=30, size=48)
     items, recipe = read_adience(path), replace(RECIPE, epochs=1)
     pack = build_pack(items, path, tmp_path / 'pack', 48)
@@ -74,7 +74,7 @@ def test_same_scores(tmp_path):
     torch.manual_seed(0)
     torch.save(resnet18().state_dict(), tmp_path / 'weights.pth')
     pack = build_pack(items, path, tmp_path / 'pack', 48)
-    # a linear head has one answer whatever the seed, so that the difference is the pictures' alone
+    # a linear head does not depend on the seed, so only the pictures differ
     recipe = replace(RECIPES['linear_probe_resnet34'], arch='resnet18', size=42, resize=48)
     runs = [cross_validate(items, path, replace(recipe, name=name), tmp_path / name, weights=tmp_path / 'weights.pth',
                            pack=p, progress=False) for name, p in [('files', None), ('packed', pack)]]
@@ -87,7 +87,7 @@ def test_same_scores(tmp_path):
 
 
 def test_full_disk(drawn, tmp_path):
-    "One line; what is written stays, and the next call goes on from there"
+    "The error is one line; what is written stays, and the next call resumes"
     def limited(): resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))          # no file may be larger
     argv = ['pack', drawn, '--size', 40, '--out', tmp_path / 'pack']
     fork = Fork([argv], tmp_path / 'log', limited)

@@ -1,4 +1,4 @@
-"Every kind of picture, through everything that reads pictures: what each sees is what everybody sees"
+"Every kind of picture, through everything that reads pictures: all of it sees what people see"
 import json
 import struct
 import warnings
@@ -27,7 +27,7 @@ from agecls_fastai.results import examples
 
 COLOURS = np.uint8([[180, 60, 50], [60, 140, 70], [60, 80, 170], [200, 190, 90]])
 SIDE = 64
-EXACT = {'lab tiff': 4}  # eight bits of Lab tell colours no finer
+EXACT = {'lab tiff': 4}  # eight bits of Lab have no finer colours
 WHITE = [255] * 3
 
 
@@ -64,7 +64,7 @@ def exif_of(orientation, wrong=False):
 
 
 def lying(orientation):
-    "The picture as a camera stores it that says how to turn it"
+    "The picture as a camera stores it, with an entry that says how to turn it"
     back = {2: 'FLIP_LEFT_RIGHT', 3: 'ROTATE_180', 4: 'FLIP_TOP_BOTTOM', 5: 'TRANSPOSE', 6: 'ROTATE_90',
             7: 'TRANSVERSE', 8: 'ROTATE_270'}
     return PICTURE.transpose(Image.Transpose[back[orientation]])
@@ -85,7 +85,7 @@ def wide(kind, **kwargs):
 
 
 def clear(image, last=0):
-    "With an alpha channel: the last quarter is not there, whatever colour lies below"
+    "With an alpha channel: the last quarter is transparent, whatever its colour"
     alpha = np.full((96, 96), 255, np.uint8)
     alpha[48:, 48:] = last
     image = image.copy()
@@ -130,7 +130,7 @@ def tiff_by_hand(image, bits, white, sample_format=1):
 
 
 def png_by_hand(bits, key):
-    "Grey of two or four bits a pixel, with one value that is not there"
+    "Grey of two or four bits a pixel, with one transparent value"
     x = np.zeros((96, 96), np.uint8)
     for i, value in enumerate(((0, 1, 3) if bits == 2 else (2, 5, 9)) + (key,)):
         x[i // 2 * 48:, i % 2 * 48:] = value
@@ -226,7 +226,7 @@ IN_GREY |= {
 GREY_ON_WHITE = {
     'grey with alpha': lambda: saved(clear(GREY), 'PNG'),
     'grey with a clear value': lambda: saved(GREY, 'PNG', transparency=220)}
-FEW = {  # of few bits, with one value that is not there
+FEW = {  # of few bits, with one transparent value
     'two bits, clear value': (lambda: png_by_hand(2, 2), (0, 85, 255)),
     'four bits, clear value': (lambda: png_by_hand(4, 13), (34, 85, 153))}
 FILES = {name: (make, truth) for table, truth in (
@@ -264,7 +264,7 @@ READERS = {
 
 @pytest.mark.parametrize('name', FILES)
 def test_all_see_the_same(name, tmp_path):
-    "Within two grey levels of the truth, whoever reads it"
+    "Every reader is within two grey levels of the truth"
     make, truth = FILES[name]
     file = tmp_path / 'picture'
     file.write_bytes(make())
@@ -275,7 +275,7 @@ def test_all_see_the_same(name, tmp_path):
 
 
 def test_heic(tmp_path):
-    "A telephone's format, by the plug-in"
+    "HEIC, a telephone's format, by the plug-in"
     pytest.importorskip('pillow_heif')
     assert reads_heif()
     for suffix in ('heic', 'jpg'): PICTURE.save(tmp_path / f'a.{suffix}', 'HEIF', quality=95)
@@ -284,7 +284,7 @@ def test_heic(tmp_path):
 
 
 def test_the_page_sees_it_too(tmp_path):
-    "The app answers from the same pixels as a prediction"
+    "The app predicts from the same pixels as `agecls predict`"
     file = tmp_path / 'lying.jpg'
     file.write_bytes(IN_COLOUR['orientation 6']())
     assert cards.open_photo is open_photo and cards.square is square
@@ -299,7 +299,7 @@ def test_fast_and_slow_decoding_agree(name):
 
 
 def test_what_fastai_hands_on(tmp_path):
-    "A picture, its array, its tensor, its bytes: opened as a file is"
+    "A picture, its array, its tensor and its bytes give the same as the file"
     x = np.array(PICTURE)
     for given in (PICTURE, x, torch.from_numpy(x), TensorImage(x).permute(2, 0, 1), saved(PICTURE, 'PNG')):
         found = open_image(given)
@@ -318,7 +318,7 @@ def test_a_tiff_that_is_cut_off_is_not_half_black(compression):
 
 
 def test_no_length_of_a_jpeg_surprises():
-    "Cut anywhere: an error of the library's, or a picture, alike by both ways"
+    "A file that is cut anywhere gives an `AgeclsError` or a picture, the same by both ways"
     data = saved(PICTURE.resize((16, 16)), 'JPEG', exif=exif_of(1), quality=60)
     for n in range(len(data)):
         seen = []
@@ -354,7 +354,7 @@ def test_the_callers_picture_is_left_alone(tmp_path):
 
 
 def test_folders_that_are_links(tmp_path):
-    "A folder is known by its own name, whatever links to it sort before; what is passed over is told"
+    "A folder goes by its own name, whatever links to it sort before; skipped links are reported"
     for name in ('b', 'c'):
         (tmp_path / 'data' / name).mkdir(parents=True)
         PICTURE.save(tmp_path / 'data' / name / 'p.png')
@@ -373,7 +373,7 @@ class Surprise(Exception): "What no decoder should raise, and some plug-in does"
 
 @pytest.fixture
 def some_bad(tmp_path, monkeypatch):
-    "Three pictures of two people; the decoder of one raises what nobody expects"
+    "Three pictures of two people; the decoder of one raises an unexpected exception"
     for name in 'abc': PICTURE.save(tmp_path / f'{name}.png')
     (tmp_path / 'b.png').write_bytes((tmp_path / 'b.png').read_bytes()[:-60])
     PICTURE.save(tmp_path / 'd.bmp')
@@ -404,7 +404,7 @@ def test_it_is_left_out_when_asked(some_bad, tmp_path):
 
 
 def test_the_others_are_answered(some_bad, tmp_path):
-    "Each answer is a picture's or its error"
+    "Each picture gives a prediction or an error of its own"
     def network(x): return np.tile([0.25, 0.75], (len(x), 1))
     photos = [tmp_path / f for f in some_bad['file']]
     found = list(answer(photos, [Answerer(['x', 'y'], SIDE, network)]))
@@ -412,7 +412,7 @@ def test_the_others_are_answered(some_bad, tmp_path):
     assert found[3]['error'].endswith('d.bmp cannot be read: an odd number of corners') and found[1]['error']
 
 
-# --- what was kept by a version that saw pictures otherwise
+# --- packs and runs of a version that read pictures differently
 
 def test_an_old_pack_is_not_used(tmp_path):
     for name in 'ab': PICTURE.save(tmp_path / f'{name}.png')
@@ -421,7 +421,7 @@ def test_an_old_pack_is_not_used(tmp_path):
     info = json.loads((tmp_path / 'pack/pack.json').read_text())
     (tmp_path / 'pack/pack.json').write_text(json.dumps({k: v for k, v in info.items() if k != 'reader'}))
     for use in (lambda: open_pack(tmp_path / 'pack'), lambda: build_pack(items, tmp_path, tmp_path / 'pack', SIDE)):
-        with pytest.raises(AgeclsError, match='another version, which saw some pictures otherwise.*pack again'): use()
+        with pytest.raises(AgeclsError, match='which read some pictures differently.*pack again'): use()
     (tmp_path / 'pack/pack.json').unlink()                                   # one that was begun by it
     with pytest.raises(AgeclsError, match='was begun by another version'): build_pack(items, tmp_path,
                                                                                       tmp_path / 'pack', SIDE)
@@ -430,7 +430,7 @@ def test_an_old_pack_is_not_used(tmp_path):
 # --- pictures under any name
 
 def test_found_by_content(tmp_path):
-    "In class folders, UTKFace and FG-NET, with other suffixes and without; what is none is counted by the reason"
+    "In class folders, UTKFace and FG-NET, with other suffixes and without; other files are counted by reason"
     kinds = {'.jfif': 'JPEG', '': 'JPEG', '.JPG_large': 'JPEG', '.png': 'PNG', '.webp': 'WEBP', '.bild': 'GIF'}
     for group in ('4-6', '25-32'):
         (tmp_path / 'album' / group).mkdir(parents=True)

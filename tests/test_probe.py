@@ -18,7 +18,7 @@ def kept(pack): return sorted(p.suffix for p in pack.glob('*features_*'))
 
 @pytest.fixture(scope='module')
 def probed(drawn, tmp_path_factory):
-    "The command but for its run folder, the pack, and a run that nobody disturbed"
+    "The command without its run folder, the pack, and a run without interruption"
     tmp = tmp_path_factory.mktemp('probed')
     torch.manual_seed(0)
     torch.save(resnet18().state_dict(), tmp / 'weights.pth')
@@ -41,7 +41,7 @@ def test_one_pass(probed, tmp_path):
 
 
 def test_models(probed, drawn, tmp_path):
-    "What was predicted from features is what the kept networks say; they are scored on other data"
+    "Predictions from features equal those of the kept networks, which are evaluated on other data"
     _, _, folder = probed
     run, items = load_run(folder), read_adience(drawn)
     test = items[items['fold'] == 2]
@@ -49,14 +49,14 @@ def test_models(probed, drawn, tmp_path):
     found = run.probabilities()[(run.predictions['fold'] == 2).to_numpy()]
     others = run.probabilities()[(run.predictions['fold'] == 3).to_numpy()]
     n = min(len(found), len(others))
-    # a pack is decoded a little otherwise; how far other pictures are tells what is little
+    # a pack is decoded a little differently; the distance to other pictures shows how little
     assert np.abs(from_files - found).mean() < 0.2 * np.abs(found[:n] - others[:n]).mean()
     agecls('synth', tmp_path / 'other', '--subjects', 20, '--size', 40, '--seed', 5, check=0)
     assert 'linear_probe_resnet34' in agecls('evaluate', folder, tmp_path / 'other', check=0).stdout
 
 
 def test_killed(probed, tmp_path):
-    "Killed while the features are computed, the run goes on and ends with the same predictions"
+    "A run that is killed while it computes the features resumes, and ends with the same predictions"
     command, pack, run = probed
     for file in pack.glob('features_*'): file.unlink()
     fork = Fork([[*command, '--out', tmp_path / 'run']], tmp_path / 'log')
@@ -89,7 +89,7 @@ def test_mistakes(probed, tmp_path):
 
 
 def test_damaged_weights(probed, drawn, tmp_path):
-    "A body that puts out NaN is no result"
+    "A body that outputs NaN is an error"
     command, *_ = probed
     state = torch.load(command[-1], weights_only=True)
     state['layer4.1.conv2.weight'][0, 0, 0, 0] = torch.nan

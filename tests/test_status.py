@@ -1,4 +1,4 @@
-"A run looked at from outside while it goes on, after it was killed, and when it is done"
+"The status of a run, from outside: while it trains, after it was killed, and when it is done"
 import json
 import os
 import signal
@@ -13,7 +13,7 @@ CV = ['cv', '--recipe', 'levi_hassner_onecycle', '--size', 40, '--bs', 16, '--li
 
 
 def told(run):
-    "What the command says; with a check that it needs no PyTorch"
+    "The output of the command; it must not need PyTorch"
     code = ('import sys; from agecls_fastai.cli import main; status = main(["status", sys.argv[1], "--json"]); '
             'assert not {"torch", "fastai"} & set(sys.modules); sys.exit(status)')
     done = subprocess.run([sys.executable, '-c', code, run], capture_output=True, text=True, timeout=60)
@@ -30,7 +30,7 @@ def test_under_way_killed_and_done(drawn, tmp_path):
     fork = Fork([[*CV, drawn, '--epochs', 3, '--out', run, '--folds', 0, 1]], tmp_path / 'log')
     try:
         assert fork.when((run / 'fold_1/history.csv').exists)
-        os.kill(fork.pid, signal.SIGSTOP)                                  # it holds its breath while we look
+        os.kill(fork.pid, signal.SIGSTOP)                                  # it is paused while we look
         found = told(run)
     finally: fork.end()
     assert told(run)['state'] == 'stopped' and states(told(run))[:2] == ['done', 'stopped']
@@ -42,7 +42,7 @@ def test_under_way_killed_and_done(drawn, tmp_path):
     shown = agecls('status', run, check=0).stdout
     assert f'{run}: stopped; 1 of 5 folds done' in shown
     assert f'accuracy {100 * done["metrics"]["accuracy"]:.1f} %' in shown
-    # the same command does the rest, and the history of the killed fold is that of the new training
+    # the same command trains the rest; the killed fold has the history of the new training
     agecls(*CV, drawn, '--epochs', 3, '--out', run, check=0)
     found = told(run)
     assert found['state'] == 'done' and states(found) == ['done'] * 5

@@ -45,7 +45,7 @@ def test_any_program_may_have_written_it(tmp_path, suffix, encoding, sep, end):
         warnings.simplefilter('always')
         assert read_table(tmp_path / f't.{suffix}').equals(TABLE)
     told = [str(w.message) for w in told]
-    if encoding == 'cp1252': assert len(told) == 1 and told[0].endswith("Windows-1252, where one finds 'Jürgen'"), told
+    if encoding == 'cp1252': assert len(told) == 1 and told[0].endswith("Windows-1252, for example 'Jürgen'"), told
     else: assert told == []
 
 
@@ -79,7 +79,7 @@ def test_a_long_table_has_its_last_row(tmp_path):
 
 def test_a_letter_that_is_not_utf_8_far_below(tmp_path):
     (tmp_path / 't.csv').write_bytes(b'file,who\n' + b'a.jpg,Ann\n' * 100_000 + 'b.jpg,Jürgen\n'.encode('cp1252'))
-    with pytest.warns(DataWarning, match="Windows-1252, where one finds 'Jürgen'"):
+    with pytest.warns(DataWarning, match="Windows-1252, for example 'Jürgen'"):
         found = read_table(tmp_path / 't.csv')
     assert found.who.iloc[-1] == 'Jürgen'
 
@@ -170,7 +170,7 @@ def test_a_row_with_more_fields_than_the_header(tmp_path, text, line, n, what, s
     content = text.encode()
     (tmp_path / f't.{suffix}').write_bytes(gzip.compress(content) if suffix.endswith('gz') else content)
     said = words(read_table, tmp_path / f't.{suffix}')
-    assert f'line {line} has {n} fields, where the header has 2; write what holds {what} between quotation' in said
+    assert f'line {line} has {n} fields, where the header has 2; put fields with {what} between quotation' in said
 
 
 @pytest.mark.parametrize('end', ['', '\n'])
@@ -203,7 +203,7 @@ def test_two_encodings_in_one_table(tmp_path):
     "Each byte is read as what it is, and no UTF-8 as Windows-1252"
     rows = ['1,Müller'.encode(), '2,Jürgen'.encode('cp1252'), '3,Zoë'.encode(), 'é,'.encode('cp1252') + 'Añil'.encode()]
     (tmp_path / 't.csv').write_bytes(b'\n'.join([b'file,who', *rows, b'']))
-    with pytest.warns(DataWarning, match="is UTF-8, but not in line 3, 5; what is none there is read as .* 'Jürgen'"):
+    with pytest.warns(DataWarning, match="is UTF-8, but not in line 3, 5; the rest is read as .* 'Jürgen'"):
         found = read_table(tmp_path / 't.csv')
     assert found.who.tolist() == ['Müller', 'Jürgen', 'Zoë', 'Añil'] and found.file[3] == 'é'
     (tmp_path / 't.csv').write_bytes(b'\n'.join([b'file,who', *rows, b'5,\x81', b'']))

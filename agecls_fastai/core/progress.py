@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 
 # %% ../../nbs/core/02_progress.ipynb #3f7ec21
 class Progress:
-    "Show how far work has come: `line` stays, `update` is written over (terminal) or shown now and then (log)"
+    "Show progress: a `line` stays, an `update` is overwritten (terminal) or shown now and then (log)"
     def __init__(
         self,
         stream=None,  # where to write; standard error if None
@@ -37,11 +37,11 @@ class Progress:
         self.last = time.monotonic()
 
     def due(self) -> bool:
-        "Is it time to show something again? Where the text costs something to make"
+        "Is it time for another update? To ask before making a text that costs time"
         return time.monotonic() - self.last >= self.every
 
     def update(self, text: str):
-        "Show where the work is, if it is time for that again"
+        "Show the progress, if it is time for another update"
         if not self.due(): return
         if not self.live: return self.line(text)
         self.stream.write('\r' + text[:shutil.get_terminal_size().columns - 1] + '\x1b[K')
@@ -50,8 +50,8 @@ class Progress:
 
     def counter(
         self,
-        what: str,  # what is counted, as in 'images drawn'
-    ):  # a function of the number done and the number in all
+        what: str,  # what is counted, such as 'images drawn'
+    ):  # a function of the number finished and the number of all
         "A callback that counts"
         start = time.monotonic()
         def show(done, total):
@@ -64,7 +64,7 @@ class Progress:
 
 # %% ../../nbs/core/02_progress.ipynb #7e5fd819
 class FoldTable:
-    "In a notebook: a table of all folds, which fills as they end"
+    "In a notebook: a table with a row per fold, which fills as the folds end"
     def __init__(self, folds):
         from IPython.display import display
         self.rows = {fold: dict(state='to do') for fold in folds}
@@ -72,8 +72,8 @@ class FoldTable:
 
     def fill(
         self,
-        fold: int,
-        **cells,  # column → what to write there
+        fold: int,  # the row
+        **cells,  # column → value
     ):
         "Write into a fold's row"
         self.rows[fold] |= cells

@@ -19,7 +19,7 @@ COLUMNS = ['file', 'label', 'fold', 'subject']
 
 # %% ../../nbs/data/00_items.ipynb #0835bf90
 def unsafe_paths(file):
-    "Which are no relative paths that stay inside a folder, whatever the system"
+    "Which paths are not relative, or could leave their folder, on any system"
     name = file.astype(str)
     parts = name.str.replace('\\', '/', regex=False)
     return ((name.str.strip() == '') | file.isna() | parts.str.startswith('/') | parts.str.match(r'^[A-Za-z]:')
@@ -27,7 +27,7 @@ def unsafe_paths(file):
 
 # %% ../../nbs/data/00_items.ipynb #31e0af57
 def _check_files(items):
-    "Paths must be relative, stay inside the data folder, and stand in one row each"
+    "Paths must be relative, stay inside the data folder, and be in one row each"
     file, bad = items['file'].astype(str), items[unsafe_paths(items['file'])]
     if len(bad): raise AgeclsError('file must be a relative path inside the data folder, without "..": '
                                    f'row {some(f"{i} ({f!r})" for i, f in bad["file"].items())}')
@@ -45,16 +45,16 @@ def _check_labels(items):
         raise AgeclsError('label must be an ordered categorical; give the order: read_items(csv, labels=[…])')
     if len(label.cat.categories) < 2:
         raise AgeclsError(f'labels needs two classes or more, not {len(label.cat.categories)}')
-    # they head columns of tables, and lines of a CSV
+    # labels become names of columns, and text in a CSV
     bad = [x for x in label.cat.categories if x in RESERVED or re.search(r'[\x00-\x1f]', str(x)) or not str(x).strip()]
-    if bad: raise AgeclsError(f'a class cannot be called {some(map(repr, bad))}; call it otherwise')
+    if bad: raise AgeclsError(f'a class cannot be called {some(map(repr, bad))}; choose another name')
     outside = items[label.isna()]
     if len(outside): raise AgeclsError(f'label is missing or outside the order {list(label.cat.categories)}: '
                                        f'row {some(outside.index)}')
 
 
 def _check_subjects(items):
-    "Each picture is somebody's"
+    "Each picture must have a subject"
     subject = items['subject'].astype(str)
     nobody = items[items['subject'].isna() | (subject.str.strip() == '') | subject.str.contains(r'[\x00-\x1f]')]
     if len(nobody): raise AgeclsError(f'subject is missing, or no plain text, in row {some(nobody.index)}')
@@ -79,7 +79,7 @@ def _check_folds(items):
 
 # %% ../../nbs/data/00_items.ipynb #dd5dbfx65
 def check_columns(items, columns):
-    "Check `columns` of a table; the table with a plain index, and its text as str"
+    "Check `columns` of a table; it returns the table with a plain index, and text as str"
     if not isinstance(items, pd.DataFrame): raise AgeclsError(f'items must be a DataFrame, not {type(items).__name__}')
     missing = [c for c in columns if c not in items]
     if missing: raise AgeclsError(f'column {some(missing)} is missing; there are {some(items.columns, 20)}')
@@ -101,7 +101,7 @@ def check_items(
 def items_digest(
     items: pd.DataFrame,  # the items table
 ) -> str:  # SHA-256, 64 hexadecimal digits
-    "The finger-print of files, labels, folds, subjects and the order of the labels"
+    "A digest of files, labels, folds, subjects and the order of the labels"
     rows = items[COLUMNS].astype(str).sort_values('file')
     text = '\x1e'.join(items['label'].cat.categories.astype(str)) + '\x1d' + '\x1e'.join(
         '\x1f'.join(row) for row in rows.itertuples(index=False, name=None))
@@ -116,12 +116,12 @@ def composition(
 
 # %% ../../nbs/data/00_items.ipynb #61f12ade
 class Who(NamedTuple):
-    "What to call those whose pictures these are"
-    known: bool
-    unit: str  # what intervals resample: 'subjects', or 'images' where people are not known
+    "Words for those whose pictures these are"
+    known: bool  # is it known who is in a picture?
+    unit: str  # what intervals resample: 'subjects', or 'images' if people are not known
     people: str  # 'people' or 'images'
     new: str  # 'a new person' or 'a new image'
-    caution: str  # what stands below a table of intervals; '' where people are known
+    caution: str  # the note below a table of intervals; '' if people are known
 
 
 KNOWN = Who(True, 'subjects', 'people', 'a new person', '')
@@ -132,14 +132,14 @@ UNKNOWN = Who(False, 'images', 'images', 'a new image', 'Who is in an image is n
 def who(
     table: pd.DataFrame,  # with the columns `file` and `subject`: items, predictions
 ) -> Who:
-    "Are the people in a table known?"
+    "`UNKNOWN` if every subject has the name of a file, else `KNOWN`"
     return UNKNOWN if len(table) and set(table['subject'].astype(str)) <= set(table['file'].astype(str)) else KNOWN
 
 
 def counted(
     table: pd.DataFrame,  # with the columns `file` and `subject`
 ) -> str:
-    "How many images of how many people, in words"
+    "The numbers of images and people, in words"
     n, different = len(table), table['subject'].nunique()
     if who(table).known: return f'{n:,} images of {different:,} subjects'
     again = f', {n - different:,} of them the same as another' if different < n else ''

@@ -39,13 +39,13 @@ class CenterResize(Resize):
 
 
 def open_image(image):
-    "`PILImage.create`, by the library's own reader: what `open_photo` takes, and tensors as fastai has them"
+    "A `PILImage` by the library's own reader, from anything that `open_photo` takes or a fastai tensor"
     if isinstance(image, TensorImage): image = image.permute(1, 2, 0).byte()
     return PILImage(open_photo(image.numpy(force=True) if isinstance(image, torch.Tensor) else image))
 
 
 class OpenImage(Transform):
-    "The first step of an item; it tells fastai what `learn.predict` and `dls.test_dl` may be given beside a row"
+    "The first step of an item; `input_types` are what `learn.predict` and `dls.test_dl` accept beside a row"
     input_types = (str, Path, bytes, np.ndarray)
     def __init__(self, open_image=open_image): self.open_image = open_image
     def encodes(self, image): return self.open_image(image)
@@ -63,19 +63,19 @@ def age_block(
     labels,  # the classes in their order, or an items table that has them
     path='.',  # the data folder
     size: int = 224,  # pixels that the network sees, height and width
-    resize: int | None = None,  # pixels that an image is brought to before; 8/7 of `size` if None (256 for 224)
-    augment: str = 'affine',  # how to vary in training: 'affine', 'crop', 'crop_light' or 'none'; see `ByteBatch`
+    resize: int | None = None,  # pixels that an image is resized to first; 8/7 of `size` if None (256 for 224)
+    augment: str = 'affine',  # the augmentation in training: 'affine', 'crop', 'crop_light' or 'none'; see `ByteBatch`
     stats=None,  # means and standard deviations of the three channels, from 0 to 1, to normalise by
     splitter: Callable = part_splitter,  # from an items table to two lists of positions
-    coverage: float = 1.0,  # the central share of the picture, of its height and width, that the network sees
-    pack: Pack | None = None,  # takes images that are in it out of it; give it to `dataloaders` as well
+    coverage: float = 1.0,  # the central share of the picture's height and width that the network sees
+    pack: Pack | None = None,  # images in it are taken from it; give it to `dataloaders` as well
 ) -> DataBlock:
-    "A `DataBlock` for items tables, its classes in the order of the labels"
+    "A `DataBlock` for items tables, with the classes in the order of the labels"
     if isinstance(labels, pd.DataFrame): labels = labels['label'].cat.categories
     resize = resize_for(size, resize)
     if resize < size: raise AgeclsError(f'resize ({resize}) must not be smaller than size ({size})')
     if pack is not None and pack.size != resize:
-        raise AgeclsError(f'{pack.folder} is a pack of {pack.size} pixels, and images are brought to {resize}; '
+        raise AgeclsError(f'{pack.folder} is a pack of {pack.size} pixels, and images are resized to {resize}; '
                           f'pack them at that size (agecls pack --size {resize})')
     opener = open_image if pack is None else PackedImage(pack, path, open_image)
     return DataBlock(
@@ -91,9 +91,9 @@ NORMALIZE = ('imagenet', 'train_mean', None)
 def train_mean(
     items: pd.DataFrame,  # the training part of an items table
     path,  # the data folder
-    resize: int = 256,  # pixels that an image is brought to
-    n: int = 256,  # take so many images, chosen by a hash of their names
-    open_image: Callable = open_image,
+    resize: int = 256,  # pixels that an image is resized to first
+    n: int = 256,  # this many images are used, chosen by a hash of their names
+    open_image: Callable = open_image,  # reads an image
 ) -> list[float]:  # red, green and blue, from 0 to 1
     "The mean colour of the training images"
     chosen = items['file'].iloc[hash_order(items['file'])[:n]]
@@ -114,17 +114,17 @@ def age_dls(
     path,  # the data folder
     test_fold: int | None,  # the fold to test on; the others train, or all if None
     size: int = 224,  # pixels that the network sees, height and width
-    resize: int | None = None,  # pixels that an image is brought to before; 8/7 of `size` if None (256 for 224)
-    bs: int = 64,  # images in a batch; fewer where there are not so many to train on
-    augment: str = 'affine',  # how to vary in training: 'affine', 'crop', 'crop_light' or 'none'; see `ByteBatch`
+    resize: int | None = None,  # pixels that an image is resized to first; 8/7 of `size` if None (256 for 224)
+    bs: int = 64,  # images in a batch; fewer if there are fewer training images
+    augment: str = 'affine',  # the augmentation in training: 'affine', 'crop', 'crop_light' or 'none'; see `ByteBatch`
     normalize='imagenet',  # 'imagenet', 'train_mean', a pair of means and standard deviations, or None for none
     protocol: str = 'strict',  # 'strict': with an inner validation set of whole subjects; 'fixed': without
-    seed: int = 0,  # draws the inner validation set
-    num_workers: int | None = None,  # loader processes; if None, one a core (at most 16) for a GPU and none without
+    seed: int = 0,  # the random seed of the inner validation set
+    num_workers: int | None = None,  # loader processes; if None, one per core (at most 16) for a GPU and none without
     device=None,  # fastai's default device if None
-    pack=None,  # a `Pack` of the images, or its folder: whole batches are taken out of it
-    coverage: float = 1.0,  # the central share of the picture, of its height and width, that the network sees
-    balance: str = 'none',  # training images an epoch: 'none' (each once), 'class', 'subject' or 'both', see `AgeDL`
+    pack=None,  # a `Pack` of the images, or its folder: whole batches come from it
+    coverage: float = 1.0,  # the central share of the picture's height and width that the network sees
+    balance: str = 'none',  # images of a training epoch: 'none' (each once), 'class', 'subject', 'both'; see `balanced`
 ) -> DataLoaders:  # train, valid and test
     "fastai `DataLoaders` whose `test` is the test fold, and whose train and valid come from the other folds"
     items = check_items(items)

@@ -33,9 +33,9 @@ ENVIRONMENT = ('command', 'device', 'device_name', 'precision', 'precision_secon
 # %% ../../nbs/runs/02_folder.ipynb #0663bc1
 def write_fold(
     folder,  # RUN/fold_k
-    predictions: pd.DataFrame,
-    history: pd.DataFrame,
-    labels: Sequence[str],  # in their order
+    predictions: pd.DataFrame,  # of the test fold
+    history: pd.DataFrame,  # a row per epoch
+    labels: Sequence[str],  # the classes in their order
     valid: pd.DataFrame | None = None,  # predictions of the inner validation set
     **facts,  # for done.json
 ) -> dict:  # the scores
@@ -63,14 +63,14 @@ def write_fold(
 def run_digest(
     file,  # run.json
 ) -> str:  # SHA-256, 64 hexadecimal digits
-    "The finger-print of what a run.json says, whatever the machine, and whatever was added when memory was short"
+    "A digest of what defines a run in its run.json, whatever the machine and its memory"
     info = read_json(file)
     defines = {name: value for name, value in info.items() if name not in ENVIRONMENT}
     return hashlib.sha256(json.dumps(defines, sort_keys=True).encode()).hexdigest()
 
 # %% ../../nbs/runs/02_folder.ipynb #0663bc2
 def tidy_fold(folder):
-    "Remove what a finished fold does not need: its checkpoint, and files that were not completed"
+    "Remove what a finished fold does not need: its checkpoint, and incomplete files"
     for file in [*folder.glob('checkpoint.pt'), *folder.glob('.*.part')]:
         if not file.is_dir(): file.unlink(missing_ok=True)
 
@@ -85,15 +85,15 @@ WHY_OTHERS = dict(items_digest='other items, as by another --limit or data folde
 
 
 def _differences(there, here):
-    "What makes two runs of what two `run.json`s say, in words"
+    "The differences that make two `run.json`s two runs, in words"
     differ = []
     for key in DEFINES_A_RUN:
         old, new = there.get(key), here.get(key)
         if old == new: continue
         if key == 'recipe' and isinstance(old, dict):
-            old = Recipe.defaults() | old                                # written before a field was there: its default
+            old = Recipe.defaults() | old                                # an older run lacks newer fields
             fields = [k for k in sorted(old.keys() | new) if old.get(k) != new.get(k) and k not in ('name', 'about')]
-            # without a name that was given, and as names of before did not follow the changes, the run keeps its own
+            # without a given name, the run keeps its own, because older names did not follow the changes
             if not fields and old['name'] != new['name'] and not is_automatic(new): fields = ['name']
             differ += [f'recipe {k} ({old.get(k)!r} there, {new.get(k)!r} now)' for k in fields]
         elif key in WHY_OTHERS: differ.append(f'{key} ({WHY_OTHERS[key]})')
@@ -104,8 +104,8 @@ def _differences(there, here):
 def open_run(
     out: Path,  # the run folder
     info: dict,  # for run.json
-) -> bool:  # it is new
-    "Make the run folder, or check that the one that is there is this run's"
+) -> bool:  # True if it is new
+    "Create the run folder, or check that the existing one is of this run; an `AgeclsError` if not"
     file = out / 'run.json'
     if file.is_file():
         try: there = read_json(file)
@@ -129,45 +129,45 @@ _OWN_FILES = re.compile(r'\.run\.json\.part|\.?\.(run|final|fold_\d+)\.lock(\.js
 
 
 def _smaller_batches(info):
-    "What `run.json` says of them, as far as it makes sense"
+    "The smaller batches in `run.json`, without invalid values"
     found = info.get('smaller_batches')
     return {k: n for k, n in found.items() if type(n) is int} if isinstance(found, dict) else {}
 
 
 class RunFolder:
-    "RUN: `run.json`, a folder a fold, and the locks of those who work there"
+    "A run folder: `run.json`, a folder per fold, and the locks of processes that work there"
     def __init__(
         self,
-        path,  # it need not be there
+        path,  # it need not exist
     ): self.path, self.file = Path(path), Path(path) / 'run.json'
 
     def fold(self, k): return self.path / ('final' if k is None else f'fold_{k}')
 
     def begun(self) -> dict:
-        "What run.json says, as far as it is there and can be read"
+        "The content of run.json; empty if it is missing or broken"
         with suppress(AgeclsError, OSError): return read_json(self.file)
         return {}
 
     def begun_in(self, device_type: str) -> str | None:
-        "The precision of a run that was begun on such a device; None where there is none"
+        "The precision of a run that was started on such a device; None if there is no such run"
         there = self.begun()
         found = re.fullmatch(r'mixed \((b?float16)\)|(float32)', str(there.get('precision')))
         return found and there.get('device') == device_type and (found[1] or found[2]) or None
 
     def check_place(self):
-        "Is there a run folder, or nothing? An earlier call may have been killed before run.json had its name"
+        "An `AgeclsError` if the path is neither free, nor a run folder, nor what a killed call has left"
         if self.file.is_file() or not self.path.exists(): return
         if not self.path.is_dir() or any(not _OWN_FILES.fullmatch(p.name) for p in self.path.iterdir()):
             raise AgeclsError(f'{self.path} exists and is no run folder; give another name')
 
     def see(self, info: dict):
-        "In a process that follows another one: is the run here, and of the same data?"
+        "For a process that follows another one: an `AgeclsError` if the run is not here, or is of other data"
         if not self.file.is_file():
             raise AgeclsError(f'one of the processes does not see the run folder {self.path}')
         open_run(self.path, info)
 
     def check(self, facts: dict):
-        "As `open_run` does, of a run that is there and of what is known as yet"
+        "As `open_run`, for an existing run and the facts that are known so far"
         if facts: open_run(self.path, self.begun() | facts)
 
     def lock(self): return locked(self.path / '.run.lock', str(self.path), wait=True)  # held for moments only
@@ -177,7 +177,7 @@ class RunFolder:
                       *args)
 
     def clear(self):
-        "Remove the run, and nothing else that may lie there; an `AgeclsError` where somebody works at it"
+        "Remove the run, and nothing else in the folder; an `AgeclsError` if a process works at it"
         if not self.file.is_file(): return
         with ExitStack() as locks:
             folds = [None, *fold_folders(self.path)]
@@ -189,7 +189,7 @@ class RunFolder:
         with suppress(OSError): self.path.rmdir()                        # if it is empty
 
     def tidy(self, folds):
-        "Take away what a process has left that was killed when its fold was done"
+        "Remove what a process has left that was killed just after its fold was done"
         for k in folds:
             lock = self.path / f'.fold_{k}.lock'
             if not lock.exists() and not (self.fold(k) / 'checkpoint.pt').exists(): continue
@@ -199,15 +199,15 @@ class RunFolder:
         self,
         locks,  # an `ExitStack`, which holds the locks
         info: dict,  # for run.json
-        folds: Sequence[int],
-        wait: bool,  # for other processes that work at them
-        say: Callable | None,
-    ) -> bool:  # the run is new
-        "Make or check the run folder, and lock the folds that are not done"
+        folds: Sequence[int],  # the folds to train
+        wait: bool,  # wait for other processes that train them
+        say: Callable | None,  # called with a line before it waits
+    ) -> bool:  # True if the run is new
+        "Create or check the run folder, and lock the folds that are not done"
         self.check_place()
         todo = [k for k in sorted(folds) if not finished_fold(self.fold(k))]
         if self.file.is_file():
-            open_run(self.path, info)                                    # a mistake is told before anybody waits
+            open_run(self.path, info)                                    # mistakes are reported before waiting
             if not todo:
                 self.tidy(folds)
                 return False
@@ -222,11 +222,11 @@ class RunFolder:
             raise
 
     def drop_history(self, k):
-        "Of a fold that comes to nothing: the history is no use where no checkpoint goes with it"
+        "Remove the history of a failed fold if it has no checkpoint"
         if not (self.fold(k) / 'checkpoint.pt').exists(): (self.fold(k) / 'history.csv').unlink(missing_ok=True)
 
     def close_unused(self):
-        "Remove a new run folder in which nothing came to an end, not even an epoch, and where nobody else works"
+        "Remove a new run folder without a finished epoch in which no other process works"
         with suppress(OSError):
             for folder in self.path.glob('fold_*'):
                 if not any(folder.iterdir()): folder.rmdir()
@@ -237,13 +237,13 @@ class RunFolder:
             self.path.rmdir()
 
     def batch_of(self, k, recipe: Recipe) -> Recipe:
-        "The recipe with the batch that fold k has come down to"
+        "The recipe, with the smaller batch of fold k if it has one"
         less = _smaller_batches(read_json(self.file)).get(str(k), recipe.bs)
         while recipe.bs > less and recipe.smaller_batch(): recipe = recipe.smaller_batch()
         return recipe
 
     def note_batch(self, k, recipe: Recipe):
-        "Write it down"
+        "Record the smaller batch of fold k"
         with self.lock():
             info = read_json(self.file)
             info['smaller_batches'] = _smaller_batches(info) | {str(k): recipe.bs}
@@ -251,10 +251,10 @@ class RunFolder:
 
     def take_in(
         self,
-        folds: Sequence[int],
+        folds: Sequence[int],  # that were trained elsewhere
         files: dict,  # name → bytes, of a run folder elsewhere
     ):
-        "Write the files of folds that were done elsewhere, each `done.json` last, and what `run.json` should know"
+        "Write the files of folds that were trained elsewhere, each `done.json` last, and their facts into `run.json`"
         theirs = parse_json(files.pop('run.json'), 'run.json')
         for k in folds: (self.fold(k) / 'done.json').unlink(missing_ok=True)
         for name in sorted(files, key=lambda name: name.endswith('done.json')):
@@ -273,7 +273,7 @@ def write_evaluation(
     info: dict,  # for run.json
     predict: Callable[[], pd.DataFrame],  # makes the predictions, as `prediction_table` has them
 ) -> Run:
-    "A run whose only fold is all of the data; one that is there already is only read"
+    "A run whose only fold has all images; an existing one is only read"
     if out is None:
         with tempfile.TemporaryDirectory() as d: return write_evaluation(Path(d) / 'run', info, predict)
     new, start = open_run(out := Path(out), info), time.monotonic()

@@ -19,23 +19,23 @@ from .processes import side_by_side
 
 # %% ../../nbs/runs/08_jobs.ipynb #529a533d
 def _one_fold(plan, how, out, told, k):
-    "In a process of its own"
+    "Train a fold, in a process of its own"
     progress = Progress(every=30) if told else Progress(io.StringIO())
-    progress.live = False                                                # two cannot write over one line
+    progress.live = False                                                # two processes cannot overwrite one line
     do_folds(plan, how, out, [k], progress)
 
 
 def in_jobs(
     plan: Plan,  # settled
-    how: How,
+    how: How,  # the folds are trained
     out,  # the run folder
-    folds: Sequence[int],
+    folds: Sequence[int],  # the folds to train
     info: dict,  # for run.json
-    jobs: int,  # at once
-    told: bool = True,  # by lines, how far they are
+    jobs: int,  # folds at once
+    told: bool = True,  # report progress in lines
     new: bool = False,  # the run folder was made for this call
 ):
-    "Do folds in processes of this machine"
+    "Train folds in several processes on this machine"
     folder = RunFolder(out)
     with ExitStack() as locks: new = folder.enter(locks, info, [], how.wait, None) or new
     try: side_by_side(partial(_one_fold, plan, how, folder.path, told), folds, jobs,

@@ -20,15 +20,15 @@ from ..core.errors import AgeclsError
 
 # %% ../../nbs/runs/04_processes.ipynb #0ddba490
 def job_environment(
-    job: int,  # which, from 0 on
-    jobs: int,  # how many
+    job: int,  # its number, from 0 on
+    jobs: int,  # the number of jobs
     gpus: Sequence[str] = (),  # names of those that this process may use
     threads: int | None = None,  # that this process may use; torch's if None
 ) -> dict[str, str]:
-    "What a job has in its environment: its share of the threads, and its GPU where there are several"
+    "The environment of a job: its share of the threads, and its GPU if there are several"
     share = str(max(1, (threads or torch.get_num_threads()) // jobs))
     env = {name: share for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
-    env['PYTHONWARNINGS'] = os.environ.get('PYTHONWARNINGS', 'ignore::FutureWarning')   # of torch's own, on import
+    env['PYTHONWARNINGS'] = os.environ.get('PYTHONWARNINGS', 'ignore::FutureWarning')   # torch's own, on import
     return env | (dict(CUDA_VISIBLE_DEVICES=gpus[job % len(gpus)]) if len(gpus) > 1 else {})
 
 
@@ -39,7 +39,7 @@ def _gpus():
 
 
 def _end_with(parent):
-    "A thread that ends this process when the one that started it is no more"
+    "A thread that ends this process when the one that started it has ended"
     def watch():
         while os.getppid() == parent: time.sleep(0.1)
         os._exit(1)
@@ -48,12 +48,12 @@ def _end_with(parent):
 # %% ../../nbs/runs/04_processes.ipynb #0ddba41
 def side_by_side(
     work: Callable,  # called in another process with one of `tasks`
-    tasks: Sequence,
-    jobs: int,  # how many at once
-    done: Callable = lambda task: None,  # called here with each task that is done
-    gpus: Sequence[str] | None = None,  # names of those to be shared out; all that this process may use if None
+    tasks: Sequence,  # what can be pickled
+    jobs: int,  # processes at once
+    done: Callable = lambda task: None,  # called here with each finished task
+    gpus: Sequence[str] | None = None,  # names of those to distribute; all that this process may use if None
 ):
-    "Do all tasks, some at once; the error of the first that fails"
+    "Do all tasks, some at once; raises the error of the first that fails"
     tasks, running, gpus = list(tasks), {}, _gpus() if gpus is None else gpus
     pools = [ProcessPoolExecutor(1, env=job_environment(i, jobs, gpus), initializer=_end_with, initargs=(os.getpid(),))
              for i in range(min(jobs, len(tasks)))]
@@ -69,7 +69,7 @@ def side_by_side(
                 free.append(pool)
                 done(task)
     except TerminatedWorkerError:
-        raise AgeclsError('a process that worked at a fold has died; the same command goes on, with fewer --jobs if '
-                          'memory was short') from None
+        raise AgeclsError('a process that worked at a fold has died; the same command resumes the run, with '
+                          'fewer --jobs if memory was short') from None
     finally:
         for pool in pools: pool.shutdown(kill_workers=True)

@@ -62,13 +62,13 @@ def _calibration(valid, labels):
 
 def save_bundle(
     learn: Learner,  # trained
-    recipe: Recipe,  # what it was built by
-    path,  # the folder to make, or a file that ends in .agecls; one that is there is replaced
+    recipe: Recipe,  # by which it was built
+    path,  # the folder to create, or a file that ends in .agecls; an old one is replaced
     valid: pd.DataFrame | None = None,  # the predictions of the inner validation set, for calibration
     predictions: pd.DataFrame | None = None,  # of the test fold, for the model card
     **facts,  # more for model.json
 ) -> Path:  # the folder or file
-    "Save a trained network as a bundle: either whole or not there"
+    "Save a trained network as a bundle, completely or not at all"
     path, dls = Path(path), learn.dls
     part = path.with_name(f'.{path.name}.part')
     shutil.rmtree(part, ignore_errors=True)
@@ -113,8 +113,8 @@ USE = """## What it must not be used for
 
 It guesses, from a picture, the group that somebody wrote beside pictures like it. It does not know a person's age.
 It must not decide about people: whom to let in, sell to, employ, insure, police or protect; nor be used to watch or
-sort people who have not agreed to it. It is less sure for groups that it has seen few of, and what it has seen is
-listed above. Pictures of children need more care than it can give."""
+sort people who have not agreed to it. It is less sure for groups with few training images; their
+numbers are listed above. Pictures of children need more care than it can give."""
 
 
 def _card_table(predictions, labels, column):
@@ -139,8 +139,8 @@ def model_card(
     rule = getattr(Recipe.from_dict(recipe).loss_func(labels), 'rule', 'mode')
     trained, many = ', '.join(f'{label}: {n:,}' for label, n in info['trained_on'].items()), len(labels) > 20
     if many: trained = f'{sum(info["trained_on"].values()):,} in all'
-    data = (info.get('data') or 'Data that nobody named').rstrip('.')
-    parts = [f'# {recipe["name"]}', f'Tells {class_words(labels)} apart. {recipe.get("about") or ""}'.strip(),
+    data = (info.get('data') or 'Data without a name').rstrip('.')
+    parts = [f'# {recipe["name"]}', f'Predicts one of {class_words(labels)}. {recipe.get("about") or ""}'.strip(),
              f'## What it was trained on\n\n{data}. Images by class: '
              f'{trained}. Protocol {info.get("protocol", "unknown")}, seed {info.get("seed", "unknown")}'
              + (f', fold {info["fold"]} left out and tested on.' if 'fold' in info else '.')]
@@ -155,7 +155,7 @@ def model_card(
                      f'{them.caution}{"." * (not them.known)}\n\n'
                      + '\n\n'.join(_card_table(predictions, labels, c) for c in ('all', *columns)))
         if rule != 'mode':
-            parts.append(f'It answers with the {rule} of its probabilities, as its loss asks for; another class may be '
+            parts.append(f'It predicts the {rule} of its probabilities, as its loss asks for; another class may be '
                          'more probable.')
         if collapse := collapse_words(collapsed(predictions, labels), 'The network'): parts.append(f'**{collapse}.**')
     if calibration := info.get('calibration'):
@@ -171,7 +171,7 @@ def model_card(
 @dataclass
 class Bundle:
     "A trained network and how to use it"
-    path: Path
+    path: Path  # the folder or file
     info: dict  # model.json
     state: dict = field(repr=False)  # name → tensor
 
@@ -183,7 +183,7 @@ class Bundle:
 
     @property
     def ages(self) -> list[float] | None:
-        "The mean age in years of each class among the training images; None where nobody's is known"
+        "The mean age in years of each class among the training images; None if no ages are known"
         return self.info.get('ages')
 
     @property
@@ -191,8 +191,8 @@ class Bundle:
 
     def threshold(
         self,
-        level: float = 0.9,  # the share of images whose set shall hold the truth
-    ) -> float | None:  # infinite: all classes; None where the bundle has no calibration
+        level: float = 0.9,  # the share of images whose prediction set should contain the true class
+    ) -> float | None:  # infinite: all classes; None if the bundle has no calibration
         "The threshold of the [prediction sets](../results/02_calibrate.ipynb)"
         return threshold_at((self.info.get('calibration') or {}).get('thresholds'), level)
 
@@ -214,7 +214,7 @@ class Bundle:
 
     def network(
         self,
-        device=None,  # where to; the processor if None
+        device=None,  # for the network; the processor if None
     ) -> torch.nn.Module:  # in evaluation mode
         "The trained network alone"
         blank = pd.DataFrame(dict(file=['blank.png'], label=self.labels[:1]))   # fastai opens a picture to see its type
@@ -236,11 +236,11 @@ class Bundle:
 
 
 def to_learner(
-    bundle: Bundle,
+    bundle: Bundle,  # from `load_bundle`
     dls,  # fastai's `DataLoaders` with the same classes, from `age_dls` or any other
     **kwargs,  # for `Recipe.learner`
 ) -> Learner:
-    "Go on training: the bundle's network in a `Learner` on other data, all layers thawed"
+    "A `Learner` that trains the bundle's network further, all layers unfrozen; an `AgeclsError` for other classes"
     if (found := [str(x) for x in dls.vocab]) != bundle.labels:
         raise AgeclsError(f'the model tells {some(bundle.labels, 20)} apart; the data has {some(found, 20)}')
     recipe = bundle.recipe
@@ -249,7 +249,7 @@ def to_learner(
 
 
 def _check_info(file, info):
-    "Values that cannot have been saved"
+    "An `AgeclsError` for values that cannot have been saved"
     def number(x, low=-math.inf): return isinstance(x, (int, float)) and not isinstance(x, bool) and low < x < math.inf
     try: Recipe.from_dict(info['recipe'])
     except (AgeclsError, TypeError, KeyError, AttributeError) as e:
@@ -298,7 +298,7 @@ def read_bundle_file(
 def read_bundle(
     path,  # the folder or file that `save_bundle` wrote
 ) -> Bundle:
-    "Read a bundle; no code in it is run"
+    "Read a bundle, without running code in it; an `AgeclsError` if it is damaged or none"
     path = Path(path)
     def read(name): return read_bundle_file(path, name)
     text = read('model.json')

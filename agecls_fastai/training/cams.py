@@ -22,11 +22,11 @@ from .ordinal import OrdinalLoss
 # %% ../../nbs/training/06_cams.ipynb #9a4be6f2
 def class_maps(
     model: torch.nn.Module,  # a body and a head, or `LeviHassnerNet`
-    loss,  # that it was trained with
+    loss,  # the loss of its training
     x: torch.Tensor,  # (n, 3, size, size): a batch as the network takes it
     y: torch.Tensor,  # (n,) class indices to explain
 ) -> torch.Tensor:  # (n, size, size), from 0 to 1
-    "Grad-CAM of one batch"
+    "Grad-CAM of one batch (Selvaraju et al. 2017)"
     layer, as_map = last_map(model, x)
     with hook_output(layer, detach=False) as hook, torch.enable_grad():
         out = model(x.requires_grad_())
@@ -42,11 +42,11 @@ def class_maps(
 
 # %% ../../nbs/training/06_cams.ipynb #944ea425
 def activation_maps(
-    learn: Learner,
-    items,  # what `learn.dls.test_dl` takes
+    learn: Learner,  # after training
+    items,  # pictures, as `learn.dls.test_dl` takes them
     answers: Sequence[int],  # (n,) class indices to explain
 ) -> tuple[np.ndarray, np.ndarray]:  # pictures (n, size, size, 3) and maps (n, size, size), from 0 to 1
-    "Grad-CAM: where in each picture the evidence for a class lies"
+    "Grad-CAM: where in each picture the evidence for a class lies; an `AgeclsError` if the network has no maps"
     model, loss, dl = learn.model.eval(), learn.loss_func, learn.dls.test_dl(items)
     pictures, maps, answers = [], [], iter(answers)
     for x, *_ in dl:

@@ -33,13 +33,13 @@ from ..recipes import Recipe
 from .fit import in_memory, no_memory
 
 # %% ../../nbs/training/13_distributed.ipynb #ba865626
-TIMEOUT = 600.  # seconds that a process waits in a batch for the others
-PATIENCE = 10.  # seconds in which the first process can say what is wrong with all of them
+TIMEOUT = 600.  # seconds that a process waits for the others in a batch
+PATIENCE = 10.  # seconds for the first process to report an error that all of them have
 HOW = 'accelerate launch --num_processes N -m agecls_fastai cv …'
 
 
-def launched() -> tuple[int, int]:  # (0, 1) where it is alone
-    "This process's number among those that `accelerate launch` or `torchrun` has started, and how many they are"
+def launched() -> tuple[int, int]:  # (0, 1) if it is alone
+    "The number of this process, and how many processes `accelerate launch` or `torchrun` has started"
     number, size = (os.environ.get(name, '') for name in ('RANK', 'WORLD_SIZE'))
     whole = all(name in os.environ for name in ('LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'))
     return (int(number), int(size)) if whole and number.isdigit() and size.isdigit() else ALONE
@@ -52,7 +52,7 @@ class Processes:
         timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=TIMEOUT))
         try: self.accelerator = Accelerator(cpu=cpu, mixed_precision='no', kwargs_handlers=[timeout])
         except (RuntimeError, ValueError) as e:
-            raise AgeclsError(f'the processes do not come together: {first_line(e)}') from None
+            raise AgeclsError(f'the processes cannot connect: {first_line(e)}') from None
         self.rank, self.size, self.device = dist.get_rank(), dist.get_world_size(), self.accelerator.device
         self.store, self.told = dist.distributed_c10d._get_default_store(), 0
         atexit.register(self._leave)
@@ -65,7 +65,7 @@ class Processes:
     def first(self) -> bool: return self.rank == 0
 
     def check(self, recipe: Recipe, jobs: int = 1, compile: bool = False, engine=None):
-        "An `AgeclsError` for what several processes cannot do"
+        "An `AgeclsError` for what several processes cannot do together"
         def need(ok, name, allowed, value):
             if not ok: raise AgeclsError(f'{name} must be {allowed} where {self.size} processes train one network, '
                                          f'not {value!r}')
@@ -79,19 +79,19 @@ class Processes:
 
     def workers(
         self,
-        n: int | None,  # what was asked for
-    ) -> int | None:
-        "Loader processes: where nothing was asked for, each GPU's process has its share of the cores"
+        n: int | None,  # what was asked for; None: no wish
+    ) -> int | None:  # None: the loader's own default
+        "The number of loader processes; without a wish, each GPU's process has its share of the cores"
         if n is not None or self.device.type == 'cpu': return n
         return max(1, min(16, (os.cpu_count() or 1) // int(os.environ.get('LOCAL_WORLD_SIZE', self.size))))
 
     def tell(self, message):
-        "From the first process: what is next; any JSON"
+        "The first process sends a message to the others: any JSON"
         self.told += 1
         self.store.set(f'agecls/{self.told}', json.dumps(message))
 
     def hear(self):
-        "In the others: what the first one told"
+        "The others wait for the next message of the first one"
         self.told += 1
         while not self.store.check([f'agecls/{self.told}']): time.sleep(0.05)
         return json.loads(self.store.get(f'agecls/{self.told}'))
@@ -100,7 +100,7 @@ class Processes:
         self,
         train: Callable,  # called with a recipe and a fold
     ) -> Callable:  # called in the same way
-        "In the first process: whatever it trains, the others train with it"
+        "For the first process: let the others train whatever it trains"
         def led(recipe, k, **kwargs):
             self.tell(dict(recipe=asdict(recipe), fold=None if k is None else int(k)))
             with self._explained(recipe): return train(recipe, k, **kwargs)
@@ -111,7 +111,7 @@ class Processes:
         train: Callable,  # called with a recipe and a fold
         check: Callable,  # called before, without arguments
     ):
-        "In the others: train what the first one does, until it says that there is no more"
+        "For the others: train what the first one trains, until it says that there is no more"
         while (task := self.hear()) is not None:
             check()
             recipe = Recipe.from_dict(task['recipe'])
@@ -119,7 +119,7 @@ class Processes:
 
     @contextmanager
     def _explained(self, recipe):
-        "What can go wrong between processes, in words"
+        "Turn errors between processes into an `AgeclsError` of one line"
         try: yield
         except RuntimeError as e:
             if no_memory(e):
@@ -128,8 +128,8 @@ class Processes:
                     f'--set bs={recipe.bs // 2} accumulate={recipe.accumulate or recipe.bs} needs half of it'
                 ) from None
             if isinstance(e, dist.DistError) or re.search('gloo|Connection closed|Timed out', str(e)):
-                raise AgeclsError('another one of the processes does not answer any more; the same command goes on '
-                                  'from here') from None
+                raise AgeclsError('another process does not answer any more; the same command resumes the '
+                                  'run') from None
             raise
 
 
@@ -138,10 +138,10 @@ def _join(cpu): return Processes(cpu)
 
 # %% ../../nbs/training/13_distributed.ipynb #ba86561
 def processes(
-    distributed: bool | None = None,  # None: where the environment says so; True: an error if it does not; False: no
-    device=None,  # 'cpu', or a GPU each if None or 'cuda'
-) -> Processes | None:  # None where this process is alone
-    "Come together with the other processes that were started with this one"
+    distributed: bool | None = None,  # None: if the environment says so; True: an error if it does not; False: never
+    device=None,  # 'cpu'; one GPU per process if None or 'cuda'
+) -> Processes | None:  # None if this process is alone
+    "Connect to the other processes that were started with this one; an `AgeclsError` if that is impossible"
     size = launched()[1]
     if distributed is False or distributed is None and size < 2: return None
     if size < 2: raise AgeclsError(f'distributed needs several processes, as started by {HOW}')
@@ -159,14 +159,14 @@ _NOTE = 'agecls/failed'
 def _failed(store):
     "Has any process failed?"
     try: return store.check([_NOTE])
-    except Exception: return True                                        # it is gone, and so is who kept it
+    except Exception: return True                                        # gone with the process that kept it
 
 
 def speaks() -> bool:
-    "Something went wrong: is it for this process to say so? To be asked once"
+    "Is it for this process to report an error? To be called once"
     rank, size = launched()
     if size < 2: return True
-    if not dist.is_initialized():                                        # a mistake that all of them see
+    if not dist.is_initialized():                                        # a mistake that all of them report
         if rank: time.sleep(PATIENCE)                                    # the launcher ends this one meanwhile
         return True
     try: return int(dist.distributed_c10d._get_default_store().compare_set(_NOTE, '', str(rank))) == rank
@@ -186,7 +186,7 @@ class _Sum(torch.autograd.Function):
 
 
 def _batch_norm(x, mean, var, weight=None, bias=None, training=True, momentum=0.1, eps=1e-5):
-    "`F.batch_norm` in training, over the batch of all processes; each has as many images"
+    "`F.batch_norm` in training, over the batch of all processes; each has the same number of images"
     x, size = x.as_subclass(torch.Tensor), dist.get_world_size()
     if x.device.type != 'cpu':
         from torch.nn.modules._functions import SyncBatchNorm
@@ -204,7 +204,7 @@ def _batch_norm(x, mean, var, weight=None, bias=None, training=True, momentum=0.
 
 
 class _WholeBatch(TorchFunctionMode):
-    "Batch-norm, dropout and dropped paths as one process would do them that has the whole batch"
+    "Batch-norm, dropout and dropped paths as in one process with the whole batch"
     dropouts = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d)
     def __init__(self, rows, n):
         super().__init__()
@@ -222,8 +222,8 @@ class _WholeBatch(TorchFunctionMode):
 
 # %% ../../nbs/training/13_distributed.ipynb #c658721c
 class Together(Callback):
-    "Train one network by several processes: each makes its rows of every batch, and all see what comes out"
-    order = MixedPrecision.order + 1                                     # its outputs are float32 then
+    "Train one network by several processes: each prepares its rows of every batch, and all get the outputs of all"
+    order = MixedPrecision.order + 1                                     # by then the outputs are float32
     def __init__(self, processes: Processes): self.processes = processes
 
     @property
@@ -236,7 +236,7 @@ class Together(Callback):
         self.wrapped = accelerator.prepare_model(self.model)
 
     def _spare(self):
-        "Are there weights that nothing depends on, as timm's last layers behind a map? Else none are looked for"
+        "Are there weights without effect, as in timm's last layers behind a map? Only then DDP has to look for them"
         weights, training = [p for p in self.model.parameters() if p.requires_grad], self.model.training
         size = self.dls.image_size
         with torch.enable_grad(): out = self.model.eval()(weights[0].new_zeros(1, 3, size, size))
@@ -251,7 +251,7 @@ class Together(Callback):
         self._begin()
         at = self._all(torch.tensor([self.learn.train_iter], device=self.processes.device))
         if len(set(map(int, at))) > 1:
-            raise AgeclsError(f'the processes went on from different batches ({", ".join(str(int(i)) for i in at)}): '
+            raise AgeclsError(f'the processes resumed from different batches ({", ".join(str(int(i)) for i in at)}): '
                               'all of them need the same run folder')
 
     def before_validate(self): self._begin()
@@ -286,7 +286,7 @@ class Together(Callback):
         if self.training: self.learn.loss_grad = self.loss_grad * self.processes.size
 
     def _all(self, x):
-        "From each process; its own with its gradient"
+        "The tensors of all processes; that of this process keeps its gradient"
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.processes.size)]
         dist.all_gather(parts, x.detach().contiguous())
         parts[self.processes.rank] = x

@@ -31,7 +31,8 @@ def _norm(): return _Norm(5, alpha=1e-4, beta=0.75)
 class LeviHassnerNet(nn.Module):
     """The network of Levi and Hassner (2015), initialised as they published it.
 
-    Takes (n, 3, `size`, `size`) in units of 1/255 with the training mean subtracted; gives (n, `n_out`) scores."""
+    Takes (n, 3, `size`, `size`) in units of 1/255 with the training mean subtracted; gives (n, `n_out`) scores.
+    An `AgeclsError` for pictures below 35 pixels."""
     def __init__(
         self,
         n_out: int,  # number of classes
@@ -60,9 +61,9 @@ LEVI_HASSNER_LR_MULTS = [1, 2, 10, 20]
 
 
 def levi_hassner_splitter(
-    model: LeviHassnerNet,
+    model: LeviHassnerNet,  # whose parameters are sorted
 ) -> list[list[nn.Parameter]]:  # weights, biases, output weight, output bias: for `LEVI_HASSNER_LR_MULTS`
-    "Sort the parameters by their learning rate"
+    "A fastai splitter: sort the parameters by their learning rate"
     inner = [(name, p) for name, p in model.named_parameters() if not name.startswith('output.')]
     return [[p for name, p in inner if name.endswith('.weight')], [p for name, p in inner if name.endswith('.bias')],
             [model.output.weight], [model.output.bias]]

@@ -31,7 +31,7 @@ def class_indices(
     targ,  # true class indices (…)
     axis: int = -1,  # the axis of `inp` that holds the classes
 ) -> tuple[np.ndarray, np.ndarray] | None:  # predicted and true class index; None where there is a NaN, or nothing
-    "Bring predictions and targets to two flat arrays of class indices"
+    "Turn predictions and targets into two flat arrays of class indices; a `ValueError` if their shapes do not fit"
     inp, targ = _array(inp), _array(targ)
     if inp.ndim == targ.ndim + 1:
         per_image = np.moveaxis(inp, axis, -1)
@@ -51,7 +51,7 @@ def cumulative_score(
     l: int = 1,  # the distance in classes that still counts as right  # noqa: E741
     axis: int = -1,  # the axis of `inp` that holds the classes
 ) -> float:  # between 0 and 1; nan for empty input and where there is a NaN
-    "The share of answers at most `l` classes from the truth"
+    "The share of predictions at most `l` classes from the truth (Geng et al. 2007)"
     pair = class_indices(inp, targ, axis)
     return float('nan') if pair is None else float((np.abs(pair[0] - pair[1]) <= l).mean())
 
@@ -61,7 +61,7 @@ def one_off_accuracy(
     targ,  # true class indices (n,)
     axis: int = -1,  # the axis of `inp` that holds the classes
 ) -> float:  # between 0 and 1; nan for empty input and where there is a NaN
-    "The share of answers that are right or in a neighbouring class"
+    "The share of predictions that are right or in a neighbouring class"
     return cumulative_score(inp, targ, 1, axis)
 
 # %% ../../nbs/training/01_metrics.ipynb #356990fd
@@ -70,17 +70,17 @@ def mean_group_error(
     targ,  # true class indices (n,)
     axis: int = -1,  # the axis of `inp` that holds the classes
 ) -> float:  # in groups, 0 or more; nan for empty input and where there is a NaN
-    "The mean absolute distance between answer and truth, in groups"
+    "The mean absolute distance between prediction and truth, in groups"
     pair = class_indices(inp, targ, axis)
     return float('nan') if pair is None else float(np.abs(pair[0] - pair[1]).mean())
 
 # %% ../../nbs/training/01_metrics.ipynb #9fd67a66
 class EpochMetric(Metric):
-    "A metric of a whole epoch, for a `Learner`; nothing leaves the GPU before the epoch is over"
+    "A metric of a whole epoch, for a `Learner`; nothing leaves the GPU before the end of the epoch"
     def __init__(
         self,
         func: Callable,  # of predicted and true class indices
-        name: str | None = None,  # that of the function if None
+        name: str | None = None,  # the function's name if None
     ):
         self.func, self._name = func, name or func.__name__
         self.reset()
@@ -111,7 +111,7 @@ class QuadraticKappa(EpochMetric):
         targ,  # true class indices (n,)
         axis: int = -1,  # the axis of `inp` that holds the classes
     ) -> float:  # at most 1; nan for empty input, where there is a NaN, and where only one class occurs
-        "How much better the squared distances are than chance"
+        "Quadratic weighted kappa (Cohen 1968)"
         pair = class_indices(inp, targ, axis)
         if pair is None: return float('nan')
         pred, true = (x.astype(float) for x in pair)

@@ -42,8 +42,8 @@ from .weights import packaged_weights
 # %% ../../nbs/training/05_models.ipynb #4abf8094
 def picture_size(
     dls: DataLoaders,  # from `age_dls`, or any other
-) -> int:
-    "Pixels, height and width, of the pictures that loaders give"
+) -> int:  # pixels, height and width
+    "The size of the pictures in a batch"
     return getattr(dls, 'image_size', None) or dls.one_batch()[0].shape[-1]
 
 
@@ -52,7 +52,8 @@ def resolve_arch(
 ) -> str | Callable:  # torchvision's function, or a timm name
     """Find a network by its name: those of torchvision that fastai knows, then timm's, then torchvision's others.
 
-    A name that both have is timm's (`efficientnet_b0`); `torchvision.efficientnet_b0` is the other one."""
+    If timm has the name, too, as with `efficientnet_b0`, `torchvision.efficientnet_b0` is torchvision's. An
+    `AgeclsError` for an unknown name."""
     if callable(arch): return arch
     name = arch.removeprefix('torchvision.')
     if (found := getattr(torchvision.models, name, None)) in model_meta: return found
@@ -70,11 +71,11 @@ def resolve_arch(
 
 @contextmanager
 def _fetching(arch):
-    "Turn a failed download into one line; no code is run that the file holds, of which torchvision takes no care"
+    "Turn a failed download into one line; and make torchvision load the file without running code in it"
     name = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
     before, os.environ[name] = os.environ.get(name), '1'
     try:
-        with redirect_stdout(sys.stderr): yield  # torch.hub says on standard output that it downloads
+        with redirect_stdout(sys.stderr): yield  # torch.hub reports downloads on standard output
     # URLError and huggingface_hub's errors; a broken download; a damaged file in the cache; no weights of that name
     except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         reason = e.reason if isinstance(getattr(e, 'reason', None), (str, OSError)) else first_line(e)
@@ -96,13 +97,13 @@ def fetch_weights(
 ):
     """Fetch pretrained weights into torchvision's or timm's cache; an `AgeclsError` if that fails.
 
-    Where they are there already, or in an installed package, nothing is fetched."""
+    Nothing is fetched if they are already there, or in an installed package."""
     arch, before = resolve_arch(arch), socket.getdefaulttimeout()
     if packaged_weights(arch): return
     socket.setdefaulttimeout(timeout)
     try:
         with _fetching(arch):
-            with torch.random.fork_rng(devices=[]):  # the network is thrown away, its random numbers are put back
+            with torch.random.fork_rng(devices=[]):  # the network is dropped, and its random numbers do not count
                 if callable(arch): arch(weights=model_meta.get(arch, {}).get('weights', 'DEFAULT'))
                 else:
                     import timm
@@ -116,7 +117,7 @@ class NetBody(nn.Module):
         self,
         model: nn.Module,  # of timm, without classes; of torchvision, without its last layer
         size: int,  # pixels of the pictures
-        fixed: bool = False,  # it takes pictures of this size alone
+        fixed: bool = False,  # it takes pictures of this size only
         n_in: int = 3,  # channels of the pictures
     ):
         super().__init__()
@@ -143,12 +144,12 @@ class NetBody(nn.Module):
 def n_features(
     body: nn.Module,  # a `NetBody`, or one that fastai has cut
 ) -> int:
-    "Features that a body gives"
+    "The number of features that a body outputs"
     return body.num_features if hasattr(body, 'num_features') else num_features_model(body)
 
 
 def _timm_net(arch, size, pretrained, **kwargs):
-    "A network of timm without classes, and whether it takes pictures of one size alone"
+    "A network of timm without classes, and whether it takes pictures of one size only"
     import timm
     config = timm.get_pretrained_cfg(arch)
     fixed = config is not None and config.fixed_input_size
@@ -167,14 +168,14 @@ def _torchvision_net(arch, size, **kwargs):
     net = arch(weights=None, **of_size, **kwargs)
     name = [name for name, m in net.named_modules() if isinstance(m, nn.Linear)][-1]
     net.set_submodule(name, nn.Identity())
-    for name in ('aux1', 'aux2', 'AuxLogits'):                           # further heads, in training alone
+    for name in ('aux1', 'aux2', 'AuxLogits'):                           # further heads, used in training only
         if getattr(net, name, None) is not None: setattr(net, name, None)
     if hasattr(net, 'aux_logits'): net.aux_logits = False
     return net, bool(of_size)
 
 
 def _build_body(arch, size, pretrained, **kwargs):
-    "The body of a network of timm or torchvision; torchvision's come without weights"
+    "The body of a network of timm or torchvision; torchvision's has no weights yet"
     try:
         if callable(arch): net, fixed = _torchvision_net(arch, size, **kwargs)
         else: net, fixed = _timm_net(arch, size, pretrained, **kwargs)
@@ -185,7 +186,7 @@ def _build_body(arch, size, pretrained, **kwargs):
 
 # %% ../../nbs/training/05_models.ipynb #18e8ea82
 def _as_map(x, prefix=0):
-    "(n, c, h, w) of a map, of one whose channels come last, or of tokens; None where it is none of them"
+    "A map, a map whose channels come last, or tokens, as (n, c, h, w); None for anything else"
     if not isinstance(x, torch.Tensor): return None
     if x.ndim == 3:
         side = math.isqrt(max(0, x.shape[1] - prefix))
@@ -197,11 +198,11 @@ def _as_map(x, prefix=0):
 def last_map(
     model: nn.Module,  # a body and a head, or `LeviHassnerNet`
     x: torch.Tensor,  # (n, 3, size, size): a batch as the network takes it
-) -> tuple[nn.Module, Callable]:  # a layer, and what makes (n, c, h, w) of its output
-    "The last layer whose output has places in the picture"
+) -> tuple[nn.Module, Callable]:  # the layer, and a function that turns its output into (n, c, h, w)
+    "The last layer whose output has places in the picture; an `AgeclsError` if there is none"
     if isinstance(model, LeviHassnerNet): return model.features[-3], _as_map
     body = getattr(model[0], 'body', model[0])                               # within a probe's `StageStatistics`
-    if getattr(body, 'maps', True): return body, _as_map                     # those that fastai has cut, too
+    if getattr(body, 'maps', True): return body, _as_map                     # also bodies that fastai has cut
     net, found = body.model, []
     blocks = getattr(net, 'blocks', getattr(getattr(net, 'encoder', None), 'layers', None)) or [None]
     norm = getattr(blocks[-1], 'norm1', getattr(blocks[-1], 'ln_1', None))
@@ -209,7 +210,7 @@ def last_map(
         return norm, partial(_as_map, prefix=getattr(net, 'num_prefix_tokens', int(hasattr(net, 'class_token'))))
     def note(module, _, out):
         if isinstance(out, torch.Tensor) and out.ndim == 4 and _as_map(out) is not None: found[:] = [module]
-    # what stands between tokens inside of an attention is as square as a map, and none; the first layers say nothing
+    # attention between tokens is square like a map, but is none; the first layers see too little
     hooks = [module.register_forward_hook(note) for name, module in net.named_modules()
              if name and not re.search('att|stem|patch_embed|pos_', name)]
     try:
@@ -224,7 +225,7 @@ def _has(module, what): return any(True for _ in getattr(module, what)())
 
 
 def _stages(module):
-    "Parts of a network in their order: lists of modules with parameters; layers before a block go with each other"
+    "The stages of a network in order: lists of modules with parameters; layers before a block form one stage"
     units = [module]
     while True:
         stages, ends = [], True
@@ -243,7 +244,7 @@ def _stages(module):
 
 
 def _timm_groups(net):
-    "Names of parameters by depth, as timm groups them; what it leaves to a head goes with the last stage"
+    "Names of parameters by depth, in timm's groups; those of its head go with the last stage"
     from timm.models._manipulate import MATCH_PREV_GROUP, group_parameters
     matcher = net.group_matcher(coarse=True)
     if isinstance(matcher, dict): matcher = matcher | {'rest': [('', MATCH_PREV_GROUP)]}
@@ -252,8 +253,8 @@ def _timm_groups(net):
 
 def depth_groups(
     model: nn.Module,  # a body and a head, as `vision_learner` makes them
-) -> list[list[nn.Parameter]]:  # from the picture to the head, which is alone; each parameter in one group
-    "A splitter: the parameters by depth, for rates that grow from the picture to the head"
+) -> list[list[nn.Parameter]]:  # from the picture to the head, which is a group of its own
+    "A fastai splitter: the parameters by depth, for rates that grow from the picture to the head"
     body, head = model[0], model[1:]
     net = getattr(body, 'model', body)
     if hasattr(net, 'group_matcher'):
@@ -262,7 +263,7 @@ def depth_groups(
     else: groups = [[p for unit in stage for p in unit.parameters()] for stage in _stages(net)]
     groups, seen = [*groups, list(head.parameters())], set()
     groups = [[p for p in group if id(p) not in seen and not seen.add(id(p))] for group in groups]
-    # tokens and positions of a transformer hang on the network itself: they are part of the stem
+    # class token and position embeddings belong to no stage: they go with the stem
     groups[0] += [p for p in body.parameters() if id(p) not in seen]
     return [group for group in groups if group]
 
@@ -273,7 +274,7 @@ _LEARNER = ('loss_func', 'opt_func', 'lr', 'splitter', 'cbs', 'metrics', 'path',
 
 
 def _normalize(dls, net):
-    "Pictures as the pretrained network has seen them, unless the loaders know better"
+    "Normalise as in the pretraining of the network, unless the loaders normalise already"
     if dls.after_batch.fs.filter(risinstance(Normalize)): return
     config = getattr(net, 'default_cfg', None)
     stats = (config['mean'], config['std']) if config else imagenet_stats
@@ -281,7 +282,7 @@ def _normalize(dls, net):
 
 
 def _is_cut(arch):
-    "fastai cuts the networks that it knows, and what somebody brings along"
+    "fastai cuts the networks that it knows, and functions of the user"
     return callable(arch) and (arch in model_meta or not arch.__module__.startswith('torchvision.'))
 
 
@@ -293,17 +294,17 @@ def _check_weights(arch, pretrained, weights):
 
 def check_start(
     arch: str,  # 'levi_hassner', a torchvision or timm name
-    pretrained: bool = True,
-    weights=None,  # a file
+    pretrained: bool = True,  # start from weights trained on ImageNet
+    weights=None,  # a file of weights to take instead of a download
     size: int = 224,  # pixels, height and width
 ):
-    "Can a training begin so? An `AgeclsError` if not, before any picture is read; weights are fetched, if need be"
+    "An `AgeclsError` if a training cannot start like this, before any picture is read; fetches missing weights"
     _check_weights(arch, pretrained, weights)
     if arch == 'levi_hassner': return
     arch = resolve_arch(arch)
     if weights is None: return fetch_weights(arch) if pretrained else None
     state = load_weights(weights)
-    with torch.random.fork_rng(devices=[]):                              # the network is thrown away
+    with torch.random.fork_rng(devices=[]):                              # the network is dropped
         if _is_cut(arch): load_cut_body(create_body(arch(weights=None)), state, arch, weights)
         else: load_body(_build_body(arch, size, False), state, arch, weights)
 
@@ -343,11 +344,11 @@ def age_learner(
     pretrained: bool = True,  # start from weights trained on ImageNet; no meaning for 'levi_hassner'
     weights=None,  # a file of weights to take instead of a download
     metrics=None,  # accuracy and one-off accuracy if None
-    loss_func=None,  # cross-entropy if None; of an `OrdinalLoss` the network takes the number of outputs and the head
+    loss_func=None,  # cross-entropy if None; an `OrdinalLoss` also sets the number of outputs and the last layer
     **kwargs,
 ) -> Learner:
     "A fastai `Learner` for classes that have an order"
-    # of two classes each is the other's neighbour
+    # of two classes, one-off accuracy is always 1
     if metrics is None:
         metrics = [EpochMetric(partial(cumulative_score, l=0), 'accuracy'), EpochMetric(one_off_accuracy)]
         metrics = metrics if len(dls.vocab) > 2 else metrics[:1]

@@ -57,7 +57,7 @@ class PackagedWeights:
     sha256: str  # of the file
 
     @property
-    def path(self) -> Path | None:  # None where the package is not installed
+    def path(self) -> Path | None:  # None if the package is not installed
         "Where the file lies; no code of the package is run"
         try: return Path(str(distribution(self.package).locate_file(self.file)))
         except PackageNotFoundError: return None
@@ -77,7 +77,7 @@ PACKAGED = {  # timm's name → the weights: one line each
 
 def find_packaged(
     arch,  # a network's name; with or without timm's tag for "trained on ImageNet's 1,000 classes"
-) -> PackagedWeights | None:  # None where no package is known
+) -> PackagedWeights | None:  # None if no package is known
     "The package that has a network's weights, installed or not"
     return PACKAGED.get(arch.removesuffix('.in1k')) if isinstance(arch, str) else None
 
@@ -86,8 +86,8 @@ def start_digest(
     arch,  # a network's name
     pretrained: bool = True,  # not from random weights
     weights=None,  # a file of weights, instead of a package's or a download
-) -> str | None:  # SHA-256; None for random weights, and for a download, of which the name is known and no more
-    "The finger-print of the file that a training starts from"
+) -> str | None:  # None for random weights, and for a download, which is known by its name only
+    "The SHA-256 of the file that a training starts from"
     if weights is not None: return file_digest(weights)
     found = find_packaged(arch) if pretrained else None
     return found.sha256 if found and found.path else None
@@ -117,7 +117,7 @@ def load_cut_body(body, state, arch, file):
 def load_body(body, state, arch, file):
     "Put a state dict of timm or torchvision into a `NetBody`"
     net = body.model
-    if body.fixed_size is not None:                                      # what is known about positions is resampled
+    if body.fixed_size is not None:                                      # position embeddings are resampled
         convert = getattr(sys.modules[type(net).__module__], 'checkpoint_filter_fn', lambda state, net: state)
         if callable(arch) and arch.__name__.startswith('vit_'):
             def convert(state, net): return interpolate_embeddings(body.fixed_size, net.patch_size, OrderedDict(state))
@@ -125,7 +125,7 @@ def load_body(body, state, arch, file):
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')                          # about how timm resamples
                 state = convert(state, net)
-        except Exception as e:  # made for the network's own files, it may stumble over any other
+        except Exception as e:  # it expects the network's own files
             raise AgeclsError(f'{file} does not fit {arch_name(arch)}: {first_line(e)}') from None
     known = net.state_dict()
     _fill(net, {k: v for k, v in state.items() if k in known}, arch, file)
@@ -133,8 +133,8 @@ def load_body(body, state, arch, file):
 # %% ../../nbs/training/03_weights.ipynb #24853afe
 def packaged_weights(
     arch: str,  # timm's name
-) -> dict[str, torch.Tensor] | None:  # a state dict as timm has it; None where there is no package, or not installed
-    "ImageNet weights out of an installed package"
+) -> dict[str, torch.Tensor] | None:  # a state dict as in timm; None if no package is known or installed
+    "ImageNet weights from an installed package; an `AgeclsError` if its file is missing or another one"
     found = find_packaged(arch)
     file = found and found.path
     if file is None: return None
@@ -151,8 +151,8 @@ def carry_over(
     state: dict,  # name → tensor
     wanted: dict,  # name → tensor of the shape that is wanted, in the same order
     file,  # where they are from, for an error
-) -> dict[str, torch.Tensor]:  # the tensors of the one, with the names of the other
-    "Give tensors other names, by their order"
+) -> dict[str, torch.Tensor]:  # the tensors of `state` with the names of `wanted`
+    "Give tensors other names, by their order; an `AgeclsError` if number or shapes differ"
     off = [f'{ours} is {tuple(y.shape)}, {theirs} {tuple(x.shape)}'
            for (theirs, x), (ours, y) in zip(state.items(), wanted.items()) if x.shape != y.shape]
     if len(state) != len(wanted): off.insert(0, f'{len(state)} tensors where there should be {len(wanted)}')

@@ -1,4 +1,4 @@
-"""What bad input does: each with the very line that is told, or with the test that shows it
+"""What bad input does: each with its exact error line, or with the test that shows it
 
 `python tests/hostile/bad_input.py --write` writes the table of the documentation. `test_bad_input.py` makes each of the
 first kind and compares the line; of the others it looks whether their tests are there and say so.
@@ -12,11 +12,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE = ROOT / 'benchmarks' / 'bad_input.md'
-CASES = []  # (part, bad input, what is told, a function that makes it in a folder and gives the command)
+CASES = []  # (part, bad input, error, a function that makes it in a folder and returns the command)
 
 
 def case(part, what, told):
-    "A function that spoils something in a folder and returns the words of the command that meets it"
+    "Register a function that spoils something in a folder and returns the words of a command that reads it"
     def keep(make):
         CASES.append((part, what, told, make))
         return make
@@ -474,7 +474,7 @@ def _(d):
 
 
 def told(make, d):
-    "Run the command; status, and what it says on standard error, without the folder's name"
+    "Run the command; its status and standard error, without the folder's name"
     import contextlib
     import io
 

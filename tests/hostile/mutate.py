@@ -1,4 +1,4 @@
-"""Broken input, drawn by Hypothesis: bytes at random, and files that were whole before something happened to them
+"""Broken input, drawn by Hypothesis: random bytes, and good files that were damaged
 
 The same few examples each time; with HYPOTHESIS_PROFILE=long others, EXAMPLES=N of each kind (3,000).
 """
@@ -35,7 +35,7 @@ values = st.sampled_from([*TEXTS, *NUMBERS, None, True, False]) | st.recursive(
 
 @st.composite
 def broken_bytes(draw, data):
-    "A file cut off, with bytes changed, put in or taken out; or something else altogether"
+    "A file that is cut off, or has bytes changed, inserted or removed; or something else altogether"
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))
         what = draw(st.sampled_from(['cut', 'flip', 'put in', 'take out', 'other', 'twice']))
@@ -51,7 +51,7 @@ def broken_bytes(draw, data):
 
 
 def places(value, at=()):
-    "The paths to all that a JSON value holds"
+    "The paths to all parts of a JSON value"
     yield at
     if isinstance(value, dict):
         for key, x in value.items(): yield from places(x, (*at, key))
@@ -61,7 +61,7 @@ def places(value, at=()):
 
 @st.composite
 def broken_json(draw, value):
-    "JSON text in which values are others, or are missing, or stand there twice; or which is broken as text"
+    "JSON text with values changed, missing or repeated; or which is broken as text"
     how = draw(st.integers(0, 9))
     if how == 0: return draw(broken_bytes(json.dumps(value).encode()))
     if how == 1: return draw(st.sampled_from([b'[' * 2000, b'{"a":' * 2000, b'1' * 5000, b'null', b'[]', b'""',
@@ -80,7 +80,7 @@ def broken_json(draw, value):
         elif isinstance(inside, dict): inside[draw(texts)] = inside.pop(at[-1]) if what == 'renamed' else draw(values)
         else: inside.append(draw(values))
     text = json.dumps(value)
-    if how == 3 and isinstance(value, dict) and value:                       # a key that stands there twice
+    if how == 3 and isinstance(value, dict) and value:                       # a repeated key
         key = draw(st.sampled_from(sorted(value)))
         text = text[:-1] + f', {json.dumps(key)}: {json.dumps(draw(values))}}}'
     return text.encode()
@@ -88,7 +88,7 @@ def broken_json(draw, value):
 
 @st.composite
 def broken_table(draw, text, sep=','):
-    "A table in which cells and lines are others, missing, or there twice; or which is broken as text"
+    "A table with cells and lines changed, missing or repeated; or which is broken as text"
     if draw(st.integers(0, 3)) == 0: return draw(broken_bytes(text.encode()))
     rows = list(csv.reader(io.StringIO(text), delimiter=sep))
     for _ in range(draw(st.integers(1, 3))):
@@ -113,7 +113,7 @@ def broken_table(draw, text, sep=','):
 
 @contextmanager
 def told_in_one_line(*others):
-    "What is in here works, or says in one line why not, and takes no memory to speak of"
+    "The code in this context works, or gives an error of one line, and takes little memory"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try: yield
     except (AgeclsError, *others) as e:

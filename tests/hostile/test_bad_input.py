@@ -1,4 +1,4 @@
-"Every line of the table in the documentation is what is told"
+"Every error in the table of the documentation is the command's own"
 import ast
 import json
 import re
@@ -11,7 +11,7 @@ from bad_input import CASES, ELSEWHERE, PARTS, ROOT, TABLE, text, told
 @pytest.mark.parametrize('part, what, words, make', CASES, ids=[f'{part}: {what}' for part, what, *_ in CASES])
 def test_what_is_told(part, what, words, make, tmp_path):
     status, lines = told(make, tmp_path)
-    # before it, progress is told, and what is odd beside
+    # progress and warnings come before it
     assert status == 2 and not [x for x in lines[:-1] if 'rror' in x or 'Traceback' in x]
     pattern = '.*'.join(map(re.escape, words.split('…')))                       # … stands for a library's own words
     assert re.fullmatch(f'agecls: {pattern}', lines[-1]), lines[-1]

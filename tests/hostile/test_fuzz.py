@@ -1,4 +1,4 @@
-"Whatever is in a file: its reader works, or says in one line why it does not"
+"Whatever is in a file, its reader works, or gives an error of one line"
 import hashlib
 import json
 import shutil

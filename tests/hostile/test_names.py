@@ -85,7 +85,7 @@ def test_class_folders_that_are_links(linked, tmp_path):
 
 @pytest.mark.parametrize('name', ['../private.png', '/etc/passwd', 'p/../../private.png'])
 def test_in_predictions(tmp_path, name):
-    "Whoever draws a report of somebody else's run does not publish a picture of their own"
+    "A report of somebody else's run must not publish a private picture of this machine"
     from whole import believed
 
     from agecls_fastai.runs.format import load_run
@@ -121,7 +121,7 @@ def test_files_of_a_fold_elsewhere(tmp_path):
 
 @pytest.mark.parametrize('name', ['../out', '/tmp/agecls_hostile_out', 'a/../../out'])
 def test_in_a_bundle(tmp_path, name):
-    "Nothing is unpacked: two members are read, whatever else there is"
+    "Nothing is unpacked: two members are read, whatever else the archive holds"
     from agecls_fastai.training.bundle import FILES
     from agecls_fastai.training.hub import load_bundle
     file = tmp_path / 'in/m.agecls'
@@ -135,7 +135,7 @@ def test_in_a_bundle(tmp_path, name):
 
 
 def test_in_a_pack(tmp_path):
-    "The index of a pack says which pictures are in it; it is not where they are read"
+    "The index of a pack only names its pictures; they are not read by these names"
     from agecls_fastai.loading.pack import open_pack
     path = shutil.copytree(keep(pack), tmp_path / 'p')
     index = path / 'pack/shard_00000.json'
@@ -147,7 +147,7 @@ def test_in_a_pack(tmp_path):
 
 
 def test_what_is_no_file(tmp_path):
-    "A pipe would be waited for, a device be read, without end"
+    "A pipe would block the reader, and a device would never end"
     items = read_items(table(), LABELS)
     (tmp_path / 'p').mkdir()
     for file in items['file']: Image.new('RGB', (20, 20)).save(tmp_path / file)
@@ -158,7 +158,7 @@ def test_what_is_no_file(tmp_path):
 
 
 def test_names_of_what_is_written(tmp_path, monkeypatch):
-    "Names of recipes and variants become names of folders in a study, and no more than that"
+    "Names of recipes and variants become names of folders in a study, and cannot leave it"
     from agecls_fastai.results import study
     folders = []
     def cross_validate(items, path, recipe, out, **kwargs):

@@ -1,4 +1,4 @@
-"A pickle runs code when it is opened: none is, whatever it is called and whoever is given it"
+"A pickle runs code when it is opened, so no command opens one, whatever its name"
 import ast
 import hashlib
 import json
@@ -20,7 +20,7 @@ CALLS_THAT_RUN_CODE = {'eval', 'exec', '__import__', 'load_learner', 'load_model
 
 
 def findings(source):
-    "Calls and imports that could run code out of a file"
+    "Calls and imports that could run code from a file"
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or '']
@@ -58,7 +58,7 @@ class Trap:
 
 @pytest.fixture
 def trap(tmp_path):
-    "Files with a trap in them, by what they seem to be; at the end, none has gone off"
+    "Files with a trap in them, by what they seem to be; at the end, no trap has run"
     import torch
     touched, folder = tmp_path / 'touched', tmp_path / 'traps'
     folder.mkdir()
@@ -66,7 +66,7 @@ def trap(tmp_path):
     torch.save({'w': torch.ones(2), 'x': Trap(touched)}, folder / 'torch')
     torch.save({'x': Trap(touched)}, folder / 'legacy', _use_new_zipfile_serialization=False)
     np.save(folder / 'numpy.npy', np.array([Trap(touched)], dtype=object), allow_pickle=True)
-    pickle.loads((folder / 'raw').read_bytes()).close()                 # it does go off
+    pickle.loads((folder / 'raw').read_bytes()).close()                 # the trap works
     touched.unlink()
     yield folder
     assert not touched.exists()
@@ -135,7 +135,7 @@ def test_what_is_no_model_at_all(trap, tmp_path, kind):
 
 @pytest.mark.parametrize('kind', ['raw', 'torch', 'legacy'])
 def test_the_cache_of_pretrained_weights(trap, tmp_path, kind, monkeypatch):
-    "What lies in PyTorch's cache was fetched once, or put there by somebody"
+    "A file in PyTorch's cache may have been put there by somebody"
     from torchvision.models import ResNet18_Weights
 
     from agecls_fastai.training.models import fetch_weights

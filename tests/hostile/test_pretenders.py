@@ -1,4 +1,4 @@
-"Files that are not what they are called: weights, bundles, exports, face models say what they are"
+"Files that are not what their names say: errors about weights, bundles, exports and face models say what they are"
 import gzip
 from zipfile import ZipFile
 
@@ -45,7 +45,7 @@ def test_within_a_bundle(kind, file, tmp_path):
 
 
 def test_cut_off(tmp_path):
-    "Weights that torch has saved, and a bundle, are zips themselves; when half of one is there, it is no stranger"
+    "torch's weights and a bundle are zips themselves: half of one is damaged, not another kind of file"
     torch.save({'w': torch.ones(3)}, tmp_path / 'w.pth')
     with ZipFile(tmp_path / 'm.agecls', 'w') as z:
         for name in FILES: z.writestr(name, 'x' * 500)

@@ -1,4 +1,4 @@
-"Every command is run with marked logins; then all that it said and wrote is searched for the marks"
+"Every command runs with marked logins; then all its outputs and files are searched for the marks"
 import argparse
 import base64
 
@@ -39,7 +39,7 @@ def marked(tmp_path, monkeypatch):
 
 
 def downloads(agecls, d, monkeypatch):
-    "Refused, sent elsewhere, broken, through a proxy, with arguments, with mistakes"
+    "A login that is refused, redirected, broken off, through a proxy, with arguments, with mistakes"
     def get(url, *argv): agecls('download', d / 'adience', '--base-url', url, '--debug', *argv, status=2)
     with FaultyServer({}, *LOGIN.split(':')) as server, FaultyServer({}, 'other', 'login') as strict:
         server.faults['fold_0_data.txt'] = [Fault(status=500, times=9)]
@@ -84,7 +84,7 @@ def test_nothing_is_told(drawn, marked, monkeypatch, capfd, caplog):
     agecls('compare', d / 'run', d / 'other', '--json')
     agecls('ensemble', d / 'run', d / 'other', '--out', d / 'both')
     agecls('calibrate', d / 'run')
-    agecls('thresholds', d / 'run', status=2)                             # it knows no ages
+    agecls('thresholds', d / 'run', status=2)                             # the run has no ages
     agecls('report', d / 'run', '-o', d / 'report.html', '--faces', drawn)
     agecls('evaluate', d / 'run/final/model', d / 'faces', '--out', d / 'evaluated')
     picture = next((d / 'faces').rglob('*.jpg'))

@@ -1,4 +1,4 @@
-"Files that are whole, and small: what they are before something happens to them"
+"Small undamaged files, which the tests then break"
 import hashlib
 import json
 import shutil
@@ -15,7 +15,7 @@ LABELS = ['0-2', '4-6', '60+']
 
 @cache
 def keep(make):
-    "What is made once for all examples"
+    "Files that are made once for all examples"
     folder = Path(tempfile.mkdtemp(prefix='agecls_hostile_'))
     make(folder)
     return folder
@@ -62,7 +62,7 @@ def run_folder(path):
 
 
 def believed(folder):
-    "Let `done.json` say that the files are those that were written"
+    "Make `done.json` fit the files again"
     done = json.loads((folder / 'done.json').read_text())
     for key, file in (('predictions_sha256', 'predictions.csv'), ('valid_sha256', 'valid.csv'),
                       ('history_sha256', 'history.csv')):
