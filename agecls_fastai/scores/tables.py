@@ -6,6 +6,7 @@
 __all__ = ['FORMATS', 'ResultTable', 'latex_text', 'csv_table', 'latex_table', 'markdown_table', 'write_tables']
 
 # %% ../../nbs/scores/03_tables.ipynb #69ab868c
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,16 +21,30 @@ class ResultTable(NamedTuple):
     caption: str
     values: pd.DataFrame  # numbers as they were computed: fractions
     text: pd.DataFrame  # the same as people read it: percent
+    of: str = ''  # what it is about, for the label in LaTeX: 'comparison', 'study', …
 
 # %% ../../nbs/scores/03_tables.ipynb #1c701765
-_IN_LATEX = {'−': '$-$', '±': r'$\pm$', '→': r'$\rightarrow$', '≥': r'$\geq$', '≤': r'$\leq$', '\xa0': '~'}
+_IN_LATEX = {'−': '$-$', '±': r'$\pm$', '→': r'$\rightarrow$', '≥': r'$\geq$', '≤': r'$\leq$', '<': '$<$', '>': '$>$',
+             '×': r'$\times$', '≈': r'$\approx$', '|': r'\textbar{}', '…': r'\ldots{}', '\xa0': '~'}
 _ESCAPED = {'\\': r'\textbackslash{}', **{c: f'\\{c}' for c in '&%$#_{}'}, '~': r'\textasciitilde{}',
             '^': r'\textasciicircum{}'}
 
 
 def latex_text(text) -> str:
-    "Text that LaTeX prints as it is"
-    return ''.join(_ESCAPED.get(c, _IN_LATEX.get(c, c)) for c in str(text))
+    "Text that LaTeX prints as it is; the hyphen of a negative number is a minus sign, that of an age group is not"
+    text = re.sub(r'(?<![\w)])-(?=\.?\d)', '−', str(text))
+    return ''.join(_ESCAPED.get(c, _IN_LATEX.get(c, c)) for c in text)
+
+
+def _stacked(text, width, side):
+    "In lines of at most this width, where blanks and commas allow it; no comma within a number"
+    lines = ['']
+    for word in re.findall(r'(?:\[.*?\]|,(?=\d)|[^ ,])+[ ,]*', str(text)):
+        if lines[-1] and len(lines[-1] + word.rstrip()) > width: lines.append('')
+        lines[-1] += word
+    lines = [latex_text(line.strip()) for line in lines]
+    text = r' \\ '.join(lines)
+    return text if len(lines) == 1 else rf'\shortstack[{side}]{{{text}}}'
 
 
 def _flat(frame):
@@ -44,11 +59,21 @@ def csv_table(table: ResultTable) -> str:
     return _flat(table.values).to_csv(index=False)
 
 
-def latex_table(table: ResultTable) -> str:
-    "For a paper: needs the package booktabs"
-    flat = _flat(table.text).map(latex_text).rename(columns=latex_text)
-    return flat.to_latex(index=False, escape=False, caption=latex_text(table.caption), label=f'tab:{table.name}',
-                         column_format='l' + 'r' * (flat.shape[1] - 1), position='htbp')
+def latex_table(
+    table: ResultTable,
+    number: int = 1,  # above 1 where there are several of this name: their labels differ
+) -> str:
+    "For a paper: needs the package booktabs; long heads and cells are in several lines, and wide tables in small type"
+    flat = _flat(table.text)
+    first, *others = flat
+    many = len(others) > 4
+    shown = pd.DataFrame({_stacked(first, 20, 'l'): [_stacked(x, 30, 'l') for x in flat[first]]} | {
+        _stacked(c, 10 if many else 16, 'r'): [_stacked(x, 12 if many else 30, 'r') for x in flat[c]] for c in others})
+    label = '-'.join(filter(None, [table.of, table.name, str(number) * (number > 1)]))
+    made = shown.to_latex(index=False, escape=False, caption=latex_text(table.caption), label=f'tab:{label}',
+                          column_format='l' + 'r' * len(others), position='htbp')
+    size = r'\footnotesize\setlength{\tabcolsep}{3pt}' if many else r'\small'
+    return made.replace('[htbp]\n', '[htbp]\n\\centering\n' + f'{size}\n' * (len(others) > 2), 1)
 
 
 def markdown_table(table: ResultTable) -> str:
@@ -73,5 +98,6 @@ def write_tables(
         raise AgeclsError(f'there is no table {only!r}; there are {some(names, 20)}')
     chosen = [t for t in tables if only in (None, t.name) and len(t.values)]
     def head(t): return '' if form != 'csv' or len(chosen) == 1 else f'# {t.name}: {t.caption}\n'
-    made = [head(t) + FORMATS[form](t) for t in chosen]
+    numbers = [[t.name for t in chosen[:i + 1]].count(t.name) for i, t in enumerate(chosen)]    # of several runs
+    made = [head(t) + (latex_table(t, i) if form == 'latex' else FORMATS[form](t)) for t, i in zip(chosen, numbers)]
     return '\n'.join(made).rstrip('\n')
