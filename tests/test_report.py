@@ -151,7 +151,7 @@ def test_a_study_its_title_and_its_figures(runs, tmp_path, monkeypatch):
     captions = (tmp_path / 'figures' / 'captions.md').read_text('utf-8')
     for name in re.findall('^## (.*)$', captions, re.M):
         for form in ('svg', 'png', 'pdf'): assert (tmp_path / 'figures' / f'{name}.{form}').stat().st_size > 1000
-    assert 'scores_accuracy' in captions and 'guessing' not in captions
+    assert 'accuracy_intervals' in captions and 'guessing' not in captions
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1772582400')
     for i in (0, 1): agecls('report', runs / 'b', '-o', tmp_path / f'{i}.html', check=0)
     assert (tmp_path / '0.html').read_bytes() == (tmp_path / '1.html').read_bytes()

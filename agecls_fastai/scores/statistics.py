@@ -48,7 +48,7 @@ def main_metrics(
 def _kappa(means):
     off2, p, t, p2_t2 = np.moveaxis(means, -1, 0)[4:8]
     # var p + var t + (mean p - mean t)², the denominator in `quadratic_kappa`
-    return 1 - off2 / (p2_t2 - 2 * p * t)
+    return (1 - off2 / (p2_t2 - 2 * p * t)).round(12) + 0                # 0, and not -2e-16
 
 
 def _known(column): return lambda means: means[..., column] / means[..., 8]   # a mean over images whose age is known
@@ -108,7 +108,8 @@ def exact_words(
 ) -> str:  # '' where no share is 0 or 1
     "A footnote on intervals of 0 and 100 %"
     if not any(x in (0, 1) for x in shares): return ''
-    return f'At 0 and 100 % resampling gives no interval: there it is the exact one for so many {unit} (Clopper-Pearson)'
+    return ('At 0 and 100 % resampling gives no interval; the exact one is shown (Clopper-Pearson, each '
+            f'{unit.removesuffix("s")} counted once)')
 
 
 def _no_table(x, function):

@@ -56,7 +56,9 @@ def _flat(frame):
 
 def csv_table(table: ResultTable) -> str:
     "The values, a line a row"
-    return _flat(table.values).to_csv(index=False)
+    flat = _flat(table.values)
+    numbers = flat.select_dtypes('float').columns
+    return flat.assign(**{c: flat[c].round(12) + 0 for c in numbers}).to_csv(index=False)   # no -2e-16 for 0
 
 
 def latex_table(
