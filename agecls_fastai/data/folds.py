@@ -66,7 +66,7 @@ def _uneven(items):
 def make_folds(
     items: pd.DataFrame,  # a table with columns file, label and subject; a column fold is replaced
     n: int = 5,  # how many folds
-    seed: int = 0,  # draws the order of people with like numbers of pictures
+    seed: int = 0,  # draws the order of people with similar numbers of images
 ) -> pd.DataFrame:  # the items table
     "Make `n` folds that keep people together and share out the labels; a `DataWarning` says if they are uneven"
     from sklearn.model_selection import StratifiedGroupKFold  # here: its import takes most of a second
@@ -123,7 +123,7 @@ def valid_subjects(
 # %% ../../nbs/data/02_folds.ipynb #2b0dbf0e
 def split_items(
     items: pd.DataFrame,  # the items table
-    test_fold: int | None,  # the fold that is tested on; None: nothing is, for a network to be used elsewhere
+    test_fold: int | None,  # the fold that is tested on; None: no fold, for a network to be used elsewhere
     protocol: str = 'strict',  # 'strict': with an inner validation set of whole subjects; 'fixed': without
     seed: int = 0,  # draws the inner validation set
     frac: float = 0.1,  # the inner validation set's share of the training images
