@@ -1853,6 +1853,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'agecls_fastai/scores/tables.py'),
                                              'agecls_fastai.scores.tables._flat': ( 'scores/tables.html#_flat',
                                                                                     'agecls_fastai/scores/tables.py'),
+                                             'agecls_fastai.scores.tables._lines': ( 'scores/tables.html#_lines',
+                                                                                     'agecls_fastai/scores/tables.py'),
                                              'agecls_fastai.scores.tables._stacked': ( 'scores/tables.html#_stacked',
                                                                                        'agecls_fastai/scores/tables.py'),
                                              'agecls_fastai.scores.tables.csv_table': ( 'scores/tables.html#csv_table',

@@ -189,8 +189,11 @@ def test_tables_for_papers(runs):
     latex = agecls('compare', runs / 'a', '--latex', check=0).stdout
     assert latex.count('\\begin{tabular}') == latex.count('\\bottomrule') == 3 and 'accuracy, \\%' in latex
     assert '| accuracy, % |' in agecls('compare', runs / 'a', '--markdown', check=0).stdout
-    for command in ('calibrate', 'status'):
-        assert '\\toprule' in agecls(command, runs / 'a', '--latex', check=0).stdout
+    all_of_them = latex + ''.join(agecls(command, runs / 'a', '--latex', check=0).stdout for command in (
+        'calibrate', 'status'))
+    labels = re.findall(r'\\label\{(.*?)\}', all_of_them)                   # in one paper
+    assert len(set(labels)) == len(labels) == all_of_them.count('\\toprule') and 'tab:status-folds' in labels
+    assert not re.search(r'[\[ ]-\d', all_of_them)                           # no hyphen for a minus sign
     for argv, why in ((['--csv', '--latex'], 'not allowed with argument'), (['--csv', '--json'], 'exclude each other'),
                       (['--table', 'scores'], '--table needs --csv'), (['--csv', '--table', 'x'], 'there is no table')):
         done = agecls('compare', runs / 'a', *argv)

@@ -173,11 +173,16 @@ class AgeChecks:
             columns=dict(false_positive_rate='pass, %', asked='asked needlessly, %'))
         exact = f'. {x}' if (x := self._exact()) else ''
         about = f'Age checks by limit and challenge age [95 % interval by resampling {unit}]{exact}'
-        made = [('scores', about, self.scores, self._shown(self.scores, 'the limit', 'the challenge age'))]
+        shown = self._shown(self.scores, 'the limit', 'the challenge age')
+        shown.index = pd.MultiIndex.from_tuples([(f'{a:g}', f'{c:g}', *part) for a, c, *part in shown.index],
+                                                names=shown.index.names)
+        made = [('scores', about, self.scores, shown)]
         for limit, curve in self.curves.items():
             made.append((f'grid_{limit:g}', f'Limit {limit:g}, by challenge age', curve, percent(curve)))
         if len(self.bounded):
-            shown = self.bounded[['people_under', 'challenge']].join(percent(self.bounded))
+            shown = self.bounded[['people_under', 'challenge']].join(percent(self.bounded)).rename(columns=dict(
+                people_under=f'{self._people} under the limit in validation', challenge='challenge age'))
+            shown = shown.map(lambda x: '' if x != x else f'{x:g}')
             made.append(('bounded', 'Challenge ages that keep a promise', self.bounded, shown))
         return [ResultTable(*table, 'thresholds') for table in made]
 

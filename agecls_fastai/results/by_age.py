@@ -20,7 +20,8 @@ from ..scores.years import known_ages
 
 # %% ../../nbs/results/04a_by_age.ipynb #da913391
 def years_of(run):
-    "(n,) the true ages of the test images"
+    "(n,) the true ages of the test images; of a `Run` or its folder"
+    run = one_run(run)
     if not has_years(run.predictions):
         raise AgeclsError(f'{run.path} has no ages: its items have no column age, or it was made before runs had them')
     return known_ages(run.predictions)

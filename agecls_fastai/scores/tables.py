@@ -36,13 +36,18 @@ def latex_text(text) -> str:
     return ''.join(_ESCAPED.get(c, _IN_LATEX.get(c, c)) for c in text)
 
 
-def _stacked(text, width, side):
-    "In lines of at most this width, where blanks and commas allow it; no comma within a number"
+def _lines(text, width):
+    "A text in lines of at most this width, where blanks and commas allow it; no comma within a number"
     lines = ['']
     for word in re.findall(r'(?:\[.*?\]|,(?=\d)|[^ ,])+[ ,]*', str(text)):
         if lines[-1] and len(lines[-1] + word.rstrip()) > width: lines.append('')
         lines[-1] += word
-    lines = [latex_text(line.strip()) for line in lines]
+    return [line.strip() for line in lines]
+
+
+def _stacked(lines, side):
+    "Lines as LaTeX"
+    lines = ['{}' * line.startswith(('[', '*')) + latex_text(line) for line in lines]    # else an argument of \\
     text = r' \\ '.join(lines)
     return text if len(lines) == 1 else rf'\shortstack[{side}]{{{text}}}'
 
@@ -65,17 +70,23 @@ def latex_table(
     table: ResultTable,
     number: int = 1,  # above 1 where there are several of this name: their labels differ
 ) -> str:
-    "For a paper: needs the package booktabs; long heads and cells are in several lines, and wide tables in small type"
+    "For a paper: needs booktabs, and graphicx for a table that is scaled down to the width of the text"
     flat = _flat(table.text)
-    first, *others = flat
-    many = len(others) > 4
-    shown = pd.DataFrame({_stacked(first, 20, 'l'): [_stacked(x, 30, 'l') for x in flat[first]]} | {
-        _stacked(c, 10 if many else 16, 'r'): [_stacked(x, 12 if many else 30, 'r') for x in flat[c]] for c in others})
+    many, columns, width = flat.shape[1] > 4, {}, 0
+    for i, c in enumerate(flat):
+        narrow = (20, 30) if i == 0 else (10, 12) if many else (16, 30)      # head, cells
+        cells = [_lines(c, narrow[0]), *(_lines(x, narrow[1]) for x in flat[c])]
+        width += max(len(line) for cell in cells for line in cell) + 1.5
+        head, *columns[c] = (_stacked(cell, 'r' if i else 'l') for cell in cells)
+        columns[head] = columns.pop(c)
     label = '-'.join(filter(None, [table.of, table.name, str(number) * (number > 1)]))
-    made = shown.to_latex(index=False, escape=False, caption=latex_text(table.caption), label=f'tab:{label}',
-                          column_format='l' + 'r' * len(others), position='htbp')
-    size = r'\footnotesize\setlength{\tabcolsep}{3pt}' if many else r'\small'
-    return made.replace('[htbp]\n', '[htbp]\n\\centering\n' + f'{size}\n' * (len(others) > 2), 1)
+    made = pd.DataFrame(columns).to_latex(
+        index=False, escape=False, caption=latex_text(table.caption), label=f'tab:{label}', position='htbp',
+        column_format='l' + 'r' * (flat.shape[1] - 1))
+    made = made.replace('[htbp]\n', '[htbp]\n\\centering\n' + '\\footnotesize\\setlength{\\tabcolsep}{3pt}\n' * many, 1)
+    if width < 78: return made                                           # so many characters fit into a page
+    made = made.replace(r'\begin{tabular}', '\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}', 1)
+    return made.replace(r'\end{tabular}', r'\end{tabular}}', 1)
 
 
 def markdown_table(table: ResultTable) -> str:
