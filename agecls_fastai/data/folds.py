@@ -32,7 +32,7 @@ UNEVEN_LABEL = 0.5  # a label's images in a fold are more than this share off wh
 # %% ../../nbs/data/02_folds.ipynb #4398731
 def fold_balance(
     items: pd.DataFrame,  # the items table
-) -> pd.DataFrame:  # a row a fold, and `all`: images, subjects, and each label's share of the fold's images
+) -> pd.DataFrame:  # one row for each fold, and `all`: images, subjects, and each label's share of the fold's images
     "How even the folds are"
     counts = pd.crosstab(items['fold'], items['label'], margins=True, margins_name='all', dropna=False)
     n, subjects = counts.pop('all'), items.groupby('fold')['subject'].nunique()

@@ -35,7 +35,7 @@ def check_scores(
     by: str = 'all',  # a column of the predictions, as 'gender' or 'race'; 'age': by true age, two years in a group
     n_resamples: int = 2000,
     seed: int = 0,
-) -> pd.DataFrame:  # a row a group: images and people on both sides, false_positive_rate and asked, with _low and _high
+) -> pd.DataFrame:  # one row for each group: images, people, false_positive_rate and asked, with _low and _high
     "The two errors of an age check, with 95 % intervals by resampling subjects; at 0 and 1 by `share_interval`"
     run = one_run(run)
     ages, t = years_of(run), run.predictions
@@ -68,7 +68,7 @@ def check_curve(
     run: Run,  # a `Run` or its folder
     limit: float = 18,
     challenges: Sequence[float] | None = None,  # in years; from the limit to 20 years above if None
-) -> pd.DataFrame:  # a row a challenge age: false_positive_rate, asked
+) -> pd.DataFrame:  # one row for each challenge age: false_positive_rate, asked
     "The two errors for many challenge ages"
     run = one_run(run)
     ages = years_of(run)
@@ -110,7 +110,7 @@ def bounded_checks(
     run: Run,  # made under the strict protocol
     limit: float = 18,
     bound: float = 0.01,  # the share of people under the limit that may pass
-) -> pd.DataFrame:  # a row a fold: people_under in validation, challenge (nan: too few), false_positive_rate, asked
+) -> pd.DataFrame:  # one row for each fold: people_under in validation, challenge (nan: too few), the two rates
     "The challenge age chosen on each fold's inner validation set, and its two errors on the test fold"
     run = one_run(run)
     ages, valid, rows = years_of(run), run.valid_predictions(), {}

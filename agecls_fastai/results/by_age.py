@@ -31,7 +31,7 @@ def errors_by_age(
     run: Run,  # a `Run` or its folder
     width: int = 10,  # years of a part; people of ninety and more are one
     n_resamples: int = 2000,
-) -> pd.DataFrame:  # a row a part: images, subjects, mae, cs3, cs5, cs10, bias, rmse, each with _low and _high
+) -> pd.DataFrame:  # one row for each part: images, subjects, mae, cs3, cs5, cs10, bias, rmse, each with _low and _high
     "Errors in years by true age, with 95 % intervals by resampling subjects"
     run = one_run(run)
     ages = years_of(run)

@@ -44,7 +44,7 @@ def summarize(
     run: Run,  # a `Run` or its folder
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
-) -> pd.DataFrame:  # a row a metric: mean over folds, std (n), std_sample (n - 1), low, high
+) -> pd.DataFrame:  # one row for each metric: mean over folds, std (n), std_sample (n - 1), low, high
     "The scores of a run, with their spread over the folds and their 95 % interval"
     run = open_one(run)
     sums = subject_sums(run)
@@ -66,7 +66,7 @@ def _summary(by_fold, draws, sums):
 # %% ../../nbs/results/01_compare.ipynb #a6af60f3
 def baseline_scores(
     run: Run,  # a `Run` or its folder
-) -> pd.DataFrame:  # a row a baseline, the mean over the run's folds of each metric
+) -> pd.DataFrame:  # one row for each baseline, the mean over the run's folds of each metric
     "The expected scores of guessing without looking"
     run = open_one(run)
     means = guessing_scores({int(k): n for k, n in run.info['composition'].items()}, run.folds)
@@ -98,7 +98,7 @@ def _guesses_in_years(run):
 def guessing_scores(
     counts: dict[int, Sequence[int]],  # fold → images of each class
     folds: Sequence[int],  # to test on
-) -> pd.DataFrame:  # a row a baseline, the mean over the folds of each metric
+) -> pd.DataFrame:  # one row for each baseline, the mean over the folds of each metric
     "The same, from the numbers of images alone"
     counts = {k: np.asarray(n, float) for k, n in counts.items()}
     g = len(next(iter(counts.values())))
@@ -372,7 +372,7 @@ def compare(
 # %% ../../nbs/results/01_compare.ipynb #02e7262d
 def by_subject(
     run: Run,  # a `Run` or its folder
-) -> Run:  # whose predictions have a row a subject
+) -> Run:  # whose predictions have one row for each subject
     "Answers for people instead of images: the mean of the probabilities of a person's images"
     run = open_one(run)
     columns = [f'p_{label}' for label in run.labels]

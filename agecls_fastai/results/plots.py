@@ -118,7 +118,7 @@ def plot_confusion(
 
 # %% ../../nbs/results/04_plots.ipynb #a21608x12
 SUBJECT_IMAGES = 'subject_images'
-FEWEST = 5  # subjects: of fewer there is no interval
+FEWEST = 5  # subjects: with fewer there is no interval
 
 
 def _parts(predictions, column, n=5, most=12):

@@ -54,7 +54,7 @@ def grid(
 
 # %% ../../nbs/results/03_study.ipynb #1fb3f479
 def explained(
-    factors: pd.DataFrame,  # a row a cell, a column a factor; a whole grid
+    factors: pd.DataFrame,  # one row for each cell, a column a factor; a whole grid
     scores,  # (cells,)
 ) -> pd.Series:  # factor → share of the variance, 0 to 1, and 'interactions and noise'; nan where all scores are equal
     "The share of the variance between cells that each factor's main effect explains"
@@ -75,7 +75,7 @@ def explained(
 class Study:
     "The runs of a grid"
     runs: list = field(repr=False)
-    factors: pd.DataFrame  # a row a run: recipe, and what was varied
+    factors: pd.DataFrame  # one row for each run: recipe, and what was varied
     baseline: str  # the run that all are compared with
     comparisons: list = field(repr=False)  # one for each set of items
     best_reachable: dict | None = None  # of drawn faces: accuracy and one-off accuracy
@@ -98,7 +98,7 @@ class Study:
         return [(took(run), run.info['minutes']['epochs']) for run in self.runs]
 
     def table(self) -> pd.DataFrame:
-        "A row a run: each score's mean over folds, its interval, the difference from the baseline with interval and p"
+        "One row for each run: mean scores and intervals; differences from the baseline with intervals and p-values"
         rows = {}
         for comparison in self.comparisons:
             for name in comparison.names:

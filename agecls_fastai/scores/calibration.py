@@ -30,7 +30,7 @@ def reliability(
     probabilities,  # (n, classes)
     targets,  # (n,) true class indices
     n_bins: int = 15,
-) -> pd.DataFrame:  # a row a bin that is not empty: low, high, n, confidence, accuracy
+) -> pd.DataFrame:  # one row for each bin that is not empty: low, high, n, confidence, accuracy
     "How often answers of a confidence are right"
     p, y = _checked(probabilities, targets)
     if n_bins < 1: raise AgeclsError(f'n_bins must be 1 or more, not {n_bins}')

@@ -259,7 +259,7 @@ def scores_by(
     by: str | None = None,  # a column, or 'all'
     n_resamples: int = 2000,
     seed: int = 0,
-) -> pd.DataFrame:  # a row a value: images, subjects, and each metric, with _low and _high; shares from 0 to 1
+) -> pd.DataFrame:  # one row for each value: images, subjects, and each metric, with _low and _high; shares from 0 to 1
     "All scores of each group, those in years where ages are known; intervals by resampling subjects"
     _no_table(predictions, 'scores_by')
     if hasattr(predictions, 'predictions'):                              # a run
