@@ -1,10 +1,10 @@
-"""Which loss? Every recipe that differs in its loss alone, by five folds, on drawn faces
+"""Which loss? All recipes that differ only in their loss, cross-validated with five folds on drawn faces
 
     python benchmarks/losses.py [--subjects 300] [--size 64] [--epochs 4] [--seed 0] [--out benchmarks/losses]
 
-Less than an hour on two cores. All recipes start from the same ResNet-34, which was trained before on other drawn faces
-(ImageNet's weights cannot be had everywhere), under the strict protocol. The study goes on where it stopped, with
---keep FOLDER. Nothing here is a result on Adience.
+Less than an hour on two cores. All recipes start from the same ResNet-34, which was pretrained on other drawn faces
+(ImageNet's weights are not available everywhere), under the strict protocol. With --keep FOLDER an interrupted study
+resumes. Nothing here is a result on Adience.
 """
 import argparse
 import json
@@ -38,7 +38,7 @@ def main():
     parser.add_argument('--pretrain', type=int, default=10, help='epochs on the other faces')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--recipes', default=','.join(ALL))
-    parser.add_argument('--keep', help='a folder for data and runs, to be gone on with')
+    parser.add_argument('--keep', help='a folder for data and runs: created, or resumed if it exists')
     parser.add_argument('--out', default='benchmarks/losses', help='where .json and .md go')
     args = parser.parse_args()
     warnings.simplefilter('ignore')
@@ -63,15 +63,15 @@ def main():
     about = (f'Drawn faces, not Adience; {args.size} pixels, of which the network sees {changes["size"]}; one epoch '
              f'with the body frozen, {args.epochs} with all layers; {machine()}')
     alone = str(together).split('Published,')[0].rstrip()
-    belief = '\n'.join(
-        ['| recipe | expected calibration error | with a temperature | sets for 90 %: images covered | subjects, mean '
+    calibrated = '\n'.join(
+        ['| recipe | calibration error, % | after temperature scaling, % | truth in the set, % | mean over subjects, % '
          '| groups in a set |', '| --- | --- | --- | --- | --- | --- |'] +
-        [f'| {name} | {t.iloc[0, 0]:.3f} | {t.iloc[0, 1]:.3f} | {100 * sets[name].coverage:.1f} % | '
-         f'{100 * sets[name].by_subject:.1f} % | {sets[name]["size"]:.2f} |' for name, t in sure.items()])
-    text = (f'`{command()}`\n\n{about}\n\n```\n{found}\n```\n\nThe mean of all of them (an ensemble) against the '
-            f'first:\n\n```\n{alone}\n```\n\nOne answer for a person, from all pictures, in %:\n\n'
-            f'```\n{(100 * subjects).round(1).to_string()}\n```\n\nHow far probabilities can be believed:\n\n{belief}'
-            '\n')
+        [f'| {name} | {100 * t.iloc[0, 0]:.1f} | {100 * t.iloc[0, 1]:.1f} | {100 * sets[name].coverage:.1f} | '
+         f'{100 * sets[name].by_subject:.1f} | {sets[name]["size"]:.2f} |' for name, t in sure.items()])
+    text = (f'`{command()}`\n\n{about}\n\n```\n{found}\n```\n\nAn ensemble, the average of all of them, compared with '
+            f'the first:\n\n```\n{alone}\n```\n\nOne answer for each person, from all of their images, in %:\n\n'
+            f'```\n{(100 * subjects).round(1).to_string()}\n```\n\nExpected calibration error, and conformal '
+            f'prediction sets for 90 % of the images of a new person:\n\n{calibrated}\n')
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     Path(f'{out}.md').write_text(text)

@@ -151,7 +151,7 @@ def test_a_study_its_title_and_its_figures(runs, tmp_path, monkeypatch):
     captions = (tmp_path / 'figures' / 'captions.md').read_text('utf-8')
     for name in re.findall('^## (.*)$', captions, re.M):
         for form in ('svg', 'png', 'pdf'): assert (tmp_path / 'figures' / f'{name}.{form}').stat().st_size > 1000
-    assert 'scores_accuracy' in captions and 'guessing' not in captions
+    assert 'accuracy_intervals' in captions and 'guessing' not in captions
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1772582400')
     for i in (0, 1): agecls('report', runs / 'b', '-o', tmp_path / f'{i}.html', check=0)
     assert (tmp_path / '0.html').read_bytes() == (tmp_path / '1.html').read_bytes()
@@ -189,8 +189,11 @@ def test_tables_for_papers(runs):
     latex = agecls('compare', runs / 'a', '--latex', check=0).stdout
     assert latex.count('\\begin{tabular}') == latex.count('\\bottomrule') == 3 and 'accuracy, \\%' in latex
     assert '| accuracy, % |' in agecls('compare', runs / 'a', '--markdown', check=0).stdout
-    for command in ('calibrate', 'status'):
-        assert '\\toprule' in agecls(command, runs / 'a', '--latex', check=0).stdout
+    all_of_them = latex + ''.join(agecls(command, runs / 'a', '--latex', check=0).stdout for command in (
+        'calibrate', 'status'))
+    labels = re.findall(r'\\label\{(.*?)\}', all_of_them)                   # in one paper
+    assert len(set(labels)) == len(labels) == all_of_them.count('\\toprule') and 'tab:status-folds' in labels
+    assert not re.search(r'[\[ ]-\d', all_of_them)                           # no hyphen for a minus sign
     for argv, why in ((['--csv', '--latex'], 'not allowed with argument'), (['--csv', '--json'], 'exclude each other'),
                       (['--table', 'scores'], '--table needs --csv'), (['--csv', '--table', 'x'], 'there is no table')):
         done = agecls('compare', runs / 'a', *argv)

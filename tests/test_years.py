@@ -88,7 +88,7 @@ def test_it_is_told_everywhere(runs, tmp_path):
     assert 'mean absolute error' in agecls('status', one, check=0).stdout
     agecls('report', one, '-o', tmp_path / 'r.html', check=0)
     page = (tmp_path / 'r.html').read_text('utf-8')
-    for words in ('In years', 'Mean error by true age', 'answer against truth', 'median age', f'{mae:.2f} ['):
+    for words in ('In years', 'Mean error by true age', 'predicted against true age', 'median age', f'{mae:.2f} ['):
         assert words in page, words
 
 

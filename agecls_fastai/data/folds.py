@@ -32,7 +32,7 @@ UNEVEN_LABEL = 0.5  # a label's images in a fold are more than this share off wh
 # %% ../../nbs/data/02_folds.ipynb #4398731
 def fold_balance(
     items: pd.DataFrame,  # the items table
-) -> pd.DataFrame:  # a row a fold, and `all`: images, subjects, and each label's share of the fold's images
+) -> pd.DataFrame:  # one row for each fold, and `all`: images, subjects, and each label's share of the fold's images
     "How even the folds are"
     counts = pd.crosstab(items['fold'], items['label'], margins=True, margins_name='all', dropna=False)
     n, subjects = counts.pop('all'), items.groupby('fold')['subject'].nunique()
@@ -66,7 +66,7 @@ def _uneven(items):
 def make_folds(
     items: pd.DataFrame,  # a table with columns file, label and subject; a column fold is replaced
     n: int = 5,  # how many folds
-    seed: int = 0,  # draws the order of people with like numbers of pictures
+    seed: int = 0,  # draws the order of people with similar numbers of images
 ) -> pd.DataFrame:  # the items table
     "Make `n` folds that keep people together and share out the labels; a `DataWarning` says if they are uneven"
     from sklearn.model_selection import StratifiedGroupKFold  # here: its import takes most of a second
@@ -123,7 +123,7 @@ def valid_subjects(
 # %% ../../nbs/data/02_folds.ipynb #2b0dbf0e
 def split_items(
     items: pd.DataFrame,  # the items table
-    test_fold: int | None,  # the fold that is tested on; None: nothing is, for a network to be used elsewhere
+    test_fold: int | None,  # the fold that is tested on; None: no fold, for a network to be used elsewhere
     protocol: str = 'strict',  # 'strict': with an inner validation set of whole subjects; 'fixed': without
     seed: int = 0,  # draws the inner validation set
     frac: float = 0.1,  # the inner validation set's share of the training images

@@ -55,7 +55,7 @@ def links_outside(
     files: Sequence[str],  # paths relative to the data folder
     path,  # the data folder; it may be a link itself, or lie behind one
 ) -> list[str]:  # some of the files
-    "The files that are not in the data folder, though their names say so: links lead elsewhere"
+    "The files that are outside the data folder, because links lead there"
     root = os.path.realpath(path)
     real = cache(lambda folder: os.path.realpath(os.path.join(root, folder)))
     def place(file):
@@ -101,7 +101,7 @@ def images_digest(
     items: pd.DataFrame,  # the items table
     path,  # the data folder
 ) -> str:  # SHA-256, 64 hexadecimal digits
-    "The finger-print of the image files: their names and sizes in bytes, whatever the order of rows"
+    "A fingerprint of the image files, from their names and sizes in bytes, in any order of rows"
     sizes = sorted(f'{file}\x1f{os.path.getsize(os.path.join(path, file))}' for file in items['file'])
     return hashlib.sha256('\x1e'.join(sizes).encode()).hexdigest()
 
@@ -110,7 +110,7 @@ def image_keys(
     items: pd.DataFrame,  # the items table
     path,  # the data folder
 ) -> list[str]:  # 12 hexadecimal digits an image
-    "What an image is known by: name and size in bytes; in Adience person and photograph, whichever way it was cut out"
+    "A key for each image: name and size in bytes; in Adience person and photograph, whatever the crop"
     if 'original_image' in items: keys = items['subject'].astype(str) + '\x1f' + items['original_image'].astype(str)
     else:
         sizes = [os.path.getsize(f) if os.path.isfile(f := os.path.join(path, file)) else -1 for file in items['file']]

@@ -20,49 +20,55 @@ from ..core.errors import AgeclsError, DataWarning, some
 from ..data.items import counted, who
 from .published import published, published_lines, published_year_lines
 from .regroup import same_classes
-from ..runs.format import MUST_SHARE, Run, open_runs
+from ..runs.format import MUST_SHARE, Run, open_one, open_runs
 from ..scores.statistics import METRICS, N_RESAMPLES, POWER, answer_sums, collapse_words, collapsed
-from ..scores.statistics import has_years, holm, image_sums
+from ..scores.statistics import exact_words, has_years, holm, image_sums
 from ..scores.statistics import interval, json_records, main_metrics, metric_words, p_value, p_words
-from ..scores.statistics import resample, score_text, scores_from_sums
+from ..scores.statistics import resample, score_text, scores_from_sums, share_interval
 from ..scores.tables import ResultTable
 from ..scores.years import known_ages
 
 # %% ../../nbs/results/01_compare.ipynb #5d9188d4
 def subject_sums(
-    run: Run,
+    run: Run,  # a `Run` or its folder
     folds: Sequence[int] | None = None,  # only these
 ) -> dict[int, np.ndarray]:  # fold → (subjects, 15), subjects in alphabetical order
     "Each person's pictures added up, fold by fold"
+    run = open_one(run)
     t = run.predictions
     tables = pd.DataFrame(answer_sums(t, run.labels)).groupby([t['fold'], t['subject']]).sum()
     return {k: tables.loc[k].sort_index().to_numpy() for k in (run.folds if folds is None else folds)}
 
 
 def summarize(
-    run: Run,
+    run: Run,  # a `Run` or its folder
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
-) -> pd.DataFrame:  # a row a metric: mean over folds, std (n), std_sample (n - 1), low, high
+) -> pd.DataFrame:  # one row for each metric: mean over folds, std (n), std_sample (n - 1), low, high
     "The scores of a run, with their spread over the folds and their 95 % interval"
-    by_fold = run.fold_scores()
-    return _summary(by_fold, resample([subject_sums(run)], n_resamples, seed)[0])
+    run = open_one(run)
+    sums = subject_sums(run)
+    return _summary(run.fold_scores(), resample([sums], n_resamples, seed)[0], sums)
 
 
 def _columns(metrics): return [list(METRICS).index(m) for m in metrics]  # of what `resample` gives
 
 
-def _summary(by_fold, draws):
+def _summary(by_fold, draws, sums):
     "Mean and spread over the folds, with the interval"
-    low, high = interval(draws[:, _columns(by_fold)])
+    shares = [m for m in by_fold if METRICS[m].scale == 100]
+    low, high = (pd.Series(x, list(by_fold)) for x in interval(draws[:, _columns(by_fold)]))
+    people = [sum((t[:, 8 * METRICS[m].in_years] > 0).sum() for t in sums.values()) for m in shares]
+    low[shares], high[shares] = share_interval(by_fold[shares].mean(), low[shares], high[shares], people)
     return pd.DataFrame(dict(mean=by_fold.mean(), std=by_fold.std(ddof=0), std_sample=by_fold.std(ddof=1),
                              low=low, high=high)).rename_axis('metric')
 
 # %% ../../nbs/results/01_compare.ipynb #a6af60f3
 def baseline_scores(
-    run: Run,
-) -> pd.DataFrame:  # a row a baseline, the mean over the run's folds of each metric
+    run: Run,  # a `Run` or its folder
+) -> pd.DataFrame:  # one row for each baseline, the mean over the run's folds of each metric
     "The expected scores of guessing without looking"
+    run = open_one(run)
     means = guessing_scores({int(k): n for k, n in run.info['composition'].items()}, run.folds)
     if has_years(run.predictions) and all('ages' in run.done[k] for k in run.folds):
         years = _guesses_in_years(run)
@@ -92,7 +98,7 @@ def _guesses_in_years(run):
 def guessing_scores(
     counts: dict[int, Sequence[int]],  # fold → images of each class
     folds: Sequence[int],  # to test on
-) -> pd.DataFrame:  # a row a baseline, the mean over the folds of each metric
+) -> pd.DataFrame:  # one row for each baseline, the mean over the folds of each metric
     "The same, from the numbers of images alone"
     counts = {k: np.asarray(n, float) for k, n in counts.items()}
     g = len(next(iter(counts.values())))
@@ -111,7 +117,7 @@ def guessing_scores(
 def run_names(
     runs: Sequence[Run],
 ) -> list[str]:
-    "The recipes' names, told apart by their folders where two are the same"
+    "The recipes' names, with their folders where two are the same"
     names = [run.name for run in runs]
     folders = [run.path.name for run in runs]
     if len(set(zip(names, folders))) < len(runs): folders = [str(run.path) for run in runs]
@@ -149,7 +155,7 @@ def difference_unit(metric):
 
 
 def power_words(detectable):
-    "Smallest true differences that would be found, of a series metric → difference; nan where nothing tells"
+    "The smallest true differences that would be found, from a series metric → difference; nan where it is not known"
     if detectable.isna().all(): return 'Power cannot be estimated: the runs gave the same answers'
     least = [f'{score_text(m, x)} {difference_unit(m)} of {metric_words(m)}' for m, x in detectable.dropna().items()]
     return f'Smallest true difference detectable with 80 % power: {", ".join(least)}'
@@ -196,6 +202,11 @@ class Comparison:
         lines = [collapse_words(self._collapsed(run), name) for name, run in zip(self.names, self.runs)]
         return [line for line in lines if line]
 
+    def exact_words(self) -> str:
+        "A footnote, where a score is 0 or 100 %"
+        shares = self.scores['mean'][[METRICS[m].scale == 100 for _, m in self.scores.index]]
+        return exact_words(shares, who(self.runs[0].predictions).unit)
+
     @property
     def on_benchmark(self) -> bool: return bool(self.runs[0].info.get('benchmark'))   # on a whole copy of Adience
 
@@ -209,7 +220,7 @@ class Comparison:
         info, several = self.runs[0].info, len(self.folds) > 1
         tested = self.runs[0].predictions.query('fold in @self.folds')
         them = who(tested)
-        def all_of(key): return ', '.join(dict.fromkeys(str(run.info.get(key)) for run in self.runs))
+        def all_of(key): return ', '.join(dict.fromkeys(str(run.info.get(key) or 'not known') for run in self.runs))
         n = sum(int(k) >= 0 for k in info['composition'])
         of_all = f'{len(self.folds)} of {n}' if len(self.folds) < n else f'{n}'
         parts = [f'Measured on: {info.get("data") or "unnamed data"}\n{_counted(tested)} '
@@ -217,14 +228,15 @@ class Comparison:
                  self._score_table().to_string(),
                  *['In years:\n' + self._score_table(True).to_string()] * self._in_years,
                  'Mean over folds ± standard deviation over folds (n in the denominator) ' * several
-                 + f'[95 % interval by resampling {them.unit}]' + f'\n{them.caution}' * (not them.known),
+                 + f'[95 % interval by resampling {them.unit}]' + f'\n{them.caution}' * (not them.known)
+                 + (f'\n{exact}' if (exact := self.exact_words()) else ''),
                  *[self._fold_table().to_string()] * several,
                  *filter(None, ['\n'.join(self.collapsed_lines())])]
         if len(self.differences): parts.append(self._difference_lines())
         lines = published_lines(self.runs[0].labels) if self.on_benchmark and self.trained else []
         if lines: parts += ['Published, on Adience, in %:\n' + '\n'.join(lines)]
         if self._in_years and (lines := published_year_lines(info.get('data') or '')):
-            parts.append('Published, mean absolute error in years (other splits and cuts: beside, not against):\n'
+            parts.append('Published, mean absolute error in years (other splits and crops: not directly comparable):\n'
                          + '\n'.join(lines))
         return '\n\n'.join(parts)
 
@@ -246,12 +258,14 @@ class Comparison:
         data = self.runs[0].info.get('data') or 'unnamed data'
         scores = pd.DataFrame({METRICS[m].label: self._cells(m) for m in metrics}, self.names)
         guess = pd.DataFrame({METRICS[m].label: [score_text(m, x) for x in guesses[m]] for m in guesses}, guesses.index)
-        return [ResultTable('scores', f'{about} [95 % interval by resampling {unit}]; {data}', self.scores, scores),
-                ResultTable('folds', 'Scores of each fold', self.fold_scores, folds),
-                ResultTable('differences', f'Paired differences [95 % interval by resampling {unit}]; p by Holm; '
-                            'detectable: smallest true difference detectable with 80 % power', self.differences,
-                            self._difference_table()),
-                ResultTable('baselines', 'Guessing without looking', guesses.rename_axis('baseline'), guess)]
+        exact = f'. {x}' if (x := self.exact_words()) else ''
+        made = [('scores', f'{about} [95 % interval by resampling {unit}]; {data}{exact}', self.scores, scores),
+                ('folds', 'Scores of each fold', self.fold_scores, folds),
+                ('differences', f'Paired differences [95 % interval by resampling {unit}]; p by Holm; '
+                 'detectable: smallest true difference detectable with 80 % power', self.differences,
+                 self._difference_table()),
+                ('baselines', 'Baselines that look at no picture', guesses.rename_axis('baseline'), guess)]
+        return [ResultTable(*table, 'comparison') for table in made]
 
     def _difference_table(self):
         "All differences, in words"
@@ -317,7 +331,7 @@ class Comparison:
 
 
 def compare(
-    runs,  # `Run`s, their folders, studies' folders; single years beside groups are told in groups
+    runs,  # `Run`s, their folders, studies' folders; single years beside groups are put into these groups
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
     baseline: int | None = None,  # the position of a run: only differences from it; all pairs if None
@@ -330,10 +344,11 @@ def compare(
         raise AgeclsError(f'baseline must be the position of one of {len(runs)} runs, 0 to {len(runs) - 1}, '
                           f'not {baseline!r}')
     folds, names = common_folds(runs), run_names(runs)
-    draws = resample([subject_sums(run, folds) for run in runs], n_resamples, seed)
+    sums = [subject_sums(run, folds) for run in runs]
+    draws = resample(sums, n_resamples, seed)
     by_fold = {name: run.fold_scores().loc[folds] for name, run in zip(names, runs)}
     scores, differences, metrics = {}, [], _common_metrics(runs)
-    for name, draw in zip(names, draws): scores[name] = _summary(by_fold[name], draw)
+    for name, draw, of_run in zip(names, draws, sums): scores[name] = _summary(by_fold[name], draw, of_run)
     pairs = ([(i, j) for i in range(len(runs)) for j in range(i)] if baseline is None else
              [(i, baseline)[::-1 if turned else 1] for i in range(len(runs)) if i != baseline])
     for i, j in pairs:
@@ -342,7 +357,7 @@ def compare(
         power = POWER * np.nanstd(apart, 0)
         differences.append(pd.DataFrame(dict(
             run=names[i], minus=names[j], metric=metrics, low=low, high=high, p=p_value(apart),
-            detectable=np.where(power < 1e-12, np.nan, power),           # the same in every draw: nothing tells
+            detectable=np.where(power < 1e-12, np.nan, power),           # the same in every draw: not known
             difference=(by_fold[names[i]].mean() - by_fold[names[j]].mean())[metrics].to_numpy())))
     if differences:
         differences = [pd.concat(differences)]
@@ -356,9 +371,10 @@ def compare(
 
 # %% ../../nbs/results/01_compare.ipynb #02e7262d
 def by_subject(
-    run: Run,
-) -> Run:  # whose predictions have a row a subject
-    "The answers for people instead of pictures: the mean of the probabilities of all that a person has"
+    run: Run,  # a `Run` or its folder
+) -> Run:  # whose predictions have one row for each subject
+    "Answers for people instead of images: the mean of the probabilities of a person's images"
+    run = open_one(run)
     columns = [f'p_{label}' for label in run.labels]
     groups = run.predictions.groupby(['fold', 'subject'], sort=True)
     mean = groups[columns].mean()

@@ -29,7 +29,7 @@ def _told(run):
 
 
 def worst_answers(run, n, right=False):
-    "Rows of the most certain wrong (or right) answers, of other people each; wrong by the truth's probability"
+    "The worst wrong answers, by the probability of the truth (or the most confident right ones); one for each person"
     table = _told(run)
     ok = table['pred'].astype(str) == table['label'].astype(str)
     table = table[ok].sort_values('told', ascending=False, kind='stable') if right else (
@@ -100,7 +100,7 @@ def plot_cams(
     n: int = 4,  # right ones, and as many wrong ones
     fig=None,  # a matplotlib figure to draw on; a new one if None
 ):  # an array of axes (4, n): right ones and their maps, wrong ones and their maps
-    "Class activation maps of the surest right and wrong answers, by the network that gave them"
+    "Class activation maps of the most confident right and wrong answers, from the network that gave them"
     run = one_run(run)
     check_data_folder(path, run.predictions['file'])
     if not has_models(run):

@@ -18,10 +18,10 @@ from ..data.items import who
 from .calibrate import calibrate
 from .compare import Comparison, common_folds, compare, run_names
 from .published import published, published_facts
-from ..runs.format import Run, open_runs
+from ..runs.format import Run, open_one, open_runs
 from ..scores.calibration import reliability
 from ..scores.statistics import METRICS, N_RESAMPLES, image_sums, interval, main_metrics, metric_words
-from ..scores.statistics import resample, scores_by
+from ..scores.statistics import resample, scores_by, share_interval
 
 # %% ../../nbs/results/04_plots.ipynb #96db2569
 INK, FAINT, LINE, PAPER = '#1b1b1f', '#6b6b73', '#d3d3d9', '#fdfdfe'
@@ -45,7 +45,7 @@ def styled(plot):
 
 
 def plain_text(text, width=None, lines=2):
-    "Text that matplotlib takes as it is; broken into lines of so many characters, and cut off after some of them"
+    "Text that matplotlib draws as it is; broken into lines of some width, and cut off after some lines"
     text = ' '.join(str(text).split())
     if width:
         parts = textwrap.wrap(text, width) or ['']
@@ -73,9 +73,7 @@ def as_runs(runs):
 
 def one_run(run):
     "A run, out of it or its folder"
-    runs = as_runs(run)
-    if len(runs) > 1: raise AgeclsError(f'this shows one run, and {len(runs)} are given: {some(r.path for r in runs)}')
-    return runs[0]
+    return open_one(run.runs if isinstance(run, Comparison) else run)
 
 # %% ../../nbs/results/04_plots.ipynb #0cbe62fa
 @styled
@@ -120,7 +118,7 @@ def plot_confusion(
 
 # %% ../../nbs/results/04_plots.ipynb #a21608x12
 SUBJECT_IMAGES = 'subject_images'
-FEWEST = 5  # subjects: of fewer there is no interval
+FEWEST = 5  # subjects: with fewer there is no interval
 
 
 def _parts(predictions, column, n=5, most=12):
@@ -286,7 +284,8 @@ def plot_reliability(
         for x, k in zip(bins['confidence'], np.unique(which)):
             people = sums[which == k].groupby(subject[which == k]).sum().to_numpy()
             if len(people) < FEWEST: continue
-            low, high = interval(resample([{0: people}], n_resamples)[0][:, 0])
+            right = people[:, 1].sum() / people[:, 0].sum()
+            low, high = share_interval(right, *interval(resample([{0: people}], n_resamples)[0][:, 0]), len(people))
             ax.vlines(100 * x, 100 * low, 100 * high, color=color, lw=1.2, alpha=0.7)
     ax.set(xlim=(0, 100), ylim=(0, 100), xlabel='confidence of the answer, %', ylabel='right answers, %')
     ax.grid()

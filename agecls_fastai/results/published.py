@@ -51,7 +51,7 @@ PUBLISHED = pd.DataFrame([
     ('MiVOLO-D1 2023', MIVOLO, 'gender', 96.51, _nan, _nan, _nan, _nan, 'all', '', 'trained on other faces', 'yes',
      'source'),
 ], columns=['method', 'source', 'target', 'accuracy', 'accuracy_std', 'one_off_accuracy', 'one_off_accuracy_std', 'mae',
-            'faces', 'labels', 'protocol', 'outside_face_data', 'checked'])  # '' where what was read does not tell
+            'faces', 'labels', 'protocol', 'outside_face_data', 'checked'])  # '' where the source does not say
 
 
 def published(

@@ -17,7 +17,7 @@ def signed(metric, x): return score_text(metric, x, '+').replace('-', '−')
 def in_words(
     comparison: Comparison,
 ) -> str:
-    "Which is better, by how much, whether that can be told apart from chance; and whether the best beats guessing"
+    "Which run is better, by how much, and whether chance explains it; and whether the best beats a constant answer"
     labels, metric = comparison.runs[0].labels, 'accuracy'
     if are_years(labels) and 'mae' in comparison.metrics: metric = 'mae'
     up, unit = -1 if METRICS[metric].lower_is_better else 1, METRICS[metric].unit
@@ -33,13 +33,14 @@ def in_words(
     if len(scores) == 1:
         within = f'95 % interval {told["low"]} to {told["high"]}'
         if metric == 'mae':
-            return f'{best} is {told["mean"]} years off on average (mean absolute error; {within}). That {guessing}'
+            return (f'{best} is {told["mean"]} years off on average (mean absolute error; {within}). This error '
+                    f'{guessing}')
         near = ''
         if len(labels) > 2:
             x = comparison.scores.loc[(best, 'one_off_accuracy'), 'mean']
             near = f', and one that is at most one group off in {100 * x:.1f} %'
         return (f'{best} gives the right one of {len(labels)} groups in {told["mean"]} % of the images ({within}){near}'
-                f'. That {guessing}')
+                f'. The accuracy {guessing}')
     next_, d = scores.index[1], comparison.differences
     sign = up if (best, next_, metric) in d.index else -up
     pair = (best, next_, metric) if sign == up else (next_, best, metric)
@@ -55,7 +56,7 @@ def in_words(
     of, other = f'Of {len(scores)} runs, ' * many, f'the next, {next_},' if many else next_
     so = (f'{of}{best} is better than {other} {by}: more than chance explains.' if d['p_holm'] < 0.05 else
           f'{of}{best} is ahead of {other} {by}, which cannot be told apart from chance.')
-    return f'{so} Its {metric_words(metric)} of {told["mean"]} {unit} {guessing}'
+    return f'{so} The {metric_words(metric)} of {best}, {told["mean"]} {unit}, {guessing}'
 
 
 def _guess(baselines, metric, labels):

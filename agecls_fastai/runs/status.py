@@ -115,7 +115,7 @@ class Status:
     def tables(self) -> list[ResultTable]:
         "The folds, as a DataFrame and as people read it"
         about = f'{self.info["recipe"]["name"]}: {self.state}; {self.path}'
-        return [ResultTable('folds', about, self.folds, self._shown())]
+        return [ResultTable('folds', about, self.folds, self._shown(), 'status')]
 
     def __str__(self):
         n, done = len(self.folds), self.folds[self.folds['state'] == 'done']

@@ -51,7 +51,7 @@ def set_names(
             for a, b in zip(low, high)]
 
 # %% ../../nbs/scores/01_sets.ipynb #37e405c6
-LEVELS = (0.8, 0.9, 0.95)  # for which a network that is kept has thresholds
+LEVELS = (0.8, 0.9, 0.95)  # a network that is kept has thresholds for these
 
 # %% ../../nbs/scores/01_sets.ipynb #1a7be5f0
 def threshold_at(

@@ -6,6 +6,7 @@
 __all__ = ['FORMATS', 'ResultTable', 'latex_text', 'csv_table', 'latex_table', 'markdown_table', 'write_tables']
 
 # %% ../../nbs/scores/03_tables.ipynb #69ab868c
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,16 +21,35 @@ class ResultTable(NamedTuple):
     caption: str
     values: pd.DataFrame  # numbers as they were computed: fractions
     text: pd.DataFrame  # the same as people read it: percent
+    of: str = ''  # what it is about, for the label in LaTeX: 'comparison', 'study', …
 
 # %% ../../nbs/scores/03_tables.ipynb #1c701765
-_IN_LATEX = {'−': '$-$', '±': r'$\pm$', '→': r'$\rightarrow$', '≥': r'$\geq$', '≤': r'$\leq$', '\xa0': '~'}
+_IN_LATEX = {'−': '$-$', '±': r'$\pm$', '→': r'$\rightarrow$', '≥': r'$\geq$', '≤': r'$\leq$', '<': '$<$', '>': '$>$',
+             '×': r'$\times$', '≈': r'$\approx$', '|': r'\textbar{}', '…': r'\ldots{}', '\xa0': '~'}
 _ESCAPED = {'\\': r'\textbackslash{}', **{c: f'\\{c}' for c in '&%$#_{}'}, '~': r'\textasciitilde{}',
             '^': r'\textasciicircum{}'}
 
 
 def latex_text(text) -> str:
-    "Text that LaTeX prints as it is"
-    return ''.join(_ESCAPED.get(c, _IN_LATEX.get(c, c)) for c in str(text))
+    "Text that LaTeX prints as it is; the hyphen of a negative number is a minus sign, that of an age group is not"
+    text = re.sub(r'(?<![\w)])-(?=\.?\d)', '−', str(text))
+    return ''.join(_ESCAPED.get(c, _IN_LATEX.get(c, c)) for c in text)
+
+
+def _lines(text, width):
+    "A text in lines of at most this width, where blanks and commas allow it; no comma within a number"
+    lines = ['']
+    for word in re.findall(r'(?:\[.*?\]|,(?=\d)|[^ ,])+[ ,]*', str(text)):
+        if lines[-1] and len(lines[-1] + word.rstrip()) > width: lines.append('')
+        lines[-1] += word
+    return [line.strip() for line in lines]
+
+
+def _stacked(lines, side):
+    "Lines as LaTeX"
+    lines = ['{}' * line.startswith(('[', '*')) + latex_text(line) for line in lines]    # else an argument of \\
+    text = r' \\ '.join(lines)
+    return text if len(lines) == 1 else rf'\shortstack[{side}]{{{text}}}'
 
 
 def _flat(frame):
@@ -41,14 +61,32 @@ def _flat(frame):
 
 def csv_table(table: ResultTable) -> str:
     "The values, a line a row"
-    return _flat(table.values).to_csv(index=False)
+    flat = _flat(table.values)
+    numbers = flat.select_dtypes('float').columns
+    return flat.assign(**{c: flat[c].round(12) + 0 for c in numbers}).to_csv(index=False)   # no -2e-16 for 0
 
 
-def latex_table(table: ResultTable) -> str:
-    "For a paper: needs the package booktabs"
-    flat = _flat(table.text).map(latex_text).rename(columns=latex_text)
-    return flat.to_latex(index=False, escape=False, caption=latex_text(table.caption), label=f'tab:{table.name}',
-                         column_format='l' + 'r' * (flat.shape[1] - 1), position='htbp')
+def latex_table(
+    table: ResultTable,
+    number: int = 1,  # above 1 where there are several of this name: their labels differ
+) -> str:
+    "For a paper: needs booktabs, and graphicx for a table that is scaled down to the width of the text"
+    flat = _flat(table.text)
+    many, columns, width = flat.shape[1] > 4, {}, 0
+    for i, c in enumerate(flat):
+        narrow = (20, 30) if i == 0 else (10, 12) if many else (16, 30)      # head, cells
+        cells = [_lines(c, narrow[0]), *(_lines(x, narrow[1]) for x in flat[c])]
+        width += max(len(line) for cell in cells for line in cell) + 1.5
+        head, *columns[c] = (_stacked(cell, 'r' if i else 'l') for cell in cells)
+        columns[head] = columns.pop(c)
+    label = '-'.join(filter(None, [table.of, table.name, str(number) * (number > 1)]))
+    made = pd.DataFrame(columns).to_latex(
+        index=False, escape=False, caption=latex_text(table.caption), label=f'tab:{label}', position='htbp',
+        column_format='l' + 'r' * (flat.shape[1] - 1))
+    made = made.replace('[htbp]\n', '[htbp]\n\\centering\n' + '\\footnotesize\\setlength{\\tabcolsep}{3pt}\n' * many, 1)
+    if width < 78: return made                                           # so many characters fit into a page
+    made = made.replace(r'\begin{tabular}', '\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}', 1)
+    return made.replace(r'\end{tabular}', r'\end{tabular}}', 1)
 
 
 def markdown_table(table: ResultTable) -> str:
@@ -73,5 +111,6 @@ def write_tables(
         raise AgeclsError(f'there is no table {only!r}; there are {some(names, 20)}')
     chosen = [t for t in tables if only in (None, t.name) and len(t.values)]
     def head(t): return '' if form != 'csv' or len(chosen) == 1 else f'# {t.name}: {t.caption}\n'
-    made = [head(t) + FORMATS[form](t) for t in chosen]
+    numbers = [[t.name for t in chosen[:i + 1]].count(t.name) for i, t in enumerate(chosen)]    # of several runs
+    made = [head(t) + (latex_table(t, i) if form == 'latex' else FORMATS[form](t)) for t, i in zip(chosen, numbers)]
     return '\n'.join(made).rstrip('\n')
