@@ -203,6 +203,7 @@ def test_a_misspelt_value_or_path(tmp_path, monkeypatch):
         assert len(lines[0]) < 220
     assert near_value('there is no folder fases', ['fases', 'x']) == '; did you mean faces?'
     assert near_value('there is no folder elsewhere', ['elsewhere']) == ''
+    assert near_value('level must be one of 0.8, 0.9, 0.95, not 0.7', []) == ''
     assert near_value('there is no column gendr; there are file, gender', []) == '; did you mean gender?'
     assert near_value("there is no table 'score'; there are scores, folds", []) == '; did you mean scores?'
     assert near_value('faces is no run folder: it has no run.json', ['faces']) == ''       # it is there

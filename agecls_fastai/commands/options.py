@@ -69,7 +69,9 @@ def near_value(
     if 'did you mean' in message: return ''
     for pattern in (r"must be one of (?P<known>.+), not '?(?P<word>[^',]+)'?$",
                     r"there is no \w+ '?(?P<word>[\w-]+)'?; there are (?P<known>.+)$"):
-        if found := re.search(pattern, message): return near(found['word'], found['known'].split(', '))
+        if found := re.search(pattern, message):
+            word = found['word']
+            return near(word, found['known'].split(', ')) if re.search('[A-Za-z]', word) else ''   # not for numbers
     for word in words:
         path = (word.partition('=')[2] if word.startswith('-') else word).rstrip(os.sep)
         told = re.search(rf"(?:^|there is no [\w ]*'?){re.escape(path)}(?![\w.{os.sep}])", message) if path else None
@@ -187,12 +189,12 @@ def add_data_options(parser, told=False):
     add('--subset', choices=['all', 'frontal'], help='Adience: all faces or the frontal ones (default: all)')
     add('--items', metavar='FILE', help='table of your own: CSV, TSV or Parquet; for FairFace, one of its two label '
         'files')
-    add('--columns', nargs='+', metavar='NAME=COLUMN', help='names of the table\'s columns where they are not file, '
-        'label, fold, subject; subject=FILE COLUMN if every picture shows another person')
+    add('--columns', nargs='+', metavar='NAME=COLUMN', help='names of the table\'s columns if they are not file, '
+        'label, fold, subject; give the column of file as subject if every picture shows another person')
     add('--classes', nargs='+', metavar='C', help='the classes, youngest first; age groups (4-6, 60+, under 3) are '
         'sorted for you; years: one class per year, 0 to 100')
     add('--ages', action='store_true', help="the table's label is an age in years; it is put into its group")
-    add('--subject', metavar='REGEX', help='folder: the part in (…) of the path identifies the person')
+    add('--subject', metavar='REGEX', help='folder: the part of the path in (…) identifies the person')
     add('--n-folds', type=at_least(2), metavar='N', help='number of folds to make if the data has none (default: 5)')
     add('--fold-seed', type=at_least(0), metavar='N', help='random seed for making folds (default: 0)')
     add('--no-group-same', dest='apart', action='store_true', help='if people are not known, copies of one picture '
