@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from . import __version__
 from .commands.data import add_audit, add_download, add_items, add_pack, add_synth
 from .commands.guide import add_completion, add_help, add_info, add_recipes
-from .commands.options import Parser, file_names, is_speaker, place
+from .commands.options import Parser, file_names, is_speaker, near_value, place
 from .commands.prediction import add_app, add_evaluate, add_export, add_predict, add_push
 from .commands.results import add_calibrate, add_compare, add_methods, add_report, add_thresholds
 from .commands.results import add_verify
@@ -40,7 +40,11 @@ class _AllCommands(Parser):
     "The parser of `agecls` itself, whose help shows the commands by what they are for"
     def parse_args(self, words):
         args, rest = self.parse_known_args(words)
-        if rest: args.asked.error(f'unrecognized arguments: {" ".join(rest)}')   # the command knows its options
+        asked = getattr(args, 'asked', self)                                 # the command, which knows its options
+        if rest: asked.error(f'unrecognized arguments: {" ".join(rest)}')
+        if asked is self:                                                    # no command: what there is
+            self.print_help()
+            self.exit()
         return args
 
     def format_help(self):
@@ -61,9 +65,9 @@ class _AllCommands(Parser):
 def make_parser() -> argparse.ArgumentParser:
     "The parser of the whole command line"
     parser = _AllCommands(prog='agecls', description='Train and fairly compare age-group classifiers for face photos.',
-                          epilog='agecls COMMAND --help explains a command, agecls info tells what is here.')
+                          epilog='agecls COMMAND --help explains a command; agecls info DATA says what a folder holds.')
     parser.add_argument('--version', action='version', version=f'agecls {__version__}')
-    commands = parser.add_subparsers(metavar='COMMAND', required=True, parser_class=Parser)
+    commands = parser.add_subparsers(metavar='COMMAND', parser_class=Parser)
     for add in COMMANDS: add(commands)
     return parser
 
@@ -115,8 +119,9 @@ def main(
         return status
     # a loader process hands its error on with a traceback around it; the message is the last line
     except AgeclsError as e:
-        return fail(last_line(e), 2)
-    except KeyboardInterrupt: return fail('interrupted; the same command again goes on from here', 130)
+        text = last_line(e)
+        return fail(text + near_value(text, words), 2)
+    except KeyboardInterrupt: return fail('interrupted; repeat the command to resume', 130)
     except BrokenPipeError:  # as in `agecls … | head`
         drop_output()
         return 0

@@ -11,10 +11,9 @@ __all__ = ['SCHEDULES', 'OPTIMIZERS', 'VIEWS', 'LOSS_NAMES', 'BALANCES', 'MIXES'
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from html import escape
 
-from .core.errors import AgeclsError, some
+from .core.errors import AgeclsError, UnknownName, near, some
 from .core.files import parse_json
 
 # %% ../nbs/00_recipes.ipynb #9e73e074
@@ -52,35 +51,35 @@ class Recipe:
     arch: str = 'resnet34'  # 'levi_hassner', or a torchvision or timm name
     pretrained: bool = True  # start from weights trained on ImageNet
     size: int = 224  # pixels that the network sees, height and width
-    resize: int | None = None  # pixels that an image is brought to before; 8/7 of `size` if None
+    resize: int | None = None  # pixels to which an image is resized before; 8/7 of `size` if None
     augment: str = 'affine'  # 'affine', 'crop', 'crop_light' or 'none': see `ByteBatch`
-    normalize: str = 'imagenet'  # 'imagenet' (for timm: what the network was trained with) or 'train_mean'
+    normalize: str = 'imagenet'  # 'imagenet' (for timm: as the network was trained) or 'train_mean'
     bs: int = 64  # images in a batch
     schedule: str = 'fine_tune'  # 'fine_tune', 'one_cycle', 'step' or 'probe'
-    epochs: int | None = 8  # epochs; None where `iters` counts, and for a probe
+    epochs: int | None = 8  # epochs; None if `iters` is given, and for a probe
     iters: int | None = None  # batches, rounded up to whole epochs, instead of `epochs`
     freeze_epochs: int = 1  # 'fine_tune': epochs before `epochs`, with the body frozen
     frozen: bool = False  # 'one_cycle', 'probe': the body stays frozen
-    train_bn: bool = True  # in a frozen body, batch-norm's weights and statistics go on moving, as fastai has it
-    base_lr: float = 2e-3  # the highest rate; for 'fine_tune' that of the head while the body is frozen
-    lr_mult: float = 2  # 'fine_tune': the first layers' rate is the head's divided by this; between, by depth
+    train_bn: bool = True  # in a frozen body, batch-norm is still trained, as in fastai
+    base_lr: float = 2e-3  # the highest learning rate; for 'fine_tune', of the head while the body is frozen
+    lr_mult: float = 2  # 'fine_tune': the first layers' learning rate is the head's divided by this
     wd: float | None = None  # weight decay; the optimizer's default if None
-    opt: str = 'adam'  # 'adam', or 'sgd' with L2 regularisation in the gradient, as Caffe's
-    views: str = 'center'  # what is predicted from: 'center', 'flip' (and mirrored), 'ten' (five crops, mirrored)
-    mom: float = 0.9  # 'sgd' under 'step': momentum; one-cycle moves it between 0.85 and 0.95
+    opt: str = 'adam'  # 'adam', or 'sgd' with L2 regularization in the gradient, as in Caffe
+    views: str = 'center'  # views to predict from: 'center', 'flip' (also mirrored), 'ten' (five crops, also mirrored)
+    mom: float = 0.9  # momentum of 'sgd' with schedule 'step'; one-cycle changes it between 0.85 and 0.95
     loss: str = 'cross_entropy'  # a key of `LOSSES`
     loss_args: dict = field(default_factory=dict)  # the loss's own parameters, see `get_loss`
-    label_smoothing: float = 0.0  # of 'cross_entropy': the share of a label that all classes get
-    class_weights: float | None = None  # β of `class_balanced_weights`; all images alike if None
+    label_smoothing: float = 0.0  # of 'cross_entropy': the share of a label that is spread over all classes
+    class_weights: float | None = None  # β of `class_balanced_weights`; None: all images count the same
     balance: str = 'none'  # images of an epoch: 'none' (each once), or drawn by 'class', 'subject' or 'both'
     mix: str = 'none'  # 'mixup' or 'cutmix': training images mixed in pairs
-    mix_alpha: float = 0.4  # of the Beta distribution that their shares are drawn from
+    mix_alpha: float = 0.4  # of the Beta distribution from which the shares of a mix are drawn
     average: float = 0.0  # decay of the moving average of the weights, see `WeightAverage`; 0: the last weights
     start_size: int | None = None  # pixels of the first epochs' pictures, which grow to `size`, see `GrowSize`
-    accumulate: int | None = None  # images to a step of the optimizer, where a batch of so many does not fit
-    lr_find: bool = False  # the highest rate is what fastai's `lr_find` suggests in each fold, not `base_lr`
+    accumulate: int | None = None  # images for each step of the optimizer, if a batch of so many does not fit
+    lr_find: bool = False  # use the learning rate that fastai's `lr_find` suggests in each fold, not `base_lr`
     features: str = 'last'  # 'probe': the mean over the last map, or mean and spread over each stage's ('stages')
-    coverage: float = 1.0  # the central share of the picture, of its height and width, that the network sees
+    coverage: float = 1.0  # the central part of the picture that the network sees, as a share of height and width
     about: str = ''  # in words
 
     def __post_init__(self):
@@ -227,11 +226,17 @@ def _rate_rules(recipe):
 def _check_fields(values):
     known = [f.name for f in fields(Recipe)]
     if unknown := [k for k in values if k not in known]:
-        raise AgeclsError(f'a recipe has no {some(unknown)}; it has {some(known, 40)}')
+        raise AgeclsError(f'a recipe has no {some(unknown)}{near(unknown[0], known) or f"; it has {some(known, 40)}"}')
 
 # %% ../nbs/00_recipes.ipynb #c9e2cc33
 class Recipes(dict):
     "name → `Recipe`; short where it is shown"
+    def __missing__(self, name):
+        parts = [known for known in self if str(name) in known]
+        raise UnknownName(f'unknown recipe {name!r}' + (
+            f'; did you mean {" or ".join(parts)}?' if 0 < len(parts) < 5 else
+            near(name, self, 0.8) or f'; there are {some(self, 30)}'))
+
     def __repr__(self): return '\n'.join(f'{name:32}{recipe.about}' for name, recipe in self.items())
 
     def _repr_html_(self):
@@ -362,25 +367,21 @@ def get_recipe(
     recipe: 'str | Recipe',  # a name, or a recipe, which is given back
 ) -> Recipe:
     "Look a recipe up by its name"
-    if isinstance(recipe, Recipe): return recipe
-    if recipe in RECIPES: return RECIPES[recipe]
-    near = get_close_matches(str(recipe), RECIPES, 1, 0.8)
-    raise AgeclsError(f'unknown recipe {recipe!r}' + (f', did you mean {near[0]}?' if near else '')
-                      + f'; there are {some(RECIPES, 30)}')
+    return recipe if isinstance(recipe, Recipe) else RECIPES[recipe]  # or an error that says which there are
 
 # %% ../nbs/00_recipes.ipynb #f7ffbcd8
 WHEN = {
     'levi_hassner': 'to reproduce the paper: 50,000 batches from random weights, hours even on a GPU',
     'levi_hassner_onecycle': 'the 2015 network as a baseline that can be trained in reasonable time',
     'frozen_resnet34': 'a quick first look at transfer: only the head is trained',
-    'linear_probe_resnet34': 'the cheapest comparison: the pictures go through the network once, for all folds',
+    'linear_probe_resnet34': 'the cheapest comparison: each picture goes through the network once, for all folds',
     'finetune_resnet34': 'the recipe of the comparison with 2015; its weights are downloaded, and a GPU helps',
     'modern': "a larger, newer network, for a GPU; needs timm (pip install 'agecls_fastai[timm]'); not measured on "
               'real faces yet',
-    'linear_probe_lite0': 'features without training: minutes on a processor, no download',
+    'linear_probe_lite0': 'only a linear head is trained: minutes on a CPU, no download',
     'finetune_lite0': 'a good start on any machine: no download, no GPU; measured on real faces',
-    'ordinal_lite0': 'as finetune_lite0, where large errors are worse than small ones; measured on real faces',
-    'years_lite0': 'ages in years rather than groups; items need an age',
+    'ordinal_lite0': 'like finetune_lite0, if large errors are worse than small ones; measured on real faces',
+    'years_lite0': 'predicts ages in years rather than groups; the data needs ages',
 }
 NETWORK_PAPERS = {'levi_hassner': 'Levi and Hassner 2015', 'resnet': 'He et al. 2016',
                   'convnext': 'Liu et al. 2022', 'tf_efficientnet': 'Tan and Le 2019'}

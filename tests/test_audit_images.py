@@ -76,9 +76,9 @@ def test_parts_can_be_left_out(damaged, tmp_path):
     assert 'no pictures were looked at' in done.stdout
     for argv, why in [(['--sheet', tmp_path / 'x.gif'], 'PNG or JPEG'),
                       (['--no-images', '--sheet', 'x.png'], '--sheet'),
-                      (['--labels', 'extended'], 'means nothing for an audit'),
+                      (['--labels', 'extended'], 'does not apply to an audit'),
                       (['--source', 'sideways'], 'aligned, faces, frontalized'),
                       (['--source', 'frontalized'], 'needs a pattern'),
-                      (['--subject', '(x)'], 'means nothing for adience data')]:
+                      (['--subject', '(x)'], 'does not apply to adience data')]:
         done = agecls('audit', path, *argv, check=2)
         assert len(done.stderr.splitlines()) == 1 and why in done.stderr, done.stderr

@@ -80,7 +80,7 @@ def test_ctrl_c(drawn, tmp_path):
         try: _, err = process.communicate(timeout=60)
         except subprocess.TimeoutExpired: pass
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == 'agecls: interrupted; the same command again goes on from here'
+    assert err.splitlines()[-1] == 'agecls: interrupted; repeat the command to resume'
 
 
 @pytest.fixture(scope='module')

@@ -154,9 +154,9 @@ def test_stopped_and_started_again(drawn, both, tmp_path):
     _, err = process.communicate(timeout=100)
     assert process.returncode != 0 and not list(out.glob('fold_*/done.json'))
     assert [x for x in said(err) if x.startswith('agecls:')] == [
-        'agecls: interrupted; the same command again goes on from here'], err
+        'agecls: interrupted; repeat the command to resume'], err
     text = work(2, tmp_path, 'cv', drawn, out, '--distributed')
-    assert 'goes on after epoch' in text and text.count('The run lies in') == 1
+    assert 'goes on after epoch' in text and text.count('The run is in') == 1
     assert predictions(out) == predictions(both[1] / 'levi')
 
 

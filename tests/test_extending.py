@@ -48,7 +48,7 @@ def test_a_data_set(own_data):
     done = agecls('items', own_data, '--dataset', 'album', check=0)
     assert 'my album' in done.stdout and '24' in done.stdout
     refused = agecls('items', own_data, '--dataset', 'album', '--target', 'age', check=2)
-    assert 'target means nothing for album data' in refused.stderr
+    assert 'target (--target) does not apply to album data' in refused.stderr
 
 
 def test_a_recipe_and_a_loss(monkeypatch, own_data, tmp_path):

@@ -1,14 +1,16 @@
-"Options that are given more than once, in every command"
+"Options that are given more than once, misspelt ones, and what a shell completes, in every command"
 import argparse
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr
 from io import StringIO
 
 import pytest
+from conftest import ROOT
 
-from agecls_fastai.cli import make_parser
-from agecls_fastai.commands.options import Parser
+from agecls_fastai.cli import main, make_parser
+from agecls_fastai.commands.options import Parser, near_value
 
 PARSER = make_parser()
 COMMANDS = next(a for a in PARSER._actions if isinstance(a, argparse._SubParsersAction)).choices
@@ -133,3 +135,140 @@ def test_no_torch():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 2 and 'given twice: a, then b' in done.stderr
     assert 'argparse' in done.stdout.split() and not {'torch', 'fastai', 'pandas'} & set(done.stdout.split())
+
+
+def light(code):
+    "What a process of its own prints, which modules it has loaded, and how it ends"
+    done = subprocess.run([sys.executable, '-c', f'import sys\n{code}'], capture_output=True, text=True)
+    out, _, modules = done.stdout.partition('MODULES ')
+    return done.returncode, out, done.stderr, set(modules.split())
+
+
+def test_no_command_shows_the_commands():
+    code = ('from agecls_fastai.cli import main\n'
+            'try: main([])\nfinally: print("MODULES", *sys.modules)')
+    status, out, err, modules = light(code)
+    assert (status, err) == (0, '') and out.startswith('usage: agecls') and set(COMMANDS) <= set(out.split())
+    assert not {'torch', 'fastai', 'pandas', 'numpy'} & modules
+    assert parse_all('--verson') == (2, ['agecls: unrecognized arguments: --verson; did you mean --version? (agecls '
+                                         '--help tells more)'])
+
+
+def parse_all(*words):
+    "The exit status of `agecls`, and the lines of its error"
+    with redirect_stderr(StringIO()) as err:
+        try: status = main(list(words))
+        except SystemExit as e: status = e.code
+    return status, err.getvalue().splitlines()
+
+
+def test_a_misspelt_command():
+    assert parse_all('cvv')[1] == ["agecls: there is no command 'cvv'; did you mean cv? (agecls --help tells more)"]
+    assert parse_all('xyz')[1] == ["agecls: there is no command 'xyz' (agecls --help tells more)"]
+
+
+@each([x for x in OPTIONS if len(x[1].option_strings[-1]) > 5])
+def test_a_misspelt_option(command, option):
+    name = option.option_strings[-1]
+    typo = name[:-2] + name[-1] + name[-2] if name[-1] != name[-2] else name[:-1]
+    status, lines = parse(command, typo)
+    assert status == 2 and len(lines) == 1 and len(lines[0]) < 200
+    assert f'unrecognized arguments: {typo}; did you mean --' in lines[0]
+
+
+@each([x for x in OPTIONS if x[1].choices])
+def test_a_misspelt_choice(command, option):
+    name, word = option.option_strings[-1], max(option.choices, key=len)
+    status, lines = parse(command, name, f'{word}{word[-1]}')
+    assert status == 2 and len(lines) == 1
+    told = f'{name} must be one of {", ".join(option.choices)}, not {word + word[-1]!r}; did you mean {word}? ('
+    assert told in lines[0]
+    assert 'did you mean' not in parse(command, name, 'zzzzzzz')[1][0]
+
+
+def test_a_misspelt_value_or_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('faces', 'runs'): (tmp_path / name).mkdir()
+    (tmp_path / 'runs/finetune').mkdir()
+    for words, near in ((['items', 'fases'], 'faces'), (['status', 'runs/finetun'], 'runs/finetune'),
+                        (['verify', 'runs/finetun'], 'runs/finetune'), (['evaluate', 'runs/finetun', 'faces'],
+                        'runs/finetune'), (['items', 'faces', '--dataset', 'utkfase'], 'utkface'),
+                        (['cv', 'faces', '--out', 'x', '--precision', 'flaot32'], 'float32'),
+                        (['cv', 'faces', '--out', 'x', '--recipe', 'finetune_lite'], 'finetune_lite0'),
+                        (['cv', 'faces', '--out', 'x', '--set', 'epoch=3'], 'epochs'),
+                        (['cv', 'faces', '--out', 'x', '--set', 'loss=corall'], 'coral'),
+                        (['cv', 'faces', '--out', 'x', '--pack', 'face'], 'faces'), (['help', 'predikt'], 'predict')):
+        status, lines = parse_all(*words)
+        assert status == 2 and len(lines) == 1 and lines[0].endswith(f'; did you mean {near}?'), lines
+        assert len(lines[0]) < 220
+    assert near_value('there is no folder fases', ['fases', 'x']) == '; did you mean faces?'
+    assert near_value('there is no folder elsewhere', ['elsewhere']) == ''
+    assert near_value('level must be one of 0.8, 0.9, 0.95, not 0.7', []) == ''
+    assert near_value('there is no column gendr; there are file, gender', []) == '; did you mean gender?'
+    assert near_value("there is no table 'score'; there are scores, folds", []) == '; did you mean scores?'
+    assert near_value('faces is no run folder: it has no run.json', ['faces']) == ''       # it is there
+    assert near_value('row 3 is odd: run', ['run']) == ''                                  # not what is missing
+
+
+def test_another_data_set_than_it_is(faces, capsys):
+    for words, why in ((['--dataset', 'utkface'], 'it holds fold files of Adience, so leave out dataset (--dataset)'),
+                       (['--n-folds', '5'], 'n_folds (--n-folds) does not apply to adience data, only to table, ')):
+        assert main(['items', str(faces), *words]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and why in lines[0] and len(lines[0]) < 350
+
+
+@pytest.fixture(scope='module')
+def faces(tmp_path_factory):
+    from agecls_fastai.data.synthetic import draw_adience
+    return draw_adience(tmp_path_factory.mktemp('options') / 'faces', n_subjects=20, size=16)
+
+
+def test_a_folder_is_read_once(faces, monkeypatch, capsys):
+    from agecls_fastai.data import datasets
+    kind, read = datasets.DATASETS['adience'], []
+    def counted(*args, **kwargs):
+        read.append(args)
+        return kind.read(*args, **kwargs)
+    monkeypatch.setitem(datasets.DATASETS, 'adience', kind._replace(read=counted))
+    assert main(['info', str(faces)]) == 0 and len(read) == 1
+    assert f'agecls cv {faces}' in capsys.readouterr().out
+
+
+def test_the_columns_of_a_data_set_are_explained(faces, capsys):
+    assert main(['items', str(faces)]) == 0
+    heading, columns = capsys.readouterr().out.splitlines()[3:5]
+    assert 'share of each class' in heading and columns.split()[:3] == ['images', 'subjects', '0-2']
+
+
+@pytest.mark.skipif(not shutil.which('bash'), reason='needs bash')
+def test_a_shell_completes_values(tmp_path, capsys):
+    pytest.importorskip('shtab')
+    (tmp_path / 'album').mkdir()
+    (tmp_path / 'album.csv').touch()
+    assert main(['completion', 'bash']) == 0
+    (tmp_path / 'complete.bash').write_text(capsys.readouterr().out)
+    def completed(line):
+        words = line.split(' ')
+        script = f'''source complete.bash
+            COMP_WORDS=({' '.join(w or "''" for w in words)}); COMP_CWORD={len(words) - 1}
+            $(complete -p agecls | sed 's/.*-F \\([^ ]*\\).*/\\1/') agecls "{words[-1]}" "{words[-2]}"
+            echo "${{COMPREPLY[@]}}"'''
+        return subprocess.run(['bash', '-c', script], cwd=tmp_path, capture_output=True, text=True).stdout.split()
+    assert completed('agecls cv album --recipe finetune_l') == ['finetune_lite0']
+    assert completed('agecls recipes mod') == ['modern']
+    assert completed('agecls help pred') == ['predict'] and 'data' in completed('agecls help ')
+    assert completed('agecls items album --dataset im') == ['imdb-wiki']
+    assert completed('agecls cv album --precision b') == ['bfloat16']
+    assert completed('agecls predict run --detector ') == ['yunet', 'haar']
+    assert completed('agecls compare --table d') == ['differences']
+    assert completed('agecls cv al') == ['album']                          # a folder
+    assert completed('agecls cv album --items al') == ['album', 'album.csv']
+
+
+def test_where_people_look_for_years():
+    "That the age lies within the predicted group is said in the help and in the guide"
+    words = 'always lies within the predicted group'
+    assert words in ' '.join(COMMANDS['predict'].format_help().split())
+    for page in ('README.md', 'nbs/tutorials/predict_photographs.ipynb'):
+        assert words in (ROOT / page).read_text('utf-8')

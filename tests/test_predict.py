@@ -181,7 +181,7 @@ def test_names_that_would_disturb_a_terminal(run, faces, capsys, tmp_path):
 def test_no_names_are_a_mistake(run, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr('sys.stdin', io.StringIO(''))
     status, _, err = answers(capsys, run, '-', '--csv', tmp_path / 'a.csv')
-    assert status == 2 and err == ['agecls: no picture is named'] and not list(tmp_path.iterdir())
+    assert status == 2 and err == ['agecls: give the name of a picture'] and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('change', [
@@ -268,7 +268,7 @@ def test_two_visitors_at_once(run, faces):
 
 def test_what_is_wrong_is_told_before_a_network_is_loaded(run, faces, tmp_path):
     for argv, why in ((['none.jpg'], 'none.jpg: there is no such file'),
-                      (['no*.png'], 'no file is called like no*.png'),
+                      (['no*.png'], 'no file matches no*.png'),
                       ([faces[0], '--face-model', 'none.onnx'], 'there is no face model none.onnx'),
                       ([faces[0], '--level', '0.7'], 'level must be one of'),
                       ([faces[0], '--detector', 'haar', '--face-model', faces[0]], 'haar comes with OpenCV')):
@@ -291,7 +291,7 @@ def test_doubts_and_reasons(exported, faces, capsys, tmp_path):
     assert [row['reason'] for row in rows] == ['several_faces', 'one_colour', 'too_small', 'no_picture', 'missing']
     assert ['warning' in row for row in rows] == [True, False, True, False, False]
     _, out, _ = answers(capsys, exported, *names)
-    assert '; warning: 2 faces are seen in it' in out[0] and len(out) == 2
+    assert '; warning: 2 faces are detected in it' in out[0] and len(out) == 2
     answers(capsys, exported, *names, '--csv', tmp_path / 'a.csv')
     table = pd.read_csv(tmp_path / 'a.csv')
     assert list(table)[-3:] == ['warning', 'reason', 'error']

@@ -483,7 +483,7 @@ def test_fairface_by_its_own_files(fairface, data, capsys):
     out = fairface / 'items.csv'
     assert main(['items', str(fairface / data), '--dataset', 'fairface', '--n-folds', '2', '--out', str(out)]) == 0
     said = capsys.readouterr()
-    assert 'pictures are not there' not in said.err and "--classes 0-2 3-9" in said.out and "'more than 70'" in said.out
+    assert 'pictures are missing' not in said.err and "--classes 0-2 3-9" in said.out and "'more than 70'" in said.out
     found = read_items(out)
     assert found.label.cat.categories.tolist() == FAIRFACE_GROUPS and len(found) == 36
     assert found.groupby('split').size().to_dict() == dict(train=18, val=18)

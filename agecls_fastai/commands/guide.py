@@ -53,12 +53,12 @@ def recipes(args):
 
 # %% ../../nbs/commands/05_guide.ipynb #7b0fc568
 def add_info(commands):
-    p = command(commands, info, 'info', 'show versions, device and extras; and what a data folder holds')
-    p.add_argument('data', metavar='DATA', nargs='?', help='a data folder to look at')
+    p = command(commands, info, 'info', 'show versions, device and extras, or what a data folder holds')
+    p.add_argument('data', metavar='DATA', nargs='?', help='a data folder to inspect')
 
 
 class Info:
-    "What is here: versions, device, extras; and what a folder holds"
+    "Versions, device and extras, and what a folder holds"
     def __init__(self, data=None): self.versions, self.extras, self.data = *self._installed(), data and _found(data)
 
     def _installed(self):
@@ -95,14 +95,14 @@ class Info:
         return '\n'.join(lines)
 
 
-# what columns are often called, in small letters
+# common names of columns, in lower case
 ALIASES = dict(file=('file', 'path', 'image', 'img', 'picture', 'filename', 'file_name', 'image_path'),
                label=('label', 'group', 'age_group', 'class', 'age'),
                subject=('subject', 'person', 'identity', 'name', 'id', 'user_id', 'subject_id'))
 
 
 def _table_words(path, table):
-    "What the columns of a table may mean, and the command that reads them"
+    "What the columns of a table may mean, and the command that trains on it"
     import shlex
 
     from agecls_fastai.data.sheets import read_table
@@ -120,11 +120,11 @@ def _found(path):
     import shlex
 
     from agecls_fastai.core.errors import AgeclsError
-    from agecls_fastai.data.datasets import guess_dataset, read_data
+    from agecls_fastai.data.datasets import guess_data
     from agecls_fastai.data.items import counted
     from agecls_fastai.data.pictures import SUFFIXES
-    kind = guess_dataset(path)
-    if kind is None:
+    guessed = guess_data(path)
+    if guessed is None:
         names = [p for p in Path(path).rglob('*') if p.is_file()]
         pictures = sum(p.suffix.lower() in SUFFIXES for p in names)
         tables = sorted(p for p in names if p.suffix.lower() in ('.csv', '.tsv', '.parquet'))
@@ -134,7 +134,7 @@ def _found(path):
                                                 'agecls help data explains both')
         try: return found | _table_words(path, tables[0])
         except AgeclsError as e: return found | dict(next=f'{e}; agecls help data')
-    data = read_data(path, None if kind == 'adience' else kind)
+    kind, data = guessed
     where = shlex.quote(str(path)) + ('' if kind == 'adience' else f' --dataset {kind}')
     return dict(found=f'{data.words}; {counted(data.items)}', check=f'agecls audit {where}',
                 train=f'agecls cv {where} --recipe finetune_lite0 --out run')
@@ -156,11 +156,13 @@ def add_help(commands):
 
 def show_help(args):
     "agecls help"
-    from agecls_fastai.core.errors import AgeclsError, some
+    from agecls_fastai.core.errors import AgeclsError, near, some
     if args.topic is None: return print(args.parser.format_help(), end='')
     if args.topic in args.choices: return print(args.choices[args.topic].format_help(), end='')
     if args.topic not in TOPICS:
-        raise AgeclsError(f'there is no help on {args.topic!r}; there is on {some([*TOPICS, *args.choices], 40)}')
+        topics = [*TOPICS, *args.choices]
+        raise AgeclsError(f'there is no help on {args.topic!r}'
+                          + (near(args.topic, topics) or f'; there is on {some(topics, 40)}'))
     parser = Parser(prog=f'agecls {args.topic}', add_help=False, usage='agecls COMMAND DATA [options]')
     TOPICS[args.topic](parser)
     print(parser.format_help(), end='')
@@ -173,7 +175,39 @@ COMPLETION = dict(bash='agecls completion bash > ~/.local/share/bash-completion/
 
 def add_completion(commands):
     p = command(commands, completion, 'completion', 'print a script for completion by the tab key')
-    p.add_argument('shell', choices=SHELLS, help='; '.join(f'{shell}: {how}' for shell, how in COMPLETION.items()))
+    p.add_argument('shell', choices=SHELLS, metavar='SHELL', help='; '.join(f'{shell}: {how}' for shell, how in
+                                                                          COMPLETION.items()))
+    p.set_defaults(choices=commands.choices)
+
+
+FOLDERS = ('DATA', 'RUN', 'PACK', 'STUDY', 'DIR', 'DEST', 'FOLDER')  # what stands for a folder in a command's help
+FILES = ('FILE', 'MODEL', 'IMG')  # or a folder
+
+
+TABLES = dict(compare=('scores', 'folds', 'differences'), calibrate=('calibration', 'sets'), status=('folds',),
+              thresholds=('scores', 'bounded'))  # command → what its --table takes
+
+
+def _add_values(
+    name,  # of the command
+    parser,
+    topics,  # for agecls help
+):
+    "Where the parser leaves the values open, those that a shell can offer"
+    import shtab
+    from agecls_fastai.data.adience import SOURCES
+    from agecls_fastai.data.datasets import DATASETS
+    from agecls_fastai.recipes import PRECISIONS, RECIPES
+    from agecls_fastai.scores.sets import LEVELS
+    values = {'--recipe': RECIPES, '--recipes': RECIPES, '--baseline': RECIPES, 'name': RECIPES, 'topic': topics,
+              '--dataset': DATASETS, '--source': SOURCES, '--precision': PRECISIONS, '--device': ('cpu', 'cuda'),
+              '--level': LEVELS, '--by': ('gender', 'race', 'age'), '--table': TABLES.get(name, ())}
+    for action in parser._actions:
+        asked = action.option_strings[-1] if action.option_strings else action.dest
+        if action.choices or action.nargs == 0: continue
+        if action.metavar in FOLDERS: action.complete = shtab.DIRECTORY
+        elif action.metavar in FILES: action.complete = shtab.FILE
+        elif asked in values: action.choices = [str(value) for value in values[asked]] or None
 
 
 def completion(args):
@@ -182,5 +216,6 @@ def completion(args):
     try: import shtab
     except ImportError:
         raise AgeclsError("completion needs a package: pip install 'agecls_fastai[completion]'") from None
+    for name, parser in args.choices.items(): _add_values(name, parser, [*TOPICS, *args.choices])
     script = shtab.complete(args.parser, args.shell)
     print(json.dumps(dict(script=script)) if args.json else script)

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import sys
 from difflib import get_close_matches
 
 # %% ../../nbs/commands/00_options.ipynb #fb349af6
@@ -21,17 +22,17 @@ def place():
 
 
 def is_speaker():
-    "Of several processes that fail together one says why"
+    "Does this process print the error, if several processes fail together?"
     if place()[1] < 2: return True
     from agecls_fastai.training.distributed import speaks
     return speaks()
 
 
-_LOGIN = ('user', 'password', 'base_url')  # options whose values are not told
+_LOGIN = ('user', 'password', 'base_url')  # options whose values are never printed
 
 
 class _Given(argparse.Action):
-    "What is given to an option: several values add up where it is repeated, and one value stays what it is"
+    "The values of an option: several values add up if it is repeated; a single value must stay the same"
     def __call__(self, parser, namespace, values, option_string=None):
         given = vars(namespace).setdefault('_given', set())              # what is there may be the default
         def twice(what, first, second):
@@ -51,7 +52,7 @@ class _Given(argparse.Action):
 
 
 class _Brief(argparse.HelpFormatter):
-    "Help without the options that are told elsewhere"
+    "Help without the options that `agecls help data` explains"
     def add_usage(self, usage, actions, groups, prefix=None):
         super().add_usage(usage, [a for a in actions if not hasattr(a, 'elsewhere')], groups, prefix)
 
@@ -59,26 +60,59 @@ class _Brief(argparse.HelpFormatter):
         if not hasattr(action, 'elsewhere'): super().add_argument(action)
 
 
+def near_value(
+    message,  # of an error
+    words,  # of the command line
+):  # '' where there is nothing to say
+    "Which value or path a misspelt one may mean, for the end of the message"
+    from agecls_fastai.core.errors import near
+    if 'did you mean' in message: return ''
+    for pattern in (r"must be one of (?P<known>.+), not '?(?P<word>[^',]+)'?$",
+                    r"there is no \w+ '?(?P<word>[\w-]+)'?; there are (?P<known>.+)$"):
+        if found := re.search(pattern, message):
+            word = found['word']
+            return near(word, found['known'].split(', ')) if re.search('[A-Za-z]', word) else ''   # not for numbers
+    for word in words:
+        path = (word.partition('=')[2] if word.startswith('-') else word).rstrip(os.sep)
+        told = re.search(rf"(?:^|there is no [\w ]*'?){re.escape(path)}(?![\w.{os.sep}])", message) if path else None
+        if not told or os.path.lexists(path): continue
+        folder, name = os.path.split(path)
+        try: there = os.listdir(folder or '.')
+        except OSError: continue
+        found = get_close_matches(name, there, 1, 0.7) if len(there) < 5000 else []      # more take a while
+        return f'; did you mean {os.path.join(folder, found[0])}?' if found else ''
+    return ''
+
+
 class Parser(argparse.ArgumentParser):
-    "A parser whose errors are one line, and that does not guess what half of an option's name may mean"
+    "A parser with one-line errors, which accepts no abbreviated options"
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **dict(formatter_class=_Brief) | kwargs)
+        self.words = []
         for action in (None, 'store'): self.register('action', action, _Given)
 
     def error(self, message):
+        from agecls_fastai.core.errors import near, one_line
         if message.startswith(unknown := 'unrecognized arguments: '):       # what follows a misspelt --password is one
             words = message.removeprefix(unknown).split()
             # a word that is there is no secret
             names = [w.partition('=')[0] for w in words if w.startswith('-')] or list(filter(os.path.exists, words))
-            near = get_close_matches(names[0], self._option_string_actions, 1) if names else []
-            message = unknown + ' '.join(names or ['too many words']) + (f'; did you mean {near[0]}?' if near else '')
-        if found := re.match(r"argument \w+: invalid choice: '(.*?)' \(choose from (.*)\)$", message):
-            near = get_close_matches(found[1], re.findall(r"'(.*?)'", found[2]), 1)
-            if near: message = f'{message.partition(" (choose")[0]}; did you mean {near[0]}?'
-        from agecls_fastai.core.errors import one_line
-        first = '; DATA goes before options that take several values' if 'required: DATA' in message else ''
+            message = unknown + ' '.join(names or ['too many words'])
+            if names: message += near(names[0], self._option_string_actions)
+        if found := re.match(r"argument (.+?): invalid choice: (['\"])(.*)\2 \(choose from (.*)\)$", message):
+            name, _, word, known = found.groups()
+            known = re.findall(r'[\w-]+', known)
+            message = (f'there is no command {word!r}' if name == 'COMMAND' else
+                       f'{name} must be one of {", ".join(known)}, not {word!r}') + near(word, known)
+        several = {name for a in self._actions if a.nargs == '+' for name in a.option_strings}
+        first = '; DATA goes before options that take several values' * (
+            'required: DATA' in message and not several.isdisjoint(self.words))
         if not is_speaker(): self.exit(2)
         self.exit(2, f'{self.prog}: {one_line(message)}{first} ({self.prog} --help tells more)\n')
+
+    def parse_known_args(self, args=None, namespace=None):
+        self.words = sys.argv[1:] if args is None else list(args)           # for an error
+        return super().parse_known_args(args, namespace)
 
 
 def at_least(low, kind=int):
@@ -125,25 +159,25 @@ def command(commands, function, name, about, **kwargs):
     "Add a sub-command"
     parser = commands.add_parser(name, help=about, description=about, **kwargs)
     parser.add_argument('--json', action='store_true', help='print JSON instead of text')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    parser.add_argument('--debug', action='store_true', help='show where an error occurred')
     parser.set_defaults(function=function, asked=parser)
     return parser
 
 
 DATA_WORDS = ('By default DATA is an Adience folder with its five fold files. Options that take several values may be '
               'repeated; the values add up.')
-SEE_DATA = ('By default DATA is an Adience folder. For other data sets, your own table or folders of pictures, other '
-            'classes or folds: agecls help data lists the options, which this command takes, too.')
+SEE_DATA = ('By default DATA is an Adience folder. agecls help data lists more options of this command: for other data '
+            'sets, for your own table or folders of pictures, for classes and folds.')
 
 
 def _elsewhere(group):
-    "Adds an option that the help of a command leaves to `agecls help data`"
+    "Adds an option that only `agecls help data` explains"
     def add(*names, **kwargs): group.add_argument(*names, **kwargs).elsewhere = True
     return add
 
 
 def add_data_options(parser, told=False):
-    "The options that say which data; told once for all commands, by `agecls help data`"
+    "The options that say which data; `agecls help data` explains them for all commands"
     p = parser.add_argument_group('which data', DATA_WORDS if told else SEE_DATA)
     add = p.add_argument if told else _elsewhere(p)
     add('--dataset', metavar='KIND', help='adience, table, utkface, fairface, fgnet, imdb-wiki, or folder: one '
@@ -155,16 +189,16 @@ def add_data_options(parser, told=False):
     add('--subset', choices=['all', 'frontal'], help='Adience: all faces or the frontal ones (default: all)')
     add('--items', metavar='FILE', help='table of your own: CSV, TSV or Parquet; for FairFace, one of its two label '
         'files')
-    add('--columns', nargs='+', metavar='NAME=COLUMN', help='names of the table\'s columns where they are not file, '
-        'label, fold, subject; subject=FILE COLUMN if every picture shows another person')
+    add('--columns', nargs='+', metavar='NAME=COLUMN', help='names of the table\'s columns if they are not file, '
+        'label, fold, subject; give the column of file as subject if every picture shows another person')
     add('--classes', nargs='+', metavar='C', help='the classes, youngest first; age groups (4-6, 60+, under 3) are '
-        'sorted by themselves; years: one class per year, 0 to 100')
+        'sorted for you; years: one class per year, 0 to 100')
     add('--ages', action='store_true', help="the table's label is an age in years; it is put into its group")
-    add('--subject', metavar='REGEX', help='folder: the part in (…) of the path identifies the person')
+    add('--subject', metavar='REGEX', help='folder: the part of the path in (…) identifies the person')
     add('--n-folds', type=at_least(2), metavar='N', help='number of folds to make if the data has none (default: 5)')
     add('--fold-seed', type=at_least(0), metavar='N', help='random seed for making folds (default: 0)')
     add('--no-group-same', dest='apart', action='store_true', help='if people are not known, copies of one picture '
-        'count as one subject, so that they stay on one side of a split; this option turns that off')
+        'count as one subject, so that they stay in one fold; this option turns that off')
 
 
 def add_training_options(parser):
@@ -174,8 +208,8 @@ def add_training_options(parser):
     p.add_argument('--epochs', type=at_least(1), metavar='N', help="number of epochs (default: the recipe's)")
     p.add_argument('--bs', type=at_least(2), metavar='N', help="batch size (default: the recipe's)")
     p.add_argument('--set', nargs='+', metavar='FIELD=VALUE', help='change any field of the recipe, as in loss=coral')
-    p.add_argument('--minutes', type=above(0), metavar='M', help='time for each fold: as many epochs as fit on this '
-                   'machine, and smaller pictures if not even 3 do; measured once')
+    p.add_argument('--minutes', type=above(0), metavar='M', help='train as many epochs as fit into M minutes for each '
+                   'fold on this machine, with smaller pictures if fewer than 3 fit')
     start = p.add_mutually_exclusive_group()
     start.add_argument('--no-pretrained', action='store_true', help='start from random weights')
     start.add_argument('--weights', metavar='FILE', help='start from the weights in this file')
@@ -187,21 +221,21 @@ def add_training_options(parser):
     p.add_argument('--seed', type=at_least(0), default=0, metavar='N', help='random seed (default: 0)')
     p = parser.add_argument_group('hardware and speed')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda or cuda:1 (default: the GPU if there is one)')
-    p.add_argument('--precision', default='auto', metavar='WHAT', help='float32, bfloat16 or float16; auto: a rule by '
-                   'network, size and device; measure: the fastest of some batches (default: auto)')
+    p.add_argument('--precision', default='auto', metavar='WHAT', help='float32, bfloat16 or float16; auto: chosen by '
+                   'network, size and device; measure: the fastest in a short test (default: auto)')
     p.add_argument('--workers', type=at_least(0), metavar='N', help='data loader processes (default: with a GPU one '
                    'per core, else none)')
     p.add_argument('--jobs', type=at_least(1), default=1, metavar='N', help='train N folds at once, each in its own '
                    'process (default: 1)')
     p.add_argument('--compile', action='store_true', help='compile the network: slow to start, faster afterwards')
-    p.add_argument('--deterministic', action='store_true', help='bit-identical results also on a GPU: slower')
+    p.add_argument('--deterministic', action='store_true', help='make results bit-identical on a GPU, too: slower')
     p = parser.add_argument_group('cluster')
     p.add_argument('--engine', choices=['local', 'ray'], default='local', help='train here or on a Ray cluster '
                    '(default: local)')
     p.add_argument('--address', metavar='HOST:PORT', help='address of the cluster (default: RAY_ADDRESS, or a new '
                    'one on this machine)')
-    p.add_argument('--gpus-per-fold', type=at_least(0, float), metavar='N', help='on the cluster (default: 0)')
-    p.add_argument('--cpus-per-fold', type=at_least(0.1, float), metavar='N', help='on the cluster (default: 1)')
+    p.add_argument('--gpus-per-fold', type=at_least(0, float), metavar='N', help='GPUs for each fold (default: 0)')
+    p.add_argument('--cpus-per-fold', type=at_least(0.1, float), metavar='N', help='cores for each fold (default: 1)')
     p.add_argument('--ship', action='store_true', help='send the data to a cluster that cannot read DATA')
     p = parser.add_argument_group('resuming and logging')
     p.add_argument('--no-checkpoints', action='store_true', help='do not save after each epoch; an interrupted fold '
@@ -231,7 +265,7 @@ def add_table_options(parser):
     group = parser.add_mutually_exclusive_group()
     for form, words in TABLE_FORMS.items():
         group.add_argument(f'--{form}', action='store_true', help=f'print the tables as {words}')
-    parser.add_argument('--table', metavar='NAME', help='with one of these: only this table')
+    parser.add_argument('--table', metavar='NAME', help='with one of these: print only this table')
 
 
 def table_form(args):

@@ -12,11 +12,12 @@ import sys
 import warnings
 from pathlib import Path
 
-from .options import above, add_data_options, at_least, command, data_options, print_result
+from .options import above, add_data_options, at_least, command, data_options, near_value
+from .options import print_result
 
 # %% ../../nbs/commands/04_prediction.ipynb #83db8a25
 def unweighed(path, args):
-    "The data that the options ask for, where how even the folds are means nothing"
+    "The data that the options ask for, without notes about its folds"
     from agecls_fastai.data.datasets import read_data
     from agecls_fastai.core.errors import DataWarning
     warnings.filterwarnings('ignore', '.*fold', DataWarning)
@@ -47,7 +48,7 @@ def evaluate(args):
     run = evaluate(bundles, data.items, args.data, args.out, data.words, args.skip_bad_images, Progress(),
                    args.workers or 0, args.device, args.command)
     print_result(compare([run]), args.json)
-    if args.out and not args.json: print(f'\nThe result lies in {args.out}')
+    if args.out and not args.json: print(f'\nThe result is in {args.out}')
 
 
 def as_json(row):
@@ -57,15 +58,16 @@ def as_json(row):
 
 
 def add_predict(commands):
-    p = command(commands, predict, 'predict', 'predict the age group of photos')
+    p = command(commands, predict, 'predict', 'predict the age group of photos', epilog='The age in years always lies '
+                'within the predicted group.')
     p.add_argument('model', metavar='MODEL', help='run folder with its models, model folder, or exported .onnx')
     p.add_argument('photos', nargs='+', metavar='IMG', help='picture, folder or pattern; - reads names from '
                    'standard input')
-    p.add_argument('--also', action='append', metavar='MODEL', help='average with this model; may be repeated')
-    p.add_argument('--csv', metavar='FILE', help='save the answers as a table')
+    p.add_argument('--also', action='append', metavar='MODEL', help='average with this model, too; may be repeated')
+    p.add_argument('--csv', metavar='FILE', help='save the predictions as a CSV table')
     p.add_argument('--faces', action='store_true',
-                   help='detect and crop faces first; without it, each picture is taken '
-                   'for one face that is already cropped')
+                   help='detect and crop faces first; without it, each picture must be '
+                   'one cropped face')
     p.add_argument('--detector', choices=['yunet', 'haar'], help="with --faces: yunet, or haar, OpenCV's older "
                    'cascades (default: yunet)')
     p.add_argument('--face-model', metavar='FILE', help='with --faces: another YuNet file (ONNX)')
@@ -74,18 +76,18 @@ def add_predict(commands):
     p.add_argument('--level', type=float, default=0.9, metavar='X', help='coverage of the prediction sets: 0.8, 0.9 or '
                    '0.95 (default: 0.9)')
     p.add_argument('--limit', type=above(0), metavar='AGE',
-                   help='age check: is the person this old? over, under, or ask for '
-                   'proof')
-    p.add_argument('--challenge', type=above(0), metavar='AGE', help='with --limit: answer over from this predicted '
-                   'age on')
-    p.add_argument('--bound', type=above(0), metavar='X', help='with --limit: largest share of wrong answers on '
-                   'either side, as measured on the validation set of this network (default: 0.01)')
+                   help='age check: is the person this old? over, under, or ask (for '
+                   'proof)')
+    p.add_argument('--challenge', type=above(0), metavar='AGE', help='with --limit: answer over if the predicted age '
+                   'is this or more')
+    p.add_argument('--bound', type=above(0), metavar='X', help='with --limit: largest share of wrong answers, '
+                   'over and under each, measured on the validation set of this network (default: 0.01)')
     p.add_argument('--bs', type=at_least(1), default=32, metavar='N', help='batch size (default: 32)')
     p.add_argument('--device', metavar='NAME', help='cpu, cuda or cuda:1 (default: the GPU if there is one)')
 
 
 def _checked(args):
-    "What can be said of the options before a network is loaded"
+    "Check the options before a network is loaded"
     from agecls_fastai.core.errors import AgeclsError
     from agecls_fastai.data.pictures import SUFFIXES
     from agecls_fastai.scores.sets import LEVELS, threshold_at
@@ -93,7 +95,7 @@ def _checked(args):
     for model in [args.model, *(args.also or [])]:
         if not model.startswith('hf:') and not os.path.exists(model): raise AgeclsError(f'there is no model {model!r}')
     if args.csv and (args.csv == '-' or args.csv.lower().endswith(SUFFIXES) or os.path.isdir(args.csv)):
-        raise AgeclsError(f'--csv takes the name of a table to write, as in answers.csv, not {args.csv}')
+        raise AgeclsError(f'--csv takes the name of the table to write, as in answers.csv, not {args.csv}')
     if args.csv and not os.path.isdir(os.path.dirname(args.csv) or '.'):
         raise AgeclsError(f'there is no folder {os.path.dirname(args.csv)}')
     threshold_at(dict.fromkeys(map(str, LEVELS)), args.level)
@@ -165,14 +167,15 @@ def predict(args):
                 table = table or _Table(args.csv, labels, find_faces is not None, args.limit is not None)
                 table.write(row)
             if args.json: print(as_json(row), flush=True)
-            elif 'error' in row: print(f'agecls: {printable(row["error"])}', file=sys.stderr)
+            elif 'error' in row:
+                print(f'agecls: {printable(row["error"] + near_value(row["error"], args.photos[:9]))}', file=sys.stderr)
             elif not args.csv: print(answer_line(row), flush=True)
             elif 'warning' in row: print(f'agecls: {printable(row["file"])}: {row["warning"]}', file=sys.stderr)
     except BaseException:
         if table: table.file.close()                                     # what is there stays, in the hidden file
         raise
     if table: table.close()
-    if not n: raise AgeclsError('no picture is named')
+    if not n: raise AgeclsError('give the name of a picture')
     return 1 if failed else 0
 
 
@@ -183,9 +186,9 @@ def add_export(commands):
     p.add_argument('--to', choices=['onnx', 'torch-export'], help="format (default: by the file's ending)")
     p.add_argument('--views', choices=['center', 'flip', 'ten'],
                    help="views of each picture to average (default: the recipe's)")
-    p.add_argument('--int8', metavar='DATA', help='quantise to 8 bits, calibrated on this data folder; the loss of '
-                   'accuracy is measured, and more than 3 points are an error')
-    p.add_argument('--force', action='store_true', help='with --int8: write it however much is lost')
+    p.add_argument('--int8', metavar='DATA', help='quantise to 8 bits, calibrated on this data folder; fails if '
+                   'accuracy drops by more than 3 points')
+    p.add_argument('--force', action='store_true', help='with --int8: write the file however much accuracy drops')
     add_data_options(p)
 
 
@@ -223,7 +226,7 @@ def push(args):
     from agecls_fastai.training.hub import push_bundle
     found = find_bundles(args.model)
     if len(found) > 1:
-        raise AgeclsError(f'push takes one network, and {args.model} has {len(found)}; name one of them, as in '
+        raise AgeclsError(f'push takes one network, but {args.model} has {len(found)}; name one of them, as in '
                           f'{args.model}/fold_0, or {args.model}/final')
     address = push_bundle(found[0], args.repo, not args.public)
     print(json.dumps(dict(address=address)) if args.json else f'The model is at {address}')

@@ -9,6 +9,7 @@ __all__ = ['AgeclsError', 'DataWarning']
 import os
 import re
 from codecs import getincrementaldecoder
+from difflib import get_close_matches
 
 # %% ../../nbs/core/00_errors.ipynb #81ee542a
 def printable(text: str) -> str:
@@ -42,6 +43,21 @@ def some(values, n: int = 3) -> str:
     "The first `n` of `values` in words, and how many more there are, for error messages"
     values = [str(value) for value in values]
     return ', '.join(values[:n]) + (f' and {len(values) - n:,} more' if len(values) > n else '')
+
+# %% ../../nbs/core/00_errors.ipynb #c4ba4a09
+def near(
+    word: str,  # that is not known
+    known,  # words
+    cutoff: float = 0.65,  # how alike they must be, from 0 to 1
+) -> str:  # '' where none is like it
+    "Which known word a misspelt one may mean: for the end of a message"
+    found = get_close_matches(str(word), list(known), 1, cutoff)
+    return f'; did you mean {found[0]}?' if found else ''
+
+
+class UnknownName(AgeclsError, KeyError):
+    "A name that is not known, where a dict has names"
+    def __str__(self): return self.args[0]                      # a KeyError shows its message in quotes
 
 # %% ../../nbs/core/00_errors.ipynb #44719141
 def first_line(error: BaseException) -> str:

@@ -60,7 +60,7 @@ def audit_data(
     options.pop('apart', None)                                           # all are looked at one by one
     if check_dataset(dataset, **options) == 'adience':
         for name in ('labels', 'target', 'subset'):
-            if options.get(name): raise AgeclsError(f'{name} means nothing for an audit, which looks at all rows')
+            if options.get(name): raise AgeclsError(f'--{name} does not apply to an audit, which looks at all rows')
         return audit(path, images, options.get('source'), options.get('pattern'), looks, progress)
     data = read_data(path, dataset, apart=True, **options)
     found = {'pictures': audit_images(data.items, path, looks=looks, progress=progress)} if images else {}

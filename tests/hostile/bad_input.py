@@ -450,7 +450,7 @@ def _(d): return [*pictures(d, lambda file: None), '--folds', 7]
 
 
 @case(OPTIONS, '`--precision float8`',
-      "precision must be one of auto, measure, float32, bfloat16, float16, not 'float8'")
+      "precision must be one of auto, measure, float32, bfloat16, float16, not 'float8'; did you mean float32?")
 def _(d): return [*pictures(d, lambda file: None), '--precision', 'float8']
 
 
