@@ -57,10 +57,10 @@ def check_dataset(
     for name in given:
         if name in DATASETS[dataset].options: continue
         kinds = [kind for kind, known in DATASETS.items() if name in known.options]
-        raise AgeclsError(f'{name} means nothing for {dataset} data' + (f', but for {some(kinds, 9)}; dataset '
-                          '(--dataset) says which kind it is' if kinds else ''))
+        raise AgeclsError(f'{name} (--{name.replace("_", "-")}) does not apply to {dataset} data' + (
+            f', only to {some(kinds, 9)}; dataset (--dataset) says which data it is' if kinds else ''))
     if 'labels' in given and options.get('target') == 'gender':
-        raise AgeclsError('labels is a rule for ages, not for gender')
+        raise AgeclsError('labels (--labels) is a rule for ages, not for gender')
     return dataset
 
 
@@ -141,6 +141,16 @@ def _same_together(items, path, seed):
     return items
 
 
+def _with_words(found, dataset, path, given, apart=False):
+    "What a reader has found, and what it is"
+    if isinstance(found, Data): return found
+    if not isinstance(getattr(found.get('label'), 'dtype', None), pd.CategoricalDtype): check_items(found)  # tells
+    if not apart: found = _same_together(found, path, given.get('fold_seed', 0))
+    words = DATASETS[dataset].words
+    words = words(path, **given) if callable(words) else words or dataset
+    return Data(found, f'{words}, classes {class_words(found["label"].cat.categories)}{_gap_words(found)}')
+
+
 def read_data(
     path,  # the data folder
     dataset: str | None = None,  # a kind of data, see `DATASETS`; None: 'table' if there are `items`, else 'adience'
@@ -169,27 +179,23 @@ def read_data(
     if options['classes'] == ['years']: options['classes'] = YEAR_CLASSES
     if kind.table and items is None: raise AgeclsError(f'{dataset} data needs a table, items (--items FILE)')
     given = {name: options[name] for name in kind.options if options[name] is not None}
-    found = kind.read(path, **given)
-    if isinstance(found, Data): return found
-    if not isinstance(getattr(found.get('label'), 'dtype', None), pd.CategoricalDtype): check_items(found)  # tells
-    if not apart: found = _same_together(found, path, fold_seed or 0)
-    words = kind.words(path, **given) if callable(kind.words) else kind.words or dataset
-    return Data(found, f'{words}, classes {class_words(found["label"].cat.categories)}{_gap_words(found)}')
+    return _with_words(kind.read(path, **given), dataset, path, given, apart)
 
 # %% ../../nbs/data/09_datasets.ipynb #c51db9e8
 GUESSES = ('adience', 'fairface', 'fgnet', 'utkface', 'folder')  # the strictest first
 
 
-def guess_dataset(
+def guess_data(
     path,  # a data folder
-) -> str | None:  # a kind of data, without options; None if no reader can read it
-    "The kind of data in a folder, by trying the readers"
+) -> tuple[str, Data] | None:  # the kind of data and the data, read without options; None where no reader knows it
+    "What a folder holds, by trying the readers"
     if not os.path.isdir(path): raise AgeclsError(f'there is no folder {path}')
     for dataset in GUESSES:
         if dataset == 'adience' and not has_fold_files(path): continue
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', DataWarning)
-            try: DATASETS[dataset].read(path)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter('always', DataWarning)
+            try: found = DATASETS[dataset].read(path)
             except (AgeclsError, OSError): continue
-        return dataset
+        for one in said: warnings.warn(one.message, stacklevel=2)         # but not those of the readers that failed
+        return dataset, _with_words(found, dataset, path, {})
     return None

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import AgeclsError, DataWarning, some
-from .adience import GENDERS
+from .adience import GENDERS, has_fold_files
 from .ages import ADIENCE_GROUPS, age_order, group_years, nearest_group
 from .folds import make_folds
 from .pictures import find_pictures, left_out_words
@@ -54,11 +54,15 @@ def group_ages(
     return pd.Series(pd.Categorical(number.map(group), groups, ordered=True), ages.index, name=ages.name)
 
 # %% ../../nbs/data/08_sources.ipynb #2a80d7d0
-def _pictures(path):
-    "The pictures in a folder and below it: relative paths with forward slashes, in order"
+def _pictures(path, pattern='', form=''):
+    "The pictures in a folder and below it: relative paths with forward slashes, in order; one at least has such a name"
     path = Path(path)
     if not path.is_dir(): raise AgeclsError(f'there is no folder {path}')
     files, left = find_pictures(path)
+    if files and not any(re.search(pattern, name.rpartition('/')[2]) for name in files):
+        raise AgeclsError(f'no picture in {path} has a name like {form}; '
+                          + ('it holds fold files of Adience, so leave out dataset (--dataset)' if has_fold_files(path)
+                             else f'agecls info {path} says which data it is'))
     if words := left_out_words(files, left): warnings.warn(words, DataWarning, stacklevel=4)
     # no table can hold a name that is not UTF-8, or has a newline in it
     odd = [name for name in files if re.search(r'[\x00-\x1f\ud800-\udfff]|^[A-Za-z]:', name)]
@@ -71,7 +75,7 @@ def _pictures(path):
 
 def _by_name(path, pattern, form):
     "The pictures with the facts in their names, and the reasons why some cannot be used"
-    file = _pictures(path)
+    file = _pictures(path, pattern, form)
     name = file.str.rsplit('/', n=1).str[-1]
     facts = name.str.extract(pattern)
     return facts.assign(file=file, age=facts['age'].astype(float)), {

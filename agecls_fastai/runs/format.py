@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MUST_SHARE', 'finished_fold', 'Run', 'read_history', 'run_info', 'load_run', 'folder_name', 'is_study', 'run_folders',
-           'open_runs']
+           'open_runs', 'open_one']
 
 # %% ../../nbs/runs/00_format.ipynb #f28fd4b3
 import json
@@ -86,9 +86,14 @@ def finished_fold(
 class Run:
     "A cross-validation, read from its folder"
     path: Path  # the run folder
-    info: dict  # run.json
-    done: dict  # fold → done.json
-    predictions: pd.DataFrame = field(repr=False)  # one row per test image; `label` and `pred` are ordered categoricals
+    info: dict = None  # run.json
+    done: dict = None  # fold → done.json
+    # one row for each test image; `label` and `pred` are ordered categoricals
+    predictions: pd.DataFrame = field(default=None, repr=False)
+
+    def __post_init__(self):
+        if self.predictions is None:
+            raise AgeclsError(f'Run takes what a run holds; load_run({str(self.path)!r}) reads it from its folder')
 
     def __repr__(self):
         return (f'Run({self.name}: {self.path}, {len(self.folds)} fold{"s" * (len(self.folds) != 1)}, '
@@ -263,6 +268,16 @@ def open_runs(
     runs = [run if isinstance(run, Run) else load_run(run) for run in run_folders(runs)]
     if len({run.path.resolve() for run in runs}) < len(runs): raise AgeclsError('the same run is given twice')
     return runs
+
+
+def open_one(
+    run,  # a `Run`, or its folder
+) -> Run:
+    "Read a run where it is a folder"
+    if isinstance(run, Run): return run
+    runs = open_runs(run)
+    if len(runs) != 1: raise AgeclsError(f'this takes one run, and {len(runs)} are given: {some(r.path for r in runs)}')
+    return runs[0]
 
 # %% ../../nbs/runs/00_format.ipynb #made-up-answers
 def made_up(answers, labels=('young', 'old'), name='made up', fold=0, path='nowhere', **more):
