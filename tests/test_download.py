@@ -201,7 +201,7 @@ def test_changed_and_nobody_can_know(tmp_path):
 
 @pytest.mark.parametrize('fault, words', [
     (Fault(status=500, times=99), ['the server answers 500', 'given up after 4 attempts']),
-    (Fault(drop=30_000, ranges=False, times=99), ['given up after 4 attempts', 'is kept']),
+    (Fault(drop=30_000, ranges=False, times=99), ['given up after 4 attempts', 'start again to resume']),
     (Fault(announce=100, times=99), ['given up after 4 attempts']),
     (Fault(announce=None, times=1), ['does not say how large', '/aligned.tar.gz']),
     (Fault(status=401), ['the login was refused (401)', download.LOGIN_PAGE]),
