@@ -1010,6 +1010,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'agecls_fastai/predict/export.py'),
                                               'agecls_fastai.predict.export._scores': ( 'predict/export.html#_scores',
                                                                                         'agecls_fastai/predict/export.py'),
+                                              'agecls_fastai.predict.export._sums_of_sizes': ( 'predict/export.html#_sums_of_sizes',
+                                                                                               'agecls_fastai/predict/export.py'),
                                               'agecls_fastai.predict.export._to_torch_export': ( 'predict/export.html#_to_torch_export',
                                                                                                  'agecls_fastai/predict/export.py'),
                                               'agecls_fastai.predict.export.export_model': ( 'predict/export.html#export_model',
