@@ -227,7 +227,8 @@ def share_interval(
 ) -> tuple[np.ndarray, np.ndarray]:  # low and high
     "The interval of a share; for 0 or all of n, where every resample is the same, that of Clopper and Pearson (1934)"
     end = ((1 - level) / 2) ** (1 / np.maximum(n, 1))
-    return np.where(np.equal(share, 1), end, low), np.where(np.equal(share, 0), 1 - end, high)
+    low, high = np.where(np.equal(share, 1), end, low), np.where(np.equal(share, 0), 1 - end, high)
+    return low[()], high[()]                                             # numbers of numbers
 
 
 def p_value(
