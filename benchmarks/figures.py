@@ -289,6 +289,7 @@ def label_noise(
     copied = items[items.duplicated('subject', keep=False)]
     pairs = copied.reset_index().merge(copied.reset_index(), on='subject', suffixes=('', '_other'))
     pairs = pairs[pairs['index'] < pairs['index_other']]
+    if not len(pairs): return dict(photographs=0, pictures=0, pairs=0)
     off = (pairs['label'].astype(int) - pairs['label_other']).abs()
     years = (pairs['age'].astype(int) - pairs['age_other']).abs()
     x = np.stack([np.ones(len(pairs)), off == 0, off <= 1, years, years <= 5, years**2, years], 1)

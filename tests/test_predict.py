@@ -138,7 +138,7 @@ def test_every_kind_of_picture(run, faces, capsys, tmp_path):
 
 @pytest.mark.parametrize('argv, why', [
     (['none'], "there is no model 'none'"), (['none.onnx'], "there is no model 'none.onnx'"),
-    (['RUN', '--device', 'meta'], 'there is no device meta here'), (['RUN', '--csv', 'a.jpg'], 'the name of a table'),
+    (['RUN', '--device', 'meta'], 'there is no device meta here'), (['RUN', '--csv', 'a.jpg'], 'the name of the table'),
     (['RUN', '--level', '0.5'], 'level must be one of 0.8, 0.9, 0.95, not 0.5'),
     (['RUN', '--device', 'gpu9'], 'device must be a name like'),
     (['RUN', '--csv', 'nowhere/a.csv'], 'there is no folder nowhere'),

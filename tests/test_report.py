@@ -187,7 +187,8 @@ def test_tables_for_papers(runs):
     assert table['mean'].tolist() == pytest.approx([row['mean'] for row in told['scores']], abs=1e-9)
     assert set(table['run']) == {row['name'] for row in told['runs']} and table.loc[0, 'mean'] < 1      # a fraction
     latex = agecls('compare', runs / 'a', '--latex', check=0).stdout
-    assert latex.count('\\begin{tabular}') == latex.count('\\bottomrule') == 3 and 'accuracy, \\%' in latex
+    assert latex.count('\\begin{tabular}') == latex.count('\\bottomrule') == 3
+    assert 'accuracy, \\%' in latex.replace(r' \\ ', ' ')                    # a long head is stacked
     assert '| accuracy, % |' in agecls('compare', runs / 'a', '--markdown', check=0).stdout
     all_of_them = latex + ''.join(agecls(command, runs / 'a', '--latex', check=0).stdout for command in (
         'calibrate', 'status'))

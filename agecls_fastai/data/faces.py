@@ -131,7 +131,8 @@ class YuNet:
         if min(image.size) < 10: return []                                 # OpenCV returns nonsense for some of them
         self.net.setInputSize(image.size)
         _, faces = self.net.detect(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR))
-        faces = [] if faces is None else sorted(faces, key=lambda face: -face[14])
+        # of a small picture OpenCV sometimes returns faces that are no numbers
+        faces = [] if faces is None else sorted(faces[np.isfinite(faces).all(1)], key=lambda face: -face[14])
         # a face: box; its right eye, which is left in the picture, left eye, nose, right and left corner of the mouth
         return [(tuple(map(float, f[:4])), f[4:14].reshape(5, 2)[[0, 1, 3, 4]].astype(float), float(f[14]))
                 for f in faces]
