@@ -163,7 +163,7 @@ def quantise(
     check_inside(items['file'], path)
     before, size = load_onnx(onnx), onnx.stat().st_size
     if (labels := [str(x) for x in items['label'].cat.categories]) != before.labels:
-        raise AgeclsError(f'the model tells {some(before.labels, 20)} apart; the data has {some(labels, 20)}')
+        raise AgeclsError(f'the model has the classes {some(before.labels, 20)}; the data has {some(labels, 20)}')
     known = pd.Series(image_keys(items, path), items.index).isin(set(seen))
     shown, scored = (items[known], items[~known]) if known.any() and not known.all() else (items, items)
     shown = shown.iloc[hash_order(shown['file'])[:n]]

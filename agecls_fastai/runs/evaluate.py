@@ -97,7 +97,7 @@ def evaluate(
     items, bundles, device = check_items(items), find_bundles(model), run_device(device)
     path, labels = Path(path), [str(x) for x in items['label'].cat.categories]
     if bundles[0].labels != labels:
-        raise AgeclsError(f'the model tells {some(bundles[0].labels, 20)} apart; the data has {some(labels, 20)}')
+        raise AgeclsError(f'the model has the classes {some(bundles[0].labels, 20)}; the data has {some(labels, 20)}')
     seen = pd.Series(image_keys(items, path), items.index).isin({key for b in bundles for key in b.info['seen']})
     if seen.any(): raise AgeclsError(f'{seen.sum():,} of {len(items):,} images are among those that the model was '
                                      f'trained with: {some(items["file"][seen])}; a run scores its own test folds '

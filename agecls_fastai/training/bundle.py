@@ -242,7 +242,7 @@ def to_learner(
 ) -> Learner:
     "A `Learner` that trains the bundle's network further, all layers unfrozen; an `AgeclsError` for other classes"
     if (found := [str(x) for x in dls.vocab]) != bundle.labels:
-        raise AgeclsError(f'the model tells {some(bundle.labels, 20)} apart; the data has {some(found, 20)}')
+        raise AgeclsError(f'the model has the classes {some(bundle.labels, 20)}; the data has {some(found, 20)}')
     recipe = bundle.recipe
     loose = replace(recipe, pretrained=False, frozen=False, schedule='one_cycle', epochs=1, train_bn=True, iters=None)
     return bundle._filled(loose.learner(dls, **kwargs))
