@@ -36,7 +36,7 @@ RANDOM = dict(pretrained=False, schedule='one_cycle', base_lr=1e-3, bs=32, size=
 NETWORKS = {  # name → recipe, what is changed in it
     'tf_efficientnet_lite0': ('finetune_lite0', dict(epochs=4, size=96)),
     'resnet18': ('finetune_resnet34', dict(RANDOM, arch='resnet18')),
-    'resnet34': ('finetune_resnet34', RANDOM),
+    'resnet34': ('finetune_resnet34', dict(RANDOM, epochs=2)),
     'levi_hassner': ('levi_hassner_onecycle', dict(epochs=4, size=64, resize=73))}
 SCORES = {'accuracy, %': (100, 1), 'one-off, %': (100, 1), 'MAE, years': (1, 2)}
 
