@@ -71,7 +71,8 @@ def test_fine_tuned(trained, items, drawn):
     bundle, start = load_bundle(run.path / 'fold_0/model'), torch.load(file, weights_only=True)
     same = [start[k.removeprefix('0.model.')].equal(x) for k, x in bundle.state.items()
             if k.removeprefix('0.model.') in start and k.endswith('weight') and x.ndim == 4]
-    assert arch == 'resnet18' or same and not all(same[:3]), 'the body was not trained'
+    # a layer may stand still, where what follows it is silent; the first one and nearly all others have moved
+    assert arch == 'resnet18' or same and not same[0] and sum(same) < len(same) / 4, 'the body was not trained'
     unseen = items[items['fold'] == 0]
     unseen = unseen.assign(fold=pd.factorize(unseen['subject'])[0] % 2)      # a table has two folds
     again = evaluate(run.path / 'fold_0/model', unseen, drawn).predictions
