@@ -1850,6 +1850,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'agecls_fastai/scores/statistics.py'),
                                                  'agecls_fastai.scores.statistics.resample': ( 'scores/statistics.html#resample',
                                                                                                'agecls_fastai/scores/statistics.py'),
+                                                 'agecls_fastai.scores.statistics.score_interval': ( 'scores/statistics.html#score_interval',
+                                                                                                     'agecls_fastai/scores/statistics.py'),
                                                  'agecls_fastai.scores.statistics.score_text': ( 'scores/statistics.html#score_text',
                                                                                                  'agecls_fastai/scores/statistics.py'),
                                                  'agecls_fastai.scores.statistics.score_words': ( 'scores/statistics.html#score_words',

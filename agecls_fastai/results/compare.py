@@ -24,7 +24,7 @@ from ..runs.format import MUST_SHARE, Run, open_one, open_runs
 from ..scores.statistics import METRICS, N_RESAMPLES, POWER, answer_sums, collapse_words, collapsed
 from ..scores.statistics import exact_words, has_years, holm, image_sums
 from ..scores.statistics import interval, json_records, main_metrics, metric_words, p_value, p_words
-from ..scores.statistics import resample, score_text, scores_from_sums, share_interval
+from ..scores.statistics import resample, score_text, score_interval, scores_from_sums
 from ..scores.tables import ResultTable
 from ..scores.years import known_ages
 
@@ -56,10 +56,9 @@ def _columns(metrics): return [list(METRICS).index(m) for m in metrics]  # of wh
 
 def _summary(by_fold, draws, sums):
     "Mean and spread over the folds, with the interval"
-    shares = [m for m in by_fold if METRICS[m].scale == 100]
-    low, high = (pd.Series(x, list(by_fold)) for x in interval(draws[:, _columns(by_fold)]))
-    people = [sum((t[:, 8 * METRICS[m].in_years] > 0).sum() for t in sums.values()) for m in shares]
-    low[shares], high[shares] = share_interval(by_fold[shares].mean(), low[shares], high[shares], people)
+    scores = by_fold.mean().reindex(list(METRICS))
+    low, high = (pd.Series(x, list(METRICS))[list(by_fold)] for x in
+                 score_interval(scores, draws, np.concatenate(list(sums.values()))))
     return pd.DataFrame(dict(mean=by_fold.mean(), std=by_fold.std(ddof=0), std_sample=by_fold.std(ddof=1),
                              low=low, high=high)).rename_axis('metric')
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METRICS', 'N_SUMS', 'N_RESAMPLES', 'POWER', 'Score', 'main_metrics', 'metrics_for', 'metric_words', 'score_text',
            'image_sums', 'answer_sums', 'has_years', 'table_scores', 'scores_from_sums', 'resample', 'interval',
-           'share_interval', 'p_value', 'holm', 'scores_by', 'collapsed', 'collapse_words']
+           'share_interval', 'score_interval', 'p_value', 'holm', 'scores_by', 'collapsed', 'collapse_words']
 
 # %% ../../nbs/scores/00_statistics.ipynb #f28fd4b3
 import json
@@ -231,6 +231,17 @@ def share_interval(
     return low[()], high[()]                                             # numbers of numbers
 
 
+def score_interval(
+    scores,  # (metrics,) in the order of `METRICS`
+    draws,  # (n_resamples, metrics) from `resample`
+    sums,  # (subjects, 15) of `image_sums`
+) -> tuple[np.ndarray, np.ndarray]:  # low and high, (metrics,)
+    "The interval of each score; of a share by `share_interval`, over the subjects that the metric counts"
+    counted = (sums[:, [8 * s.in_years for s in METRICS.values()]] > 0).sum(0)
+    shares = np.where([s.scale == 100 for s in METRICS.values()], scores, np.nan)
+    return share_interval(shares, *interval(draws), counted)
+
+
 def p_value(
     draws,  # (n_resamples, …) differences
 ) -> np.ndarray:
@@ -278,10 +289,8 @@ def scores_by(
     for value in (labels if by == 'label' else sums.index.unique(0)):
         if value not in sums.index.get_level_values(0): continue
         each = sums.loc[value].to_numpy()
-        low, high = interval(resample([{0: each}], n_resamples, seed)[0])
-        score, people = scores_from_sums(each.sum(0)), [(each[:, 8 * s.in_years] > 0).sum() for s in METRICS.values()]
-        shares = np.where([s.scale == 100 for s in METRICS.values()], score, np.nan)
-        low, high = share_interval(shares, low, high, people)
+        score = scores_from_sums(each.sum(0))
+        low, high = score_interval(score, resample([{0: each}], n_resamples, seed)[0], each)
         found = {'': score, '_low': low, '_high': high}
         if groups[value] < 2:                                            # without a spread of truths there is no kappa
             for x in found.values(): x[list(METRICS).index('quadratic_kappa')] = np.nan
