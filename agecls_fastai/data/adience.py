@@ -135,7 +135,7 @@ def read_fold_table(
     for k, file in enumerate(files):
         table, _, problems = _parse_fold_file(file)
         problems = [p for p in problems if 'CRLF' not in p]      # harmless to read, and `audit` tells
-        if problems: raise AgeclsError(f'{problems[0]} (agecls audit {file.parent} tells all)')
+        if problems: raise AgeclsError(f'{problems[0]} (agecls audit {file.parent} lists all problems)')
         tables.append(table.assign(fold=k))
     return pd.concat(tables, ignore_index=True)
 

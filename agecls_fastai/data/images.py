@@ -93,7 +93,7 @@ def check_images(
     if not skip_bad or len(rows) == len(items):
         raise AgeclsError(f'{len(bad):,} of {len(items):,} images cannot be read in {path}: '
                           + some(f'{file} (row {i}: {bad[file]})' for i, file in rows['file'].items())
-                          + ('' if skip_bad else '; skip_bad_images (--skip-bad-images) goes on without them'))
+                          + ('' if skip_bad else '; skip_bad_images (--skip-bad-images) leaves them out'))
     return check_items(items[~items['file'].isin(list(bad))]), bad
 
 # %% ../../nbs/data/06_images.ipynb #6db30a18

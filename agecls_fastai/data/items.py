@@ -32,7 +32,7 @@ def _check_files(items):
     if len(bad): raise AgeclsError('file must be a relative path inside the data folder, without "..": '
                                    f'row {some(f"{i} ({f!r})" for i, f in bad["file"].items())}')
     twice = items[file.duplicated()]
-    if len(twice): raise AgeclsError(f'a file stands in more than one row: {some(twice["file"])}')
+    if len(twice): raise AgeclsError(f'a file is in more than one row: {some(twice["file"])}')
 
 
 RESERVED = ('all', 'images', 'subjects')

@@ -49,7 +49,7 @@ FOLDS, TABLES, PICTURES, PACKS, RUNS, MODELS, OPTIONS = (
 
 
 @case(FOLDS, 'is cut off in the middle of a line', 'fold_2_data.txt: line 5 has not 12 fields (columns shifted or cut '
-      'off) (agecls audit data tells all)')
+      'off) (agecls audit data lists all problems)')
 def _(d):
     argv = folds(d, b'user_id', b'user_id')
     file = d / 'data/fold_2_data.txt'
@@ -66,24 +66,24 @@ def _(d):
 
 @case(FOLDS, 'has another header',
       'fold_2_data.txt: column user_id is missing; there are account, original_image, face_id, age, gender,'
-      ' x, y, dx, dy, tilt_ang, fiducial_yaw_angle, fiducial_score (agecls audit data tells all)')
+      ' x, y, dx, dy, tilt_ang, fiducial_yaw_angle, fiducial_score (agecls audit data lists all problems)')
 def _(d): return folds(d, b'user_id', b'account')
 
 
 @case(FOLDS, 'a name leads out of the folder',
       'fold_2_data.txt: original_image is no original_image (columns shifted?) in line 2 '
-      "('../../private.jpg') (agecls audit data tells all)")
+      "('../../private.jpg') (agecls audit data lists all problems)")
 def _(d): return folds(d, b'0_o.jpg', b'../../private.jpg')
 
 
 @case(FOLDS, 'holds bytes that are no text',
-      'fold_2_data.txt: byte 101 is not UTF-8 text (agecls audit data tells all)')
+      'fold_2_data.txt: byte 101 is not UTF-8 text (agecls audit data lists all problems)')
 def _(d): return folds(d, b'0_o.jpg', b'\xff_o.jpg')
 
 
 @case(FOLDS, 'holds a NUL',
       "fold_2_data.txt: original_image is no original_image (columns shifted?) in line 2 ('0\\x00o.jpg') "
-      '(agecls audit data tells all)')
+      '(agecls audit data lists all problems)')
 def _(d): return folds(d, b'0_o.jpg', b'0\0o.jpg')
 
 
@@ -92,7 +92,8 @@ def _(d): return folds(d, b'\t200\t', b'\t100\t')
 
 
 @case(FOLDS, 'is a page that asks to log in',
-      'fold_2_data.txt is a web page (HTML), as a download that needed a login leaves it (agecls audit data tells all)')
+      'fold_2_data.txt is a web page (HTML), as a download that needed a login leaves it '
+      '(agecls audit data lists all problems)')
 def _(d):
     argv = folds(d, b'user_id', b'user_id')
     (d / 'data/fold_2_data.txt').write_text('<html>\n<form>Log in</form>\n')
@@ -126,7 +127,7 @@ for name, what in {'../private.jpg': 'a name with `..`', '/etc/passwd': 'an abso
         lambda d, name=name: items(d, cell('file', name)))
 
 
-@case(TABLES, 'a file stands in two rows', 'a file stands in more than one row: p/0.png')
+@case(TABLES, 'a file is in two rows', 'a file is in more than one row: p/0.png')
 def _(d): return items(d, cell('file', 'p/0.png'))
 
 
@@ -208,25 +209,25 @@ def pictures(d, change):
 
 @case(PICTURES, 'is missing',
       '1 of 12 images cannot be read in data: p/3.png (row 3: there is no such file); skip_bad_images '
-      '(--skip-bad-images) goes on without them')
+      '(--skip-bad-images) leaves them out')
 def _(d): return pictures(d, lambda file: file.unlink())
 
 
 @case(PICTURES, 'is cut off',
-      '1 of 12 images cannot be read in data: p/3.png (row 3: …); skip_bad_images (--skip-bad-images) goes '
-      'on without them')
+      '1 of 12 images cannot be read in data: p/3.png (row 3: …); skip_bad_images (--skip-bad-images) leaves '
+      'them out')
 def _(d): return pictures(d, lambda file: file.write_bytes(file.read_bytes()[:60]))
 
 
 @case(PICTURES, 'is something else',
-      '1 of 12 images cannot be read in data: p/3.png (row 3: …); skip_bad_images (--skip-bad-images) goes '
-      'on without them')
+      '1 of 12 images cannot be read in data: p/3.png (row 3: …); skip_bad_images (--skip-bad-images) leaves '
+      'them out')
 def _(d): return pictures(d, lambda file: file.write_bytes(b'<html>'))
 
 
 @case(PICTURES, 'would unpack into 400 million pixels',
-      '1 of 12 images cannot be read in data: p/3.png (row 3: …); skip_bad_images (--skip-bad-images) goes '
-      'on without them')
+      '1 of 12 images cannot be read in data: p/3.png (row 3: …); skip_bad_images (--skip-bad-images) leaves '
+      'them out')
 def _(d):
     def bomb(file):
         from PIL import Image
@@ -236,7 +237,7 @@ def _(d):
 
 @case(PICTURES, 'is a link that leads out of the data folder',
       '1 of 12 images cannot be read in data: p/3.png (row 3: a link leads out of the data folder); '
-      'skip_bad_images (--skip-bad-images) goes on without them')
+      'skip_bad_images (--skip-bad-images) leaves them out')
 def _(d):
     def link(file):
         file.rename(d / 'private.png')
@@ -246,7 +247,7 @@ def _(d):
 
 @case(PICTURES, 'is a pipe',
       '1 of 12 images cannot be read in data: p/3.png (row 3: it is no plain file); skip_bad_images '
-      '(--skip-bad-images) goes on without them')
+      '(--skip-bad-images) leaves them out')
 def _(d):
     def pipe(file):
         file.unlink()
