@@ -375,7 +375,7 @@ WHEN = {
     'levi_hassner_onecycle': 'the 2015 network as a baseline that can be trained in reasonable time',
     'frozen_resnet34': 'a quick first look at transfer: only the head is trained',
     'linear_probe_resnet34': 'the cheapest comparison: each picture goes through the network once, for all folds',
-    'finetune_resnet34': 'the recipe of the comparison with 2015; its weights are downloaded, and a GPU helps',
+    'finetune_resnet34': 'compared here with the 2015 network; its weights are downloaded, and a GPU helps',
     'modern': "a larger, newer network, for a GPU; needs timm (pip install 'agecls_fastai[timm]'); not measured on "
               'real faces yet',
     'linear_probe_lite0': 'only a linear head is trained: minutes on a CPU, no download',

@@ -265,7 +265,7 @@ def add_table_options(parser):
     group = parser.add_mutually_exclusive_group()
     for form, words in TABLE_FORMS.items():
         group.add_argument(f'--{form}', action='store_true', help=f'print the tables as {words}')
-    parser.add_argument('--table', metavar='NAME', help='with one of these: print only this table')
+    parser.add_argument('--table', metavar='NAME', help='with --csv, --latex or --markdown: print only this table')
 
 
 def table_form(args):

@@ -76,7 +76,7 @@ def add_predict(commands):
     p.add_argument('--level', type=float, default=0.9, metavar='X', help='coverage of the prediction sets: 0.8, 0.9 or '
                    '0.95 (default: 0.9)')
     p.add_argument('--limit', type=above(0), metavar='AGE',
-                   help='age check: is the person this old? over, under, or ask (for '
+                   help='age check: is the person this old? Answers over, under, or ask (for '
                    'proof)')
     p.add_argument('--challenge', type=above(0), metavar='AGE', help='with --limit: answer over if the predicted age '
                    'is this or more')

@@ -44,7 +44,7 @@ def compare(args):
 
 
 def add_report(commands):
-    p = command(commands, report, 'report', 'make an HTML page about runs: a sentence, figures, tables')
+    p = command(commands, report, 'report', 'make an HTML page about runs: a summary, figures, tables')
     p.add_argument('runs', nargs='+', metavar='RUN', help='a run folder, or the folder of a study')
     p.add_argument('-o', '--out', default='report.html', metavar='FILE', help='page to write (default: report.html)')
     p.add_argument('--title', metavar='TEXT', help='the title of the page')
@@ -120,8 +120,8 @@ def add_thresholds(commands):
     p.add_argument('run', metavar='RUN', help='a run folder; its data must have ages in years')
     p.add_argument('--limit', type=above(0), action='append', metavar='AGE', help='age limit: younger people must not '
                    'pass (default: 18); may be repeated')
-    p.add_argument('--challenge', type=above(0), action='append', metavar='AGE', help='who is predicted this '
-                   'old or older passes, all others are asked for proof (default: 25); may be repeated')
+    p.add_argument('--challenge', type=above(0), action='append', metavar='AGE', help='people predicted '
+                   'this old or older pass; all others are asked for proof (default: 25); may be repeated')
     p.add_argument('--grid', action='store_true', help='print a table of many challenge ages, too')
     p.add_argument('--bound', type=above(0), action='append', metavar='X', help='find the challenge age at which at '
                    'most this share of new people under the limit passes, such as 0.01; may be repeated')
