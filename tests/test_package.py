@@ -39,7 +39,8 @@ def test_metadata(wheel):
     package = ROOT / 'agecls_fastai'
     files = [p.relative_to(package).as_posix() for p in package.rglob('*')]
     sources = {file for file in files if file.endswith(('.py', '.onnx', '.txt'))}
-    assert {f'data/face_detection_yunet_2023mar.{ending}' for ending in ('onnx', 'LICENSE.txt')} <= sources
+    assert {f'data/{model}.{ending}' for model in ('face_detection_yunet_2023mar', 'centerface_bnmerged')
+            for ending in ('onnx', 'LICENSE.txt')} <= sources
     assert modules == sources and {'cli.py', 'all.py', 'runs/crossval.py', 'core/__init__.py'} <= modules
 
 
