@@ -713,6 +713,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                            'agecls_fastai.data.tables._date': ('data/tables.html#_date', 'agecls_fastai/data/tables.py'),
                                            'agecls_fastai.data.tables._in_order': ( 'data/tables.html#_in_order',
                                                                                     'agecls_fastai/data/tables.py'),
+                                           'agecls_fastai.data.tables._of': ('data/tables.html#_of', 'agecls_fastai/data/tables.py'),
                                            'agecls_fastai.data.tables._says_group': ( 'data/tables.html#_says_group',
                                                                                       'agecls_fastai/data/tables.py'),
                                            'agecls_fastai.data.tables._text': ('data/tables.html#_text', 'agecls_fastai/data/tables.py'),

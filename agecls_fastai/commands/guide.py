@@ -10,7 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from .options import Parser, add_data_options, add_training_options, command, print_result
+from .options import (ALIASES, Parser, add_data_options, add_training_options, command,
+                                            print_result)
 
 # %% ../../nbs/commands/05_guide.ipynb #93f8fed0
 def add_recipes(commands):
@@ -95,11 +96,7 @@ class Info:
         return '\n'.join(lines)
 
 
-# common names of columns, in lower case
-ALIASES = dict(file=('file', 'path', 'image', 'img', 'picture', 'filename', 'file_name', 'image_path'),
-               label=('label', 'group', 'age_group', 'class', 'age', 'age_years', 'years'),
-               subject=('subject', 'person', 'identity', 'name', 'id', 'user_id', 'subject_id', 'who'))
-AGES = ('age', 'age_years', 'years')  # of them, those that hold numbers of years
+AGES = ('age', 'age_years', 'years')  # names of columns that hold numbers of years
 TABLE_ENDS = ('.csv', '.tsv', '.parquet')
 CV = ' --recipe finetune_lite0 --out run'
 

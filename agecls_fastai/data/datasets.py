@@ -89,6 +89,7 @@ def _renamed(read, **names):
 def _read_table(path, items, classes=None, ages=False, columns=None, n_folds=None, fold_seed=0):
     "A table of the user; its label may be an age in years, which is put into a group"
     groups = classes or ADIENCE_GROUPS
+    if ages: group_ages([], groups)                                      # what is wrong with them is not the table's
     return read_items(items, groups if ages else classes, **(columns or {}), n_folds=n_folds, default_folds=5,
                       seed=fold_seed, to_label=partial(group_ages, groups=groups) if ages else None)
 
