@@ -10,7 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from .options import Parser, add_data_options, add_training_options, command, print_result
+from .options import (ALIASES, Parser, add_data_options, add_training_options, command,
+                                            print_result)
 
 # %% ../../nbs/commands/05_guide.ipynb #93f8fed0
 def add_recipes(commands):
@@ -95,10 +96,9 @@ class Info:
         return '\n'.join(lines)
 
 
-# common names of columns, in lower case
-ALIASES = dict(file=('file', 'path', 'image', 'img', 'picture', 'filename', 'file_name', 'image_path'),
-               label=('label', 'group', 'age_group', 'class', 'age'),
-               subject=('subject', 'person', 'identity', 'name', 'id', 'user_id', 'subject_id'))
+AGES = ('age', 'age_years', 'years')  # names of columns that hold numbers of years
+TABLE_ENDS = ('.csv', '.tsv', '.parquet')
+CV = ' --recipe finetune_lite0 --out run'
 
 
 def _table_words(path, table):
@@ -107,12 +107,52 @@ def _table_words(path, table):
 
     from agecls_fastai.data.sheets import read_table
     columns = list(map(str, read_table(table).columns))
-    known = {name: next((c for alias in aliases for c in columns if c.lower() == alias), None)
-             for name, aliases in ALIASES.items()}
-    pairs = [f'{name}={column or "COLUMN"}' for name, column in known.items()]
-    ages = ' --ages' if (known['label'] or '').lower() == 'age' else ''
+    def column(aliases): return next((c for alias in aliases for c in columns if c.lower() == alias), None)
+    known = {name: column(aliases) for name, aliases in ALIASES.items()}
+    pairs = [f'{name}={found or "COLUMN"}' for name, found in known.items()]
+    years, unknown = column(AGES), [f'{name}=COLUMN' for name, found in known.items() if not found]
+    ages = ' --ages' if years and known['label'] == years else ''
     words = shlex.join(['agecls', 'cv', str(path), '--items', str(table), '--columns', *pairs])
-    return dict(columns=', '.join(columns), train=f'{words}{ages} --recipe finetune_lite0 --out run')
+    found = dict(columns=', '.join(columns), train=f'{words}{ages}{CV}')
+    if unknown:
+        each = f'; subject={known["file"] or "…, the column of file,"} says that every picture shows another person'
+        found['replace'] = f'{" and ".join(unknown)}, by a column of the table{each if not known["subject"] else ""}'
+    if years and not ages:
+        found['or'] = f'label={years} and --ages, if {years} holds ages in years: they are put into age groups'
+    return found
+
+
+def _class_folders(path):
+    "The sub-folders with pictures, and the command that takes them for classes; nothing if there are more than 20"
+    import shlex
+
+    from agecls_fastai.core.errors import AgeclsError, some
+    from agecls_fastai.data.ages import age_order
+    from agecls_fastai.data.pictures import find_pictures
+    names = sorted({name.partition('/')[0] for name in find_pictures(Path(path))[0] if '/' in name})
+    if not 2 <= len(names) <= 20: return {}
+    try: order = age_order(names)
+    except AgeclsError: order = None                                     # they share ages
+    given = '' if order else ' --classes ' + ' '.join(f'CLASS{i + 1}' for i in range(len(names)))
+    found = dict(folders=some(order or names, 20),
+                 train=f'agecls cv {shlex.quote(str(path))} --dataset folder{given}{CV}')
+    if given: found['replace'] = f'{given.split(maxsplit=1)[1]}, by these folders in their order, youngest first'
+    return found
+
+
+def _no_data(path):
+    "What is said of a path that is no data folder; None if it may be one"
+    import shlex
+
+    from agecls_fastai.core.errors import AgeclsError
+    path, where = Path(path), shlex.quote(str(path))
+    if path.is_file():
+        table = f', and a table to --items: agecls cv FOLDER --items {where}' * (path.suffix.lower() in TABLE_ENDS)
+        raise AgeclsError(f'{path} is a file; give the folder of the pictures{table}')
+    if (path / 'run.json').is_file():
+        return dict(found='a run, not a data set', next=f'agecls status {where}, or agecls report {where}')
+    if any(path.glob('*/run.json')):
+        return dict(found='runs, not a data set', next=f'agecls status {where}, or agecls compare {where}')
 
 
 def _found(path):
@@ -123,21 +163,27 @@ def _found(path):
     from agecls_fastai.data.datasets import guess_data
     from agecls_fastai.data.items import counted
     from agecls_fastai.data.pictures import SUFFIXES
+    if told := _no_data(path): return told
     guessed = guess_data(path)
     if guessed is None:
         names = [p for p in Path(path).rglob('*') if p.is_file()]
         pictures = sum(p.suffix.lower() in SUFFIXES for p in names)
-        tables = sorted(p for p in names if p.suffix.lower() in ('.csv', '.tsv', '.parquet'))
+        tables = sorted(p for p in names if p.suffix.lower() in TABLE_ENDS)
         found = dict(found=f'{pictures:,} pictures, {len(tables)} tables; no data set that is known here')
         if not pictures: return found
+        if not tables and (classes := _class_folders(path)):
+            return dict(found=f'{pictures:,} pictures in a folder for each class') | classes
         if not tables: return found | dict(next='a folder for each class (--dataset folder), or a table (--items); '
                                                 'agecls help data explains both')
         try: return found | _table_words(path, tables[0])
         except AgeclsError as e: return found | dict(next=f'{e}; agecls help data')
     kind, data = guessed
     where = shlex.quote(str(path)) + ('' if kind == 'adience' else f' --dataset {kind}')
-    return dict(found=f'{data.words}; {counted(data.items)}', check=f'agecls audit {where}',
-                train=f'agecls cv {where} --recipe finetune_lite0 --out run')
+    found = dict(found=f'{data.words}; {counted(data.items)}', check=f'agecls audit {where}',
+                 train=f'agecls cv {where}{CV}')
+    classes = _class_folders(path) if kind in ('utkface', 'fgnet') else {}
+    if classes: found['or'] = f'folders of classes: {classes["folders"]}'
+    return found | {f'or {key}': words for key, words in classes.items() if key != 'folders'}
 
 
 def info(args):

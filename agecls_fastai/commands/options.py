@@ -139,19 +139,28 @@ def print_result(result, as_json):
     print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if as_json else result)
 
 
+# common names of columns, in lower case
+ALIASES = dict(file=('file', 'path', 'image', 'img', 'picture', 'filename', 'file_name', 'image_path'),
+               label=('label', 'group', 'age_group', 'class', 'age', 'age_years', 'years'),
+               subject=('subject', 'person', 'identity', 'name', 'id', 'user_id', 'subject_id', 'who'))
 DATA_OPTIONS = ('dataset', 'labels', 'target', 'source', 'subset', 'pattern', 'items', 'classes', 'columns', 'ages',
                 'subject', 'n_folds', 'fold_seed', 'apart')
 
 
 def data_options(args):
     "The options that say which data, as keyword arguments of `read_data`"
-    from agecls_fastai.core.errors import AgeclsError, some
+    from agecls_fastai.core.errors import AgeclsError, near, some
     from agecls_fastai.data.items import COLUMNS
     options = {name: getattr(args, name) for name in DATA_OPTIONS}
     if args.columns:
         options['columns'] = dict(pair.partition('=')[::2] for pair in args.columns)
-        if odd := [name for name, column in options['columns'].items() if name not in COLUMNS or not column]:
-            raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; not {odd[0]!r}')
+        for name, column in options['columns'].items():
+            if name in COLUMNS and column: continue
+            role = next((role for role, aliases in ALIASES.items() if name.lower() in aliases and name != role), None)
+            meant = f'{column}={name}' if column in COLUMNS else f'{role}={name}' if role and not column else ''
+            what = f'not {name!r}' if column else f'{name!r} lacks the {"name" if name not in COLUMNS else "column"}'
+            raise AgeclsError(f'--columns takes NAME=COLUMN, where NAME is one of {some(COLUMNS, 9)}; {what}'
+                              + (f'; did you mean {meant}?' if meant else near(name, COLUMNS)))
     return options
 
 

@@ -89,6 +89,7 @@ def _renamed(read, **names):
 def _read_table(path, items, classes=None, ages=False, columns=None, n_folds=None, fold_seed=0):
     "A table of the user; its label may be an age in years, which is put into a group"
     groups = classes or ADIENCE_GROUPS
+    if ages: group_ages([], groups)                                      # what is wrong with them is not the table's
     return read_items(items, groups if ages else classes, **(columns or {}), n_folds=n_folds, default_folds=5,
                       seed=fold_seed, to_label=partial(group_ages, groups=groups) if ages else None)
 
@@ -115,13 +116,24 @@ DATASETS = {
 
 
 def _gap_words(items):
-    "The number of ages between the groups, which are in the nearest one, in words"
+    "Ages in no class, in words: how many lie between classes, below the first, above the last. A note if outside"
     groups = [str(label) for label in items['label'].cat.categories]
     if 'age' not in items or not all(map(is_age_group, groups)): return ''
     first, last = map(np.array, zip(*map(group_years, groups)))
     age, code = np.floor(pd.to_numeric(items['age'], errors='coerce')), items['label'].cat.codes
-    n = int(((age < first[code]) | (age > last[code])).sum())             # nan is neither
-    return f'; {n:,} of {len(items):,} ages are in no class and were put into the nearest' if n else ''
+    odd = (age < first[code]) | (age > last[code])                        # nan is neither
+    below, above, young, old = odd & (age < first.min()), odd & (age > last.max()), first.argmin(), last.argmax()
+    kinds = [(odd & ~below & ~above, 'between classes', 'the nearest', ''),
+             (below, f'below {first.min()}', groups[young], f'from {age.min():.0f}'),
+             (above, f'above {last.max()}', groups[old], f'up to {age.max():.0f}')]
+    words, total = '', f'of {len(items):,}'
+    for holds, where, group, wanted in kinds:
+        if not (n := holds.sum()): continue
+        words += f'; ages {where} were put into {group} ({n:,} {total})'
+        if wanted: warnings.warn(f'{n:,} {total} ages are {where}, outside all classes; they count as {group}; give '
+                                 f'classes (--classes) {wanted} years, or leave these pictures out', DataWarning,
+                                 stacklevel=4)
+    return words
 
 
 def _same_together(items, path, seed):

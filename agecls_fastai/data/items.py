@@ -32,7 +32,10 @@ def _check_files(items):
     if len(bad): raise AgeclsError('file must be a relative path inside the data folder, without "..": '
                                    f'row {some(f"{i} ({f!r})" for i, f in bad["file"].items())}')
     twice = items[file.duplicated()]
-    if len(twice): raise AgeclsError(f'a file is in more than one row: {some(twice["file"])}')
+    if len(twice):
+        names = twice['file'].unique()
+        where = [f'{name} (row {some(items.index[items["file"] == name])})' for name in names[:3]]
+        raise AgeclsError(f'a file is in more than one row: {some([*where, *names[3:]])}')
 
 
 RESERVED = ('all', 'images', 'subjects')

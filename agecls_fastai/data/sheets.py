@@ -75,13 +75,14 @@ def _delimiter(
     return (found[0] if len(found) == 1 else max(found, key=fits)), False
 
 
-def _check_end(f, encoding, sep, width):
-    "A file that was cut off ends in a row that is too short, without a new line"
+def _check_end(f, encoding, sep, width, fits):
+    "A file that was cut off ends in a row that is too short, without a new line; `fits`: another row is long enough"
     f.seek(max(0, f.seek(0, os.SEEK_END) - _HEAD) // 2 * 2)
     last = re.split('[\r\n]', f.read().decode(encoding, 'ignore'))[-1]
     if not last or last.count('"') % 2: return
     fields = len(next(csv_rows([last], delimiter=sep)))
-    if fields < width: raise AgeclsError(f'it is cut off: its last row has {fields} of {width} fields')
+    if fields < width: raise AgeclsError(f'it is cut off: its last row has {fields} of {width} fields' if fits else
+                                         f'it is no table: no row below the header has as many fields, {width}')
 
 
 def _wrong_line(f, encoding, sep, skip, open_quotation):
@@ -151,9 +152,9 @@ def _parse(f, name, default):
         except (pd.errors.ParserError, pd.errors.ParserWarning) as e:
             said = _wrong_line(f, encoding, sep, skip, 'EOF inside string' in str(e))
             raise AgeclsError(said or first_line(e)) from None
-        _check_end(f, encoding, sep, len(found.columns))
         rows = [row for row in islice(csv_rows(StringIO(text, newline=''), delimiter=sep), 99) if row]
-        header = rows[skip] if skip < len(rows) else []
+        header, width = rows[skip] if skip < len(rows) else [], len(found.columns)
+        _check_end(f, encoding, sep, width, any(len(row) >= width for row in rows[skip + 1:]))
         found = found[(found != '').any(axis=1)].reset_index(drop=True)   # ';;;' is an empty row
         if twice := [name for name in dict.fromkeys(header) if header.count(name) > 1]: found.attrs['twice'] = twice
         return found

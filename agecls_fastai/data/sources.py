@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, DataWarning, some
+from ..core.errors import AgeclsError, DataWarning, near, some
 from .adience import GENDERS, has_fold_files
 from .ages import ADIENCE_GROUPS, age_order, group_years, nearest_group
 from .folds import make_folds
@@ -47,8 +47,11 @@ def group_ages(
     number = as_numbers(ages)
     odd = ages[ages.notna() & ~_possible(number)]
     if dates := spreadsheet_dates(odd.astype(str)): raise AgeclsError(dates)
-    if len(odd): raise AgeclsError(f'an age is a number of years from 0 to {OLDEST}, not '
-                                   f'{some(map(repr, odd.unique().tolist()))}')
+    if len(odd):
+        classes = '' if number.notna().any() else '; if these are classes, leave out ages (--ages)'
+        once = odd[~odd.duplicated()]
+        raise AgeclsError(f'an age is a number of years from 0 to {OLDEST}, not '
+                          f'{some(f"{v!r} (row {i})" for i, v in zip(once.index, once.tolist()))}{classes}')
     number = np.floor(number.astype(float))  # completed years count
     group = {year: nearest_group(year, year, groups) for year in number.dropna().unique()}
     return pd.Series(pd.Categorical(number.map(group), groups, ordered=True), ages.index, name=ages.name)
@@ -260,9 +263,12 @@ def read_folder(
     labels = label_order(labels)
     folder = as_classes(folder, labels)
     found = sorted(folder.dropna().unique())
-    if odd := [x for x in found if x not in labels]: raise AgeclsError(f'folder {some(odd)} in {path} is not in labels')
+    odd = [x for x in found if x not in labels]
     if empty := [x for x in labels if x not in found]:
-        raise AgeclsError(f'{path} has no pictures in a folder {some(empty)}; there are {some(found, 20) or "none"}')
+        raise AgeclsError(f'{path} has no pictures in a folder {some(empty)}, which labels (--classes) names; there '
+                          f'are {some(found, 20) or "none"}{near(empty[0], odd)}')
+    if odd: raise AgeclsError(f'folder {some(odd)} in {path} is not among labels (--classes), which must name every '
+                              'folder of pictures')
     items = leave_out(pd.DataFrame(dict(file=file, label=pd.Categorical(folder, labels, ordered=True), subject=file)),
                       {'in no class folder': folder.isna()})
     if subject is not None:

@@ -11,6 +11,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -217,6 +218,13 @@ def _in_order(value, labels, name):
     return pd.Categorical(value, labels, ordered=True)
 
 
+@contextmanager
+def _of(name):
+    "An `AgeclsError` begins with the table's name"
+    try: yield
+    except AgeclsError as e: raise AgeclsError(f'{name}: {e}', e.reason) from None
+
+
 def read_items(
     table,  # path of a CSV, TSV or Parquet file, an open CSV, or a DataFrame
     labels: Sequence[str] | None = None,  # the classes, youngest first; None for age groups, or an ordered column
@@ -247,18 +255,19 @@ def read_items(
     items = raw.assign(file=_text(raw[file]).str.replace('\\', '/', regex=False), subject=_text(raw[subject]))
     value = raw[label]
     if to_label:
-        found = to_label(_text(value))
+        with _of(name): found = to_label(_text(value))
         if len(found) != len(raw): raise AgeclsError(f'to_label gives {len(found):,} labels for {len(raw):,} rows')
         value = pd.Series(found).set_axis(raw.index)
         if 'age' not in items and (ages := as_numbers(raw[label])).notna().any(): items = items.assign(age=ages)
         items, value = leave_out(items, {f'without a label by column {label}': value.isna()}), value[value.notna()]
     items = items.assign(label=_in_order(value, labels, name))
-    if n_folds is not None: return make_folds(items, n_folds, seed)
+    if n_folds is not None:
+        with _of(name): return make_folds(items, n_folds, seed)
     number = _text(items[fold]).str.replace(r'[.,]0$', '', regex=True)   # pandas writes floats if one was missing
     odd = number[~number.str.fullmatch(r'\d{1,9}')]
     if len(odd): raise AgeclsError(f'{name}: fold is not a whole number: row '
                                    f'{some(f"{i} ({v!r})" for i, v in odd.items())}')
-    items = check_items(items.assign(fold=number.astype(int)))
+    with _of(name): items = check_items(items.assign(fold=number.astype(int)))
     return items[[*COLUMNS, *items.columns.difference(COLUMNS, sort=False)]]
 
 # %% ../../nbs/data/04_tables.ipynb #3f2088f7

@@ -122,16 +122,16 @@ def cell(column, value, row=3):
 for name, what in {'../private.jpg': 'a name with `..`', '/etc/passwd': 'an absolute path',
                    'C:\\private.jpg': 'a drive', 'p/\0.jpg': 'a NUL in a name', 'p/a\nb.jpg': 'a line feed in a name'
                    }.items():
-    case(TABLES, what, 'file must be a relative path inside the data folder, without "..": row 3 '
+    case(TABLES, what, 't.csv: file must be a relative path inside the data folder, without "..": row 3 '
          f'({name.replace(chr(92), "/")!r})')(
         lambda d, name=name: items(d, cell('file', name)))
 
 
-@case(TABLES, 'a file is in two rows', 'a file is in more than one row: p/0.png')
+@case(TABLES, 'a file is in two rows', 't.csv: a file is in more than one row: p/0.png (row 0, 3)')
 def _(d): return items(d, cell('file', 'p/0.png'))
 
 
-@case(TABLES, 'a person is in two folds', 'a subject must be in one fold only: s0 (folds 0, 1)')
+@case(TABLES, 'a person is in two folds', 't.csv: a subject must be in one fold only: s0 (folds 0, 1)')
 def _(d): return items(d, cell('subject', 's0'))
 
 
@@ -143,11 +143,11 @@ def _(d): return items(d, cell('label', 'old'))
 def _(d): return items(d, lambda t: t.assign(fold=['1e99', *t['fold'][1:]]))
 
 
-@case(TABLES, 'nobody is in the picture', 'subject is missing, or no plain text, in row 3')
+@case(TABLES, 'nobody is in the picture', 't.csv: subject is missing, or no plain text, in row 3')
 def _(d): return items(d, cell('subject', ''))
 
 
-@case(TABLES, 'an age that nobody has', "an age is a number of years from 0 to 130, not '999'")
+@case(TABLES, 'an age that nobody has', "t.csv: an age is a number of years from 0 to 130, not '999' (row 0)")
 def _(d): return items(d, lambda t: t.assign(label=['999', *t['age'][1:]]), 't.csv', '--ages')
 
 
