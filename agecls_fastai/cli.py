@@ -121,7 +121,10 @@ def main(
     except AgeclsError as e:
         text = last_line(e)
         return fail(text + near_value(text, words), 2)
-    except KeyboardInterrupt: return fail('interrupted; repeat the command to resume', 130)
+    except KeyboardInterrupt:
+        if args.function is cv and not os.path.exists(args.out):
+            return fail('interrupted; nothing is saved yet; repeat the command to begin again', 130)
+        return fail('interrupted; repeat the command to resume', 130)
     except BrokenPipeError:  # as in `agecls … | head`
         drop_output()
         return 0

@@ -77,5 +77,5 @@ def test_sigterm(drawn, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, (lines, err)
-    assert err.splitlines()[-1] == 'agecls: interrupted; repeat the command to resume'
+    assert err.splitlines()[-1] == 'agecls: interrupted; nothing is saved yet; repeat the command to begin again'
     assert not list(temporary.glob('agecls-*')) and not (tmp_path / 'run').exists()

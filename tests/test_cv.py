@@ -83,6 +83,19 @@ def test_ctrl_c(drawn, tmp_path):
     assert err.splitlines()[-1] == 'agecls: interrupted; repeat the command to resume'
 
 
+def test_ctrl_c_before_anything_is_saved(drawn, tmp_path, monkeypatch, capsys):
+    from agecls_fastai import cli
+    from agecls_fastai.runs import crossval
+    def stop(*_, **__): raise KeyboardInterrupt
+    monkeypatch.setattr(crossval, 'cross_validate', stop)
+    def last_words():
+        assert cli.main([*map(str, CV), str(drawn), '--out', str(tmp_path / 'r')]) == 130
+        return capsys.readouterr().err.splitlines()[-1]
+    assert last_words() == 'agecls: interrupted; nothing is saved yet; repeat the command to begin again'
+    (tmp_path / 'r').mkdir()
+    assert last_words() == 'agecls: interrupted; repeat the command to resume'
+
+
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
     "Random weights in the shape of torchvision's, in a folder laid out as torch's cache"

@@ -267,8 +267,8 @@ def test_a_shell_completes_values(tmp_path, capsys):
 
 
 def test_where_people_look_for_years():
-    "That the age lies within the predicted group is said in the help and in the guide"
-    words = 'always lies within the predicted group'
+    "That the age is moved into the predicted group is said in the help and in the guide"
+    words = 'moved to the nearest age of the predicted group where it lies outside it'
     assert words in ' '.join(COMMANDS['predict'].format_help().split())
     for page in ('README.md', 'nbs/tutorials/predict_photographs.ipynb'):
         assert words in (ROOT / page).read_text('utf-8')

@@ -58,8 +58,9 @@ def as_json(row):
 
 
 def add_predict(commands):
-    p = command(commands, predict, 'predict', 'predict the age group of photos', epilog='The age in years always lies '
-                'within the predicted group.')
+    p = command(commands, predict, 'predict', 'predict the age group of photos', epilog='The age in years is the mean '
+                "age over all groups' probabilities, moved to the nearest age of the predicted group where it lies "
+                'outside it.')
     p.add_argument('model', metavar='MODEL', help='run folder with its models, model folder, or exported .onnx')
     p.add_argument('photos', nargs='+', metavar='IMG', help='picture, folder or pattern; - reads names from '
                    'standard input')

@@ -74,7 +74,7 @@ class ByteBatch(DisplayedTransform):
         views: str = 'center',  # outside training: 'center', 'flip' (also mirrored), 'ten' (five crops, also mirrored)
         coverage: float = 1.0,  # the central share of the picture's height and width that the network sees
     ):
-        if augment not in AUGMENTS: raise AgeclsError(f'augment must be one of {some(AUGMENTS)}, not {augment!r}')
+        if augment not in AUGMENTS: raise AgeclsError(f'augment must be one of {some(AUGMENTS, 9)}, not {augment!r}')
         if views not in VIEWS: raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
         if not 0.1 <= coverage <= 1: raise AgeclsError(f'coverage must be from 0.1 to 1, not {coverage!r}')
         super().__init__()

@@ -38,7 +38,7 @@ def balanced(
     by: str,  # 'class': all classes alike; 'subject': all subjects alike; 'both': classes, and the subjects of each
 ) -> np.ndarray:  # (n,): the probability of each image; sums to 1
     "Probabilities for drawing images in balance"
-    if by not in BALANCES[1:]: raise AgeclsError(f'balance must be one of {some(BALANCES)}, not {by!r}')
+    if by not in BALANCES[1:]: raise AgeclsError(f'balance must be one of {some(BALANCES, 9)}, not {by!r}')
     weights = np.ones(len(items))
     label, subject = items['label'].astype(str), items['subject'].astype(str)
     if by != 'class': weights /= subject.groupby([label, subject] if by == 'both' else subject).transform('size')

@@ -130,7 +130,7 @@ def age_dls(
     items = check_items(items)
     check_inside(items['file'], path)
     part = split_items(items, test_fold, protocol, seed)
-    if balance not in BALANCES: raise AgeclsError(f'balance must be one of {some(BALANCES)}, not {balance!r}')
+    if balance not in BALANCES: raise AgeclsError(f'balance must be one of {some(BALANCES, 9)}, not {balance!r}')
     if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
     if size < 16: raise AgeclsError(f'size must be 16 or more, not {size}')
     pair = isinstance(normalize, (tuple, list)) and len(normalize) == 2

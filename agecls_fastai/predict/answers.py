@@ -70,7 +70,7 @@ def untempered(
     probabilities,  # (n, classes)
     temperature: float,
 ) -> np.ndarray:  # (n, classes)
-    "The probabilities before temperature scaling: by these a cross-validation decides what is answered"
+    "The probabilities before temperature scaling: their median or mean is the answer, where the loss asks for it"
     if temperature == 1: return probabilities
     z = temperature * np.log(np.clip(probabilities, 1e-12, None))
     p = np.exp(z - z.max(1, keepdims=True))
@@ -219,7 +219,9 @@ def _looked_at(found, answerers, agreed, bs):
             q = a.network(np.stack([face.squares[a.side, a.where] for face in faces[at:at + bs]]))
             p[at:at + bs] += q / len(answerers)
             raw[at:at + bs] += untempered(q, a.temperature) / len(answerers)
-    best, at = decide(raw, answerers[0].rule), 0
+    # of several networks, the shown probabilities decide; of one, temperature scaling does not change the most probable
+    rule, at = answerers[0].rule, 0
+    best = decide(p if rule == 'mode' else raw, rule)
     for name, cut in found:
         if isinstance(cut, AgeclsError): yield dict(file=name, error=first_line(cut), reason=cut.reason or 'broken')
         else:

@@ -141,7 +141,7 @@ def _scores(tables, scored, labels):
     rows = {name: [float(cumulative_score(torch.tensor(g), torch.tensor(truth), l=off)) for g in groups]
             for off, name in enumerate(('accuracy', 'one_off_accuracy')[:1 + (len(labels) > 2)])}
     ages = known_ages(scored)
-    if ages is not None and all('expected_age' in t for t in tables):
+    if ages is not None and all(t['expected_age'].notna().any() for t in tables):
         rows['mae'] = [float(np.nanmean(np.abs(t['expected_age'].to_numpy(float) - ages))) for t in tables]
     return pd.DataFrame(rows, ['float32', 'int8']).T
 
@@ -173,7 +173,7 @@ def quantise(
         _quantise(onnx, part, [path / file for file in shown['file']], before.side)
         after = load_onnx(part)
         tables = [answer_table(answer([path / f for f in scored['file']], [a]), labels) for a in (before, after)]
-        bad = [e for t in tables if 'error' in t for e in t['error'].dropna()]
+        bad = [e for t in tables for e in t['error'].dropna()]
         if bad: raise AgeclsError(bad[0])
         unseen = len(seen) > 0 and not known[scored.index].any()           # else nobody knows
         found = Quantised(out, len(scored), unseen, _scores(tables, scored, labels),

@@ -116,17 +116,15 @@ class Predictor:
 def answer_table(
     answers,  # from `answer`
     labels,  # classes in their order
-) -> pd.DataFrame:  # file, box, group, confidence, expected_age, check, set, p_<group> …, warning, reason, error, if
-    # there are any
+) -> pd.DataFrame:  # file, group, confidence, expected_age, set, p_<group> …, warning, reason, error: always there,
+    # empty (NaN) if there is nothing to say; `box` and `check` only if some answer has them
     "Answers as a table"
-    rows = [{k: v for k, v in row.items() if k != 'probabilities'}
-            | {f'p_{x}': row.get('probabilities', {}).get(x) for x in labels} for row in answers]
-    table = pd.DataFrame(rows, columns=None if rows else ['file'])
-    for column in ('group', 'confidence'):                                 # also if no picture has a face
-        if column not in table: table[column] = None
-    first = [c for c in ('file', 'box', 'group', 'confidence', 'expected_age', 'check', 'set') if c in table]
-    last = [c for c in ('warning', 'reason', 'error') if c in table]
-    return table[[*first, *(c for c in table if c not in (*first, *last)), *last]]
+    rows = [row | {f'p_{x}': p for x, p in row.get('probabilities', {}).items()} for row in answers]
+    box, check = ([c] * any(c in row for row in rows) for c in ('box', 'check'))
+    table = pd.DataFrame(rows, columns=['file', *box, 'group', 'confidence', 'expected_age', *check, 'set',
+                                        *(f'p_{x}' for x in labels), 'warning', 'reason', 'error'])
+    texts = [c for c in ('group', 'set', 'warning', 'reason', 'error') if table[c].isna().all()]
+    return table.astype(dict.fromkeys(texts, object))                      # an empty column of texts is none of numbers
 
 # %% ../../nbs/predict/03_predictor.ipynb #47b2ee2
 @patch

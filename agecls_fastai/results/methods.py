@@ -222,8 +222,11 @@ def _protocol(run):
     text += f'{some_of}. ' if k < n else '. '
     if info['protocol'] == 'strict':
         of = 'whole subjects with about a tenth' if known else 'about a tenth'
-        text += (f'In each fold {of} of the training images were held out as an inner validation set. It was not used '
-                 'to choose an epoch.')
+        recipe = info['recipe']
+        if recipe.get('schedule') != 'probe': use = 'for validation curves and calibration, not to choose an epoch'
+        else: use = ('' if recipe.get('wd') is not None else 'to choose the weight decay and ') + 'for calibration'
+        text += (f'In each fold {of} of the training images were held out as an inner validation set. It was used '
+                 f'{use}.')
     else: text += 'All images of the other folds were used for training.'
     return text
 

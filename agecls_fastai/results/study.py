@@ -218,7 +218,7 @@ def study(
     path, out, vary = Path(path), Path(out), dict(vary or {})
     sources = items if isinstance(items, dict) else {None: items}
     if 'source' in vary and (missing := [s for s in vary['source'] if s not in sources]):
-        raise AgeclsError(f'there are no items for source {some(missing)}; there are {some(list(sources))}')
+        raise AgeclsError(f'there are no items for source {some(missing)}; there are {some(list(sources), 9)}')
     if 'source' not in vary and len(sources) > 1: vary['source'] = list(sources)
     cells = grid(recipes, vary)
     names = [recipe.name for recipe, _ in cells]

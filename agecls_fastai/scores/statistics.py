@@ -268,8 +268,8 @@ POWER = 1.96 + 0.84  # standard errors: found by a two-sided test at 5 % with a 
 def scores_by(
     predictions,  # a table with columns `label`, `pred`, `subject`; `expected_age` and `age` where known; or a `Run`
     labels,  # the classes in their order; of a run, which knows them, the column
-    by: str | None = None,  # a column, or 'all'
-    n_resamples: int = 2000,
+    by: str | None = None,  # a column, or 'all': the mean over folds, as in `compare`, if the table has folds
+    n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:  # one row for each value: images, subjects, and each metric, with _low and _high; shares from 0 to 1
     "All scores of each group, those in years where ages are known; intervals by resampling subjects"
@@ -281,16 +281,18 @@ def scores_by(
         raise AgeclsError(f'there is no column {by}; there are {some(predictions, 40)}')
     part = 'all' if by == 'all' else predictions[by].to_numpy()
     part = pd.Series(part, range(len(predictions)))
+    fold = predictions['fold'].to_numpy() if by == 'all' and 'fold' in predictions else np.zeros(len(predictions))
     sums = pd.DataFrame(answer_sums(predictions, labels)).groupby(
-        [part, predictions['subject'].to_numpy()], observed=True).sum()
+        [part, fold, predictions['subject'].to_numpy()], observed=True).sum()
     groups = predictions['label'].reset_index(drop=True).groupby(part, observed=True).nunique()
     years, rows = has_years(predictions), {}
     told = [m for m, score in METRICS.items() if (years if score.in_years else score.main or len(labels) > 2)]
     for value in (labels if by == 'label' else sums.index.unique(0)):
         if value not in sums.index.get_level_values(0): continue
-        each = sums.loc[value].to_numpy()
-        score = scores_from_sums(each.sum(0))
-        low, high = score_interval(score, resample([{0: each}], n_resamples, seed)[0], each)
+        folds = {k: x.to_numpy() for k, x in sums.loc[value].groupby(level=0)}
+        each = np.concatenate(list(folds.values()))
+        score = pd.DataFrame([scores_from_sums(x.sum(0)) for x in folds.values()]).mean().to_numpy(copy=True)
+        low, high = score_interval(score, resample([folds], n_resamples, seed)[0], each)
         found = {'': score, '_low': low, '_high': high}
         if groups[value] < 2:                                            # without a spread of truths there is no kappa
             for x in found.values(): x[list(METRICS).index('quadratic_kappa')] = np.nan

@@ -59,6 +59,6 @@ def said_years(
     answers,  # (n,) predicted class indices, by the rule of the loss
     labels: Sequence[str],  # (classes,) names of age groups; another name bounds no years
 ) -> np.ndarray:  # (n,) years, to four digits
-    "The expected ages, each clipped to the predicted class"
+    "The mean age over all groups' probabilities, moved to the nearest age of the predicted group if outside it"
     low, high = _bounds(tuple(map(str, labels)))[np.asarray(answers, int)].T
     return np.clip(np.asarray(probabilities, float) @ np.asarray(ages, float), low, high).round(4)

@@ -147,10 +147,9 @@ def model_card(
     if predictions is not None and len(predictions):
         columns = ['label'] * (not many) + [c for c in ('gender', 'race') if c in predictions]
         them = who(predictions)
-        all_of_them = 'everybody' if them.known else 'all of them'
-        how = (f'On {them.people} that it had not seen' if 'fold' in info else f'It has seen {all_of_them}. These are '
-               f'the scores of networks made in the same way, each on the {them.people} that were left out of its '
-               'training')
+        how = (f'The scores are for {them.people} that the network was not trained on' if 'fold' in info else
+               'The final network was trained on all folds, so it has no test set. The scores here are those of the '
+               f'networks of the cross-validation, each tested on {them.people} that it was not trained on')
         parts.append(f'## How it scored\n\n{how}; 95 % intervals by resampling {them.people}.{" " * (not them.known)}'
                      f'{them.caution}{"." * (not them.known)}\n\n'
                      + '\n\n'.join(_card_table(predictions, labels, c) for c in ('all', *columns)))
@@ -160,8 +159,9 @@ def model_card(
         if collapse := collapse_words(collapsed(predictions, labels), 'The network'): parts.append(f'**{collapse}.**')
     if calibration := info.get('calibration'):
         parts.append('The logarithms of the probabilities are divided by a temperature of '
-                     f'{calibration["temperature"]:.2f}, fitted on {calibration["images"]:,} other images'
-                     + (f' of {calibration["subjects"]:,} other people.' if info.get('people') != 'not known' else '.'))
+                     f'{calibration["temperature"]:.2f}, fitted on {calibration["images"]:,} images'
+                     + (f' of {calibration["subjects"]:,} people' if info.get('people') != 'not known' else '')
+                     + ' that the network was not trained on.')
     parts.append(USE)
     parts.append('## How it was made\n\n```json\n' + json.dumps(dict(recipe=recipe, versions=info.get('versions'),
                  weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')

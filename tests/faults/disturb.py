@@ -197,7 +197,7 @@ def stopped(bench, sig):
     reference = bench.reference()
     place, (options, folds) = bench.trial(), bench.part()
     run = bench.disturb(place, sig, 0.6 * len(folds) / 5, *options)
-    expect(run, 130, 'agecls: interrupted; repeat the command to resume')
+    expect(run, 130, 'agecls: interrupted;', 'repeat the command to')
     bench.again(place, reference, *options, folds=folds)
 
 
