@@ -183,7 +183,7 @@ def test_people_who_are_not_known(runs, drawn, dated, tmp_path):
     "Nothing is told of people, subjects or persons where each picture is one of its own"
     data = ['--items', dated, '--n-folds', 3, '--columns', 'subject=file', '--no-group-same']
     done = agecls('cv', drawn, '--out', tmp_path / 'run', *SMALL, *data, '--keep-models', check=0)
-    assert 'images of people who are not known, protocol strict' in done.stderr
+    assert 'images of unknown people, protocol strict' in done.stderr
     run = tmp_path / 'run'
     assert json.loads((run / 'run.json').read_text())['people'] == 'not known'
     agecls('report', run, '-o', tmp_path / 'r.html', check=0)

@@ -145,5 +145,5 @@ def counted(
     "The numbers of images and people, in words"
     n, different = len(table), table['subject'].nunique()
     if who(table).known: return f'{n:,} images of {different:,} subjects'
-    again = f', {n - different:,} of them the same as another' if different < n else ''
-    return f'{n:,} images of people who are not known{again}'
+    again = f' ({n - different:,} a copy of another)' if different < n else ''
+    return f'{n:,} images of unknown people{again}'
