@@ -1269,6 +1269,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'agecls_fastai/results/examples.py'),
                                                 'agecls_fastai.results.examples.has_models': ( 'results/examples.html#has_models',
                                                                                                'agecls_fastai/results/examples.py'),
+                                                'agecls_fastai.results.examples.has_several': ( 'results/examples.html#has_several',
+                                                                                                'agecls_fastai/results/examples.py'),
                                                 'agecls_fastai.results.examples.plot_cams': ( 'results/examples.html#plot_cams',
                                                                                               'agecls_fastai/results/examples.py'),
                                                 'agecls_fastai.results.examples.plot_errors': ( 'results/examples.html#plot_errors',

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core.errors import AgeclsError, DataWarning, some
 from .ages import ADIENCE_GROUPS, are_years, group_years, nearest_group
-from .items import COLUMNS, check_columns, check_items
+from .items import COLUMNS, check_columns, check_items, who
 
 # %% ../../nbs/data/02_folds.ipynb #439873ff
 def hash_order(
@@ -153,4 +153,7 @@ def limit_items(
     "Keep `n` images of every fold, drawn at random"
     if n < 1: raise AgeclsError(f'limit must be 1 or more, not {n}')
     drawn = items.iloc[hash_order(items['file'], seed)]
-    return check_items(drawn.groupby('fold').head(n).sort_index())
+    kept = drawn.groupby('fold').head(n).sort_index()
+    if not who(items).known:                                             # copies are called by the first that is left
+        kept = kept.assign(subject=kept.groupby('subject')['file'].transform('min'))
+    return check_items(kept)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..core.errors import AgeclsError
 from ..data.images import check_inside
+from ..data.items import who
 from ..loading.loaders import open_image
 from .plots import COLORS, INK, WIDTH, one_run, short_text, styled
 from ..runs.format import Run
@@ -59,6 +60,11 @@ def check_data_folder(path, files=()):
     if not Path(path).is_dir(): raise AgeclsError(f'there is no data folder {path}')
     check_inside(files, path)
 
+# %% ../../nbs/results/05_examples.ipynb #8113703b
+def has_several(run):
+    "Does somebody have more than one picture? False where people are not known: copies of a picture are no others"
+    return who(run.predictions).known and run.predictions['subject'].duplicated().any()
+
 # %% ../../nbs/results/05_examples.ipynb #50b51231
 @styled
 def plot_errors(
@@ -70,10 +76,10 @@ def plot_errors(
 ):  # an array of axes (rows, 1 + others)
     """The faces with the largest errors (left), with others of the same person; above each truth and answer.
 
-    Where each person has one picture, all of them are of different people, the worst first."""
+    Where each person has one picture, or who is in them is not known, the worst come first, with no others."""
     run = one_run(run)
     check_data_folder(path, run.predictions['file'])
-    several, width = run.predictions['subject'].duplicated().any(), 1 + others
+    several, width = has_several(run), 1 + others
     table, wrong = _told(run), worst_answers(run, n if several else n * width)
     if not len(wrong): raise AgeclsError(f'{run.path} has no wrong answers')
     rows = len(wrong) if several else -(-len(wrong) // width)

@@ -24,7 +24,8 @@ from ..data.items import COLUMNS, counted, who
 from .age_sections import thresholds_section, years_section
 from .calibrate import calibrate, coverage_text, prediction_sets, set_caution
 from .compare import Comparison, compare
-from .examples import check_data_folder, has_models, plot_cams, plot_errors, worst_answers
+from .examples import check_data_folder, has_models, has_several, plot_cams, plot_errors
+from .examples import worst_answers
 from .page import CSS, PAGE, difference_block, figure_block, head_block, made_on, note_block
 from .page import save_figures, scored, table_block, text_block
 from .plots import FEWEST, SUBJECT_IMAGES, as_runs, called, draw_by, part_scores
@@ -233,9 +234,8 @@ def _faces_section(given):
     for name, run in zip(given.names, given.runs):
         blocks.append(head_block(name))
         if len(worst_answers(run, 1)):
-            several = run.predictions['subject'].duplicated().any()
             about = ('Largest errors, ' + ('one person per row: worst photo first, then other photos of that person'
-                                           if several else 'the worst first')
+                                           if has_several(run) else 'the worst first')
                      + '. Caption: true group → prediction (= if correct)')
             blocks.append(figure_block(about, plot_errors, run, path))
         else: blocks.append(note_block('There are no wrong answers.'))

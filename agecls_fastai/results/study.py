@@ -196,8 +196,8 @@ class Study:
             least = pd.Series({m: rows[f'{m}_detectable'].median()})
             told.append(f'By {words[m]}, of {len(rows)} compared with {self.baseline}: '
                         + (f'better {some(better, 30)}; ' if better else 'none is better; ')
-                        + (f'worse {some(worse, 30)}; ' if worse else 'none is worse; ')
-                        + 'the others cannot be told apart. ' * (len(apart) < len(rows)) + power_words(least)
+                        + (f'worse {some(worse, 30)}' if worse else 'none is worse')
+                        + '; the others cannot be told apart' * (len(apart) < len(rows)) + '. ' + power_words(least)
                         + ' (median)' * (len(rows) > 1))
         return '\n'.join(told)
 
