@@ -53,11 +53,11 @@ def _uneven(items):
     counts = pd.crosstab(items['fold'], items['label'])
     n, total = counts.sum(axis=1), counts.sum()
     even, expected = len(items) / len(n), np.outer(n, total / len(items))
-    few = [f'{label} has fewer images ({x.sum():,}) than there are folds ({len(n)}), so it cannot be trained and '
-           'tested in every fold'
-           for label, x in counts.items() if 0 < x.sum() < len(n)]
-    lacks = [*few, *(f'no {label} in fold {some(n.index[x == 0], 9)}' for label, x in counts.items()
-                     if (x == 0).any() and not 0 < x.sum() < len(n))]
+    few = total[(total > 0) & (total < len(n))]
+    lacks = [f'{label} has fewer images ({x:,}) than there are folds ({len(n)}), so it cannot be trained and tested in '
+             'every fold' for label, x in few.items()]
+    lacks += [f'no {label} in fold {some(n.index[x == 0], 9)}' for label, x in counts.items()
+              if (x == 0).any() and label not in few.index]
     # one image more or less is no more than rounding
     size = [f'fold {k} has {x:,} images where {even:,.0f} would be even' for k, x in n.items()
             if abs(x - even) > max(UNEVEN_SIZE * even, 1)]

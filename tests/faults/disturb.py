@@ -197,7 +197,10 @@ def stopped(bench, sig):
     reference = bench.reference()
     place, (options, folds) = bench.trial(), bench.part()
     run = bench.disturb(place, sig, 0.6 * len(folds) / 5, *options)
-    expect(run, 130, 'agecls: interrupted;', 'repeat the command to')
+    run.wait()                                                           # then it is known whether anything was saved
+    what = 'repeat the command to resume' if (place / 'run').exists() else \
+        'nothing is saved yet; repeat the command to begin again'
+    expect(run, 130, f'agecls: interrupted; {what}')
     bench.again(place, reference, *options, folds=folds)
 
 
