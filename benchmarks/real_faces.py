@@ -88,7 +88,7 @@ def order(size):
 
 def whole_recipes(size):
     "name → recipe, classes, training pictures (None: the published 60 %) and splits"
-    years = change_recipe(RECIPES['ordinal_lite0'], dict(size=size, name='years_lite0', loss_args=dict(sigma=2.0)))
+    years = change_recipe(RECIPES['years_lite0'], dict(size=size, name='years_lite0'))
     groups = change_recipe(RECIPES['ordinal_lite0'], dict(size=size, name='groups_lite0'))
     found = {'years_lite0': (years, YEAR_CLASSES, None, range(5)), 'groups_lite0': (groups, None, None, range(5))}
     return found | {f'years_lite0_{n}': (change_recipe(years, dict(name=f'years_lite0_{n}')), YEAR_CLASSES, n, [0])
@@ -394,7 +394,7 @@ def main():
     out, missing = Path(args.out), []
     if not args.table:
         with tempfile.TemporaryDirectory() as tmp:
-            keep = Path(args.keep or tmp).resolve()
+            keep = Path(args.keep or tmp).resolve() / ('whole' if args.whole else '')  # other pictures, other packs
             keep.mkdir(parents=True, exist_ok=True)
             missing = (whole_set if args.whole else five_folds)(args, keep, out, Progress(every=60))
     write_tables(out, order(args.size), list(whole_recipes(args.size)))

@@ -23,9 +23,9 @@ PACKAGE = 'agecls_fastai'
 # from the ground up; within a package a module may use those before it
 LAYERS = {
     'core': ['core.errors', 'core.files', 'core.progress'],
-    'data': ['data.items', 'data.ages', 'data.folds', 'data.sheets', 'data.tables', 'data.pictures', 'data.faces',
-             'data.images', 'data.adience', 'data.sources', 'data.datasets', 'data.audit', 'data.download',
-             'data.synthetic'],
+    'data': ['data.items', 'data.ages', 'data.folds', 'data.sheets', 'data.tables', 'data.pictures',
+             'data.detectors', 'data.faces', 'data.images', 'data.adience', 'data.sources', 'data.datasets',
+             'data.audit', 'data.download', 'data.synthetic'],
     'recipes': ['recipes'],
     'scores': ['scores.years', 'scores.thresholds', 'scores.statistics', 'scores.sets', 'scores.calibration',
                'scores.tables'],

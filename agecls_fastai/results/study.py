@@ -235,10 +235,12 @@ def study(
     if kwargs.get('engine') is None:                                     # a mistake in the last recipe is told first
         for arch, pretrained, size in sorted(starts): check_start(arch, pretrained, kwargs.get('weights'), size)
     sources = {name: check_items(table) for name, table in sources.items()}
+    def table_of(factors): return sources[factors['source']] if 'source' in vary else next(iter(sources.values()))
+    for recipe, factors in cells: recipe.loss_func(table_of(factors)['label'].cat.categories)
     out.mkdir(parents=True, exist_ok=True)
     runs = []
     for i, (recipe, factors) in enumerate(cells, 1):
-        table = sources[factors.get('source')] if 'source' in vary else next(iter(sources.values()))
+        table = table_of(factors)
         if progress: progress.line(f'run {i} of {len(cells)}')
         pack = None
         if packs:

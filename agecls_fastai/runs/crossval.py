@@ -123,6 +123,7 @@ def cross_validate(
     class_ages(items['label'].cat.categories)                            # warns of a class that is no age
     folds = _chosen_folds(items, folds, protocol)
     _check_call(recipe, weights, jobs, engine, log, minutes, precision)
+    recipe.loss_func(items['label'].cat.categories)                      # an error here if it cannot be built
     team = processes(distributed, device)
     if team:
         if minutes is not None:
