@@ -162,7 +162,8 @@ def main():
     text = (f'# Faces found in photographs\n\n{len(photos)} photographs, {rows[0]["faces"]} faces. {args.about}\n\n'
             f'{table}\n\n'
             'Intervals are of 95 %, over photographs. Milliseconds are by the clock, after decoding; OpenCV had '
-            f'{cv2.getNumThreads()} threads, and nothing else ran. Made on {machine()} by `python benchmarks/photographs.py`.\n')
+            f'{cv2.getNumThreads()} threads, and nothing else ran. Made on {machine()} by '
+            '`python benchmarks/photographs.py`.\n')
     figures = json.dumps(dict(photographs=len(photos), rows=rows), indent=1) + '\n'
     for ending, what in ('.json', figures), ('.md', text):
         Path(f'{args.out}{ending}').write_text(what, 'utf-8')
