@@ -171,7 +171,7 @@ def test_mistakes(drawn, tmp_path, capsys):
     for command, why in [
             ([*good, '--seed', 1], 'holds another run: seed (0 there, 1 now)'),
             ([8 if word == 16 else word for word in good], 'recipe bs (16 there, 8 now)'),
-            ([*good, '--limit', 9], 'items_digest'),
+            ([*good, '--limit', 9], 'holds another run: other images, labels or folds'),
             (['cv', drawn, '--out', tmp_path / 'x', '--folds', 7, *SMALL, '--no-pretrained'], 'the folds are 0, 1, 2'),
             (['cv', drawn, '--out', drawn, *SMALL, '--no-pretrained'], 'is no run folder'),
             (['cv', drawn, '--out', tmp_path / 'closed' / 'run', *SMALL, '--no-pretrained'], 'Not a directory'),
