@@ -101,12 +101,16 @@ def _check_call(recipe, weights, jobs, engine, log, minutes, precision):
     _check_weights(weights)
     if engine and jobs > 1: raise AgeclsError('jobs is for this machine; on a cluster it is cpus and gpus that count')
     check_log(log)
-    if log and recipe.schedule == 'probe': raise AgeclsError(f'log must be None for a probe, not {log!r}: no epochs')
+    if log and recipe.schedule == 'probe':
+        raise AgeclsError(f'{recipe.name} is a probe and has no epochs to log; leave out --log (log={log!r})')
     if minutes is not None:
         check_minutes(minutes, recipe)
-        if engine: raise AgeclsError('minutes must be None on a cluster: it is measured here, and the folds are there')
+        if engine:
+            raise AgeclsError('--minutes (minutes=…) does not go with a cluster: the speed is measured on this '
+                              'machine, and the folds are trained on others')
     if engine and precision == 'measure':
-        raise AgeclsError("precision must not be 'measure' on a cluster: it is measured here, and the folds are there")
+        raise AgeclsError("--precision measure (precision='measure') does not go with a cluster: it is measured on "
+                          'this machine, and the folds are trained on others')
 
 
 def _shown(progress):
@@ -158,8 +162,8 @@ def cross_validate(
     team = processes(distributed, device)
     if team:
         if minutes is not None:
-            raise AgeclsError(f'minutes must be None where {team.size} processes train one network: one alone is '
-                              'measured')
+            raise AgeclsError(f'--minutes (minutes=…) does not work where {team.size} processes train one network '
+                              'together: only one alone can be measured')
         team.check(recipe, jobs, compile, engine)
         device, num_workers = team.device, team.workers(num_workers)
         if not team.first: progress, log = False, None

@@ -109,8 +109,9 @@ class Status:
             return number(row['of'], f'{row["epochs"] or 0:.0f} of {{:.0f}}') or number(row['epochs'], '{:.0f}')
         scores = {METRICS[m].label: self.folds[m].astype(float).map(partial(score_text, m))
                   for m in main_metrics(self.scores().index)}
-        return pd.DataFrame(dict(state=self.folds['state'], epochs=self.folds.apply(epochs, axis=1), **scores,
-                                 time=self.folds['seconds'].map(lambda x: '' if pd.isna(x) else duration(x))))
+        time = 'time of its runs' if 'members' in self.info else 'time'      # of an ensemble's
+        return pd.DataFrame({'state': self.folds['state'], 'epochs': self.folds.apply(epochs, axis=1), **scores,
+                             time: self.folds['seconds'].map(lambda x: '' if pd.isna(x) else duration(x))})
 
     def tables(self) -> list[ResultTable]:
         "The folds, as a DataFrame and as people read it"

@@ -174,7 +174,7 @@ def killed_twice(bench, i):
         run.when((place / f'run/fold_{k}/checkpoint.pt').exists)
         run.stop(signal.SIGKILL)
     run = bench.again(place, reference)
-    if 'goes on after epoch' not in run.text() and 'was done before' not in run.text(): raise Lost('it began anew')
+    if 'resumes after epoch' not in run.text() and 'was done before' not in run.text(): raise Lost('it began anew')
 
 
 def damaged_checkpoint(bench, i):
