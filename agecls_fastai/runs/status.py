@@ -52,7 +52,7 @@ def _n_epochs(info, done):
     "Epochs of a fold, in all; None if that is not yet known"
     try:
         recipe = Recipe.from_dict(info['recipe'])
-        if recipe.iters is None and 'model' not in info: return recipe.n_epochs(None) or None
+        if recipe.iters is None and not info.keys() & {'model', 'members'}: return recipe.n_epochs(None) or None
     except (AgeclsError, TypeError): pass  # an ensemble, or of another version
     return next((facts.get('epochs') for facts in done.values()), None)
 
