@@ -49,16 +49,16 @@ class Recipe:
     "How to train: a frozen dataclass; `change_recipe` makes a variant"
     name: str
     arch: str = 'resnet34'  # 'levi_hassner', or a torchvision or timm name
-    pretrained: bool = True  # start from weights trained on ImageNet
+    pretrained: bool = True  # start from weights trained on ImageNet; if not, from random ones
     size: int = 224  # pixels that the network sees, height and width
-    resize: int | None = None  # pixels to which an image is resized before; 8/7 of `size` if None
+    resize: int | None = None  # pixels that an image is resized to before it is cropped to `size`; None: 8/7 of `size`
     augment: str = 'affine'  # 'affine', 'crop', 'crop_light' or 'none': see `ByteBatch`
-    normalize: str = 'imagenet'  # 'imagenet' (for timm: as the network was trained) or 'train_mean'
+    normalize: str = 'imagenet'  # 'imagenet': by ImageNet's colour means (a timm network's own), or 'train_mean'
     bs: int = 64  # images in a batch
     schedule: str = 'fine_tune'  # 'fine_tune', 'one_cycle', 'step' or 'probe'
     epochs: int | None = 8  # epochs; None if `iters` is given, and for a probe
     iters: int | None = None  # batches, rounded up to whole epochs, instead of `epochs`
-    freeze_epochs: int = 1  # 'fine_tune': epochs before `epochs`, with the body frozen
+    freeze_epochs: int = 1  # 'fine_tune': epochs before `epochs`, of the head alone; all layers if not `pretrained`
     frozen: bool = False  # 'one_cycle', 'probe': the body stays frozen
     train_bn: bool = True  # in a frozen body, batch-norm is still trained, as in fastai
     base_lr: float = 2e-3  # the highest learning rate; for 'fine_tune', of the head while the body is frozen
@@ -73,10 +73,10 @@ class Recipe:
     class_weights: float | None = None  # β of `class_balanced_weights`; None: all images count the same
     balance: str = 'none'  # images of an epoch: 'none' (each once), or drawn by 'class', 'subject' or 'both'
     mix: str = 'none'  # 'mixup' or 'cutmix': training images mixed in pairs
-    mix_alpha: float = 0.4  # of the Beta distribution from which the shares of a mix are drawn
+    mix_alpha: float = 0.4  # how strongly pairs are mixed: their shares are drawn from Beta(mix_alpha, mix_alpha)
     average: float = 0.0  # decay of the moving average of the weights, see `WeightAverage`; 0: the last weights
     start_size: int | None = None  # pixels of the first epochs' pictures, which grow to `size`, see `GrowSize`
-    accumulate: int | None = None  # images for each step of the optimizer, if a batch of so many does not fit
+    accumulate: int | None = None  # images for each step of the optimizer, from several batches; None: one batch
     lr_find: bool = False  # use the learning rate that fastai's `lr_find` suggests in each fold, not `base_lr`
     features: str = 'last'  # 'probe': the mean over the last map, or mean and spread over each stage's ('stages')
     coverage: float = 1.0  # the central part of the picture that the network sees, as a share of height and width
@@ -165,12 +165,12 @@ def _schedule_rules(recipe):
     yield from _number(recipe, 'freeze_epochs', 1 if recipe.schedule == 'fine_tune' else 0)
     if recipe.schedule == 'probe':
         for name in ('epochs', 'iters'):
-            yield getattr(recipe, name) is None, name, 'None for a probe: it has no epochs'
+            yield getattr(recipe, name) is None, name, f'None for a probe, which has no epochs (--set {name}=null)'
         yield recipe.normalize != 'train_mean', 'normalize', "'imagenet' for a probe: one for all folds"
     elif recipe.iters is None: yield from _number(recipe, 'epochs', 1)
     else:
         yield from _number(recipe, 'iters', 1)
-        yield recipe.epochs is None, 'epochs', 'None where iters is given'
+        yield recipe.epochs is None, 'epochs', 'None where iters is given (--set epochs=null)'
     yield (not recipe.frozen or recipe.schedule in ('one_cycle', 'probe'), 'frozen',
           "False, unless the schedule is 'one_cycle' or 'probe'")
     yield (recipe.frozen and not recipe.train_bn or recipe.schedule != 'probe', 'frozen', 'True, and train_bn False, '
@@ -240,8 +240,7 @@ class Recipes(dict):
     def __repr__(self): return '\n'.join(f'{name:32}{recipe.about}' for name, recipe in self.items())
 
     def _repr_html_(self):
-        rows = ''.join(f'<tr><td>{escape(name)}</td><td>{escape(recipe.about)}</td></tr>'
-                       for name, recipe in self.items())
+        rows = ''.join(f'<tr><td>{escape(k)}</td><td>{escape(r.about)}</td></tr>' for k, r in self.items())
         return f'<table><tr><th>recipe</th><th>what it is</th></tr>{rows}</table>'
 
 
@@ -270,7 +269,7 @@ RECIPES = Recipes((recipe.name, recipe) for recipe in [
     Recipe('unimodal_concentrated_resnet34', loss='unimodal_concentrated',
            about='finetune_resnet34 with the unimodal-concentrated loss'),
     Recipe('regression_resnet34', loss='regression', about='finetune_resnet34 with plain regression to the index'),
-    Recipe('binomial_resnet34', loss='binomial', about='finetune_resnet34 with a binomial, so unimodal, answer'),
+    Recipe('binomial_resnet34', loss='binomial', about='finetune_resnet34 with binomial probabilities: one peak'),
     Recipe('ordinal_resnet34', loss='dldl', views='flip',
            about='finetune_resnet34 with the loss that did best in the study on drawn faces, and two views'),
     Recipe('modern', arch='convnext_tiny.fb_in22k_ft_in1k', loss='dldl', views='flip', average=0.999, base_lr=1e-3,
@@ -311,7 +310,8 @@ def _name_of(recipe, base):
     "What a variant of `base` is called"
     changes = asked_changes(recipe, base)
     words = [f'{k}={v if isinstance(v, str) else json.dumps(v, separators=(",", ":"))}' for k, v in changes.items()]
-    return ','.join([base.name, *words]), f'{base.name} with {", ".join(words)}'
+    scratch = ': all layers train, from random weights' * (changes.get('pretrained') is False)
+    return ','.join([base.name, *words]), f'{base.name} with {", ".join(words)}{scratch}'
 
 
 def named_recipe(

@@ -38,6 +38,20 @@ PAGES = {
 # the packages, from the ground up, with what a part of the site is called
 PACKAGES = dict(core='Foundations', data='Data', scores='Scores', loading='Batches', training='Training', runs='Runs',
                 results='Results', predict='Prediction', commands='Commands')
+# page → what readers call its subject; it is in the index, and the search finds the page by it first
+ALSO_CALLED = {
+    'tutorials/your_own_data': ['own images', 'own pictures', 'own photos', 'own dataset', 'custom dataset',
+                                'my images', 'my photos'],
+    'tutorials/predict_photographs': ['predict photos', 'predict images', 'new photos'],
+    'tutorials/read_a_report': ['confusion matrix'],
+    'real_faces': ['benchmark', 'state of the art'],
+    'years': ['MAE in years', 'mean absolute error', 'CS@5', 'age regression'],
+    'responsible_use': ['fairness', 'bias', 'ethics'],
+    'cite': ['citation', 'how to cite'],
+    'faq': ['troubleshooting', 'class imbalance', 'imbalanced classes'],
+    'scores/tables': ['LaTeX tables'],
+    'training/weights': ['pretrained weights offline'],
+}
 PROJECT = {'CHANGELOG.md': 'changelog', 'CONTRIBUTING.md': 'contributing'}
 
 
@@ -171,11 +185,15 @@ def write_pages(out):
     pages = {p.relative_to(ROOT).as_posix(): f'{name}.ipynb' for name, (p, _) in nbs.items()}
     pages |= {file: f'{name}.md' for file, name in PROJECT.items()}
     link = Linker(targets, pages)
+    if lost := ALSO_CALLED.keys() - nbs: sys.exit(f'ALSO_CALLED names {sorted(lost)}, which are no pages')
     for name, (path, nb) in nbs.items():
         # README.md is made of the front page, so its links start from the root
         folder = '' if name == 'index' else path.relative_to(ROOT).parent.as_posix()
         made = page(nb, name, link, folder)
         if path.name[0].isdigit(): made.cells += constants(path)
+        if name in ALSO_CALLED:                                            # !: before what the search finds in texts
+            words = ', '.join(f'! {word}' for word in ALSO_CALLED[name])
+            made.cells.insert(1, nbformat.v4.new_markdown_cell(f'```{{index}} {words}\n```'))
         for i, cell in enumerate(made.cells): cell['id'] = f'c{i}'
         if name == 'index':
             trees = {caption: [page_of(p.relative_to(NBS)) for p in part] for caption, part in parts.items()}

@@ -93,7 +93,34 @@ def test_ctrl_c_before_anything_is_saved(drawn, tmp_path, monkeypatch, capsys):
         return capsys.readouterr().err.splitlines()[-1]
     assert last_words() == 'agecls: interrupted; nothing is saved yet; repeat the command to begin again'
     (tmp_path / 'r').mkdir()
+    (tmp_path / 'r/.run.lock').touch()                                     # which is nothing to resume from
+    assert last_words() == 'agecls: interrupted; nothing is saved yet; repeat the command to begin again'
+    (tmp_path / 'r/run.json').touch()
     assert last_words() == 'agecls: interrupted; repeat the command to resume'
+
+
+@pytest.mark.parametrize('function, words', [
+    ('results.study.study', 'study DATA --recipes finetune_lite0 --out {}'),
+    ('loading.pack.build_pack', 'pack DATA --out {}'), ('data.synthetic.draw_adience', 'demo --out {}')])
+def test_ctrl_c_of_what_resumes(drawn, tmp_path, monkeypatch, capsys, function, words):
+    def stop(*_, **__): raise KeyboardInterrupt
+    monkeypatch.setattr(f'agecls_fastai.{function}', stop)
+    command = [str(drawn) if word == 'DATA' else word for word in words.format(tmp_path / 'out').split()]
+    def last_words():
+        assert main(command) == 130
+        return capsys.readouterr().err.splitlines()[-1]
+    assert last_words() == 'agecls: interrupted; nothing is saved yet; repeat the command to begin again'
+    (tmp_path / 'out/packs').mkdir(parents=True)
+    assert last_words() == 'agecls: interrupted; nothing is saved yet; repeat the command to begin again'
+    (tmp_path / 'out/packs/shard_0.npy').touch()
+    assert last_words() == 'agecls: interrupted; repeat the command to resume'
+
+
+def test_ctrl_c_of_what_does_not_resume(drawn, monkeypatch, capsys):
+    def stop(*_, **__): raise KeyboardInterrupt
+    monkeypatch.setattr('agecls_fastai.data.audit.audit_data', stop)
+    assert main(['audit', str(drawn)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == 'agecls: interrupted; repeat the command to begin again'
 
 
 @pytest.fixture(scope='module')
@@ -171,7 +198,7 @@ def test_mistakes(drawn, tmp_path, capsys):
     for command, why in [
             ([*good, '--seed', 1], 'holds another run: seed (0 there, 1 now)'),
             ([8 if word == 16 else word for word in good], 'recipe bs (16 there, 8 now)'),
-            ([*good, '--limit', 9], 'items_digest'),
+            ([*good, '--limit', 9], 'holds another run: other images, labels or folds'),
             (['cv', drawn, '--out', tmp_path / 'x', '--folds', 7, *SMALL, '--no-pretrained'], 'the folds are 0, 1, 2'),
             (['cv', drawn, '--out', drawn, *SMALL, '--no-pretrained'], 'is no run folder'),
             (['cv', drawn, '--out', tmp_path / 'closed' / 'run', *SMALL, '--no-pretrained'], 'Not a directory'),

@@ -156,7 +156,7 @@ def test_stopped_and_started_again(drawn, both, tmp_path):
     assert [x for x in said(err) if x.startswith('agecls:')] == [
         'agecls: interrupted; repeat the command to resume'], err
     text = work(2, tmp_path, 'cv', drawn, out, '--distributed')
-    assert 'goes on after epoch' in text and text.count('The run is in') == 1
+    assert 'resumes after epoch' in text and text.count('The run is in') == 1
     assert predictions(out) == predictions(both[1] / 'levi')
 
 

@@ -147,6 +147,16 @@ def search(index, words):
 def test_search_finds(index, words, page): assert page in search(index, words), (words, search(index, words))
 
 
+@pytest.mark.parametrize('words, page', {
+    'own images': 'tutorials/your_own_data', 'my photos': 'tutorials/your_own_data', 'fairness': 'responsible_use',
+    'custom dataset': 'tutorials/your_own_data', 'mean absolute error': 'years', 'citation': 'cite'}.items())
+def test_search_finds_first(index, pages, words, page):
+    "As main entries of the index, which come before all that is found in texts"
+    [[document, anchor, main]] = index['indexentries'][words]
+    assert index['docnames'][document] == page and main
+    assert f'id="{anchor}"' in pages[f'{page}.html'].path.read_text('utf-8')
+
+
 def test_names_are_in_the_index_and_for_other_sites(site, pages):
     "genindex.html and objects.inv (intersphinx) have every public name of `agecls_fastai.all`"
     inventory = InventoryFile.loads((site / 'objects.inv').read_bytes(), uri='')

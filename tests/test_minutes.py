@@ -102,11 +102,11 @@ def test_smaller_pictures(drawn, items, speed, tmp_path):
 
 def test_what_cannot_be(drawn, items, tmp_path):
     probe = replace(RECIPES['linear_probe_resnet34'], size=32)
-    with pytest.raises(AgeclsError, match='minutes must be None for a probe: it has no epochs'):
+    with pytest.raises(AgeclsError, match='is a probe and has no epochs to choose; leave out --minutes'):
         fixed(drawn, items, tmp_path / 'never', 1, probe)
     with pytest.raises(AgeclsError, match='minutes must be a number'): fixed(drawn, items, tmp_path / 'never', -1)
     from agecls_fastai.runs.cluster import RayEngine
-    with pytest.raises(AgeclsError, match='minutes must be None on a cluster'):
+    with pytest.raises(AgeclsError, match='--minutes .* does not go with a cluster'):
         fixed(drawn, items, tmp_path / 'never', 1, engine=RayEngine())
     assert not (tmp_path / 'never').exists()
 
@@ -160,7 +160,8 @@ def test_truly(drawn, tmp_path):
     (['--minutes', 1, '--epochs', 2], 'agecls: --minutes chooses the epochs; leave epochs out, or --minutes'),
     (['--minutes', 1, '--set', 'iters=9'], 'agecls: --minutes chooses the epochs; leave iters out, or --minutes'),
     (['--minutes', 1, '--recipe', 'linear_probe_resnet34'],
-     'agecls: minutes must be None for a probe: it has no epochs to choose'),
+     'agecls: linear_probe_resnet34 is a probe and has no epochs to choose; leave out --minutes (minutes=…), or this '
+     'recipe'),
     (['--minutes', 0], 'agecls cv: argument --minutes: must be more than 0, not 0 (agecls cv --help tells more)')])
 def test_one_line(drawn, tmp_path, options, told):
     assert agecls('cv', drawn, '--out', tmp_path / 'never', *options, check=2).stderr.splitlines()[-1] == told

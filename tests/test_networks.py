@@ -188,7 +188,7 @@ def test_growing_pictures(arch, items, drawn, tmp_path):
     def run(): return cross_validate(items, drawn, recipe, tmp_path / 'run', [0], progress=False, num_workers=0)
     if arch != VIT: assert np.isfinite(run().predictions.filter(like='p_')).all(axis=None)
     else:
-        with pytest.raises(AgeclsError, match=f'start_size must be None.*it takes {SIZE} pixels'): run()
+        with pytest.raises(AgeclsError, match=f'cannot grow .start_size. .*: it takes {SIZE} pixels'): run()
 
 
 @pytest.mark.parametrize('arch', OTHERS)

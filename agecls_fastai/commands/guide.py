@@ -215,8 +215,11 @@ def show_help(args):
 
 # %% ../../nbs/commands/05_guide.ipynb #ad0e4668
 SHELLS = ('bash', 'zsh', 'tcsh')
-COMPLETION = dict(bash='agecls completion bash > ~/.local/share/bash-completion/completions/agecls',
-                  zsh='agecls completion zsh > a folder of $fpath/_agecls', tcsh='agecls completion tcsh >> ~/.tcshrc')
+_FOR_BASH = '~/.local/share/bash-completion/completions'
+COMPLETION = dict(bash=f'mkdir -p {_FOR_BASH} && agecls completion bash > {_FOR_BASH}/agecls',
+                  zsh='mkdir -p ~/.zfunc && agecls completion zsh > ~/.zfunc/_agecls, and in ~/.zshrc: '
+                      'fpath+=(~/.zfunc); autoload -Uz compinit; compinit',
+                  tcsh='agecls completion tcsh >> ~/.tcshrc')
 
 
 def add_completion(commands):

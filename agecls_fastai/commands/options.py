@@ -214,8 +214,8 @@ def add_training_options(parser):
     "The options that say how to train"
     p = parser.add_argument_group('recipe', 'agecls recipes lists the recipes, agecls recipes NAME the fields of one')
     p.add_argument('--size', type=at_least(16), metavar='PX', help="input size in pixels (default: the recipe's)")
-    p.add_argument('--epochs', type=at_least(1), metavar='N', help="number of epochs (default: the recipe's); the "
-        'epochs with a frozen body (freeze_epochs) come in addition')
+    p.add_argument('--epochs', type=at_least(1), metavar='N', help="number of epochs (default: the recipe's); a "
+        'recipe that fine-tunes trains freeze_epochs more, before them')
     p.add_argument('--bs', type=at_least(2), metavar='N', help="batch size (default: the recipe's)")
     p.add_argument('--set', nargs='+', metavar='FIELD=VALUE', help='change any field of the recipe, as in loss=coral')
     p.add_argument('--minutes', type=above(0), metavar='M', help='train as many epochs as fit into M minutes for each '

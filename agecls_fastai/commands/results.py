@@ -49,10 +49,15 @@ def add_report(commands):
     p.add_argument('-o', '--out', default='report.html', metavar='FILE', help='page to write (default: report.html)')
     p.add_argument('--title', metavar='TEXT', help='the title of the page')
     p.add_argument('--figures', metavar='DIR', help='save every figure to this folder, too: SVG, PNG, PDF; captions.md')
+    p.add_argument('--by', action='append', metavar='COLUMN', help='show scores by this column of the data, or by '
+                   'several: race,gender (default: every column of few values); may be repeated')
     faces = p.add_mutually_exclusive_group()
     faces.add_argument('--faces', metavar='DATA', help='show faces, from this data folder: only where its licence and '
                        'the people in them allow it')
     faces.add_argument('--no-faces', action='store_true', help='show no faces (the default)')
+
+
+def columns_of(args): return args.by and [name for text in args.by for name in text.split(',') if name]
 
 
 def report(args):
@@ -60,7 +65,8 @@ def report(args):
     import matplotlib
     matplotlib.use('Agg')  # draws without a window
     from agecls_fastai.results.report import report
-    out = report(args.runs, args.out, args.faces, bool(args.faces), title=args.title, figures=args.figures)
+    out = report(args.runs, args.out, args.faces, bool(args.faces), title=args.title, figures=args.figures,
+                 by=columns_of(args))
     more = dict(figures=args.figures) if args.figures else {}
     print(json.dumps(dict(path=str(out)) | more) if args.json else
           f'The report is {out}' + f'\nThe figures are in {args.figures}' * bool(args.figures))
@@ -125,8 +131,8 @@ def add_thresholds(commands):
     p.add_argument('--grid', action='store_true', help='print a table of many challenge ages, too')
     p.add_argument('--bound', type=above(0), action='append', metavar='X', help='find the challenge age at which at '
                    'most this share of new people under the limit passes, such as 0.01; may be repeated')
-    p.add_argument('--by', action='append', metavar='COLUMN', help='show results by this column (default: gender, '
-                   'race and age, if there); may be repeated')
+    p.add_argument('--by', action='append', metavar='COLUMN', help='show results by this column of the data, or by '
+                   'several: race,gender (default: gender, race and age, if there); may be repeated')
     add_table_options(p)
 
 
@@ -136,5 +142,6 @@ def thresholds(args):
     import matplotlib
     matplotlib.use('Agg')
     from agecls_fastai.results.age_checks import age_checks
-    found = age_checks(args.run, args.limit or [18], args.challenge or [25], args.bound or [], args.grid, args.by)
+    found = age_checks(args.run, args.limit or [18], args.challenge or [25], args.bound or [], args.grid,
+                       columns_of(args))
     print_in_form(found, form, args.table)

@@ -93,8 +93,8 @@ def _parse_fold_file(path):
     if len(set(columns)) < len(columns): problems.append(f'{path.name}: the header names a column twice')
     rows = [line.split('\t') for line in lines]
     n = len(columns)
-    ragged = [i for i, row in enumerate(rows, 2) if len(row) != n]
-    if ragged: problems.append(f'{path.name}: line {some(ragged)} has not {n} fields (columns shifted or cut off)')
+    odd = [i for i, row in enumerate(rows, 2) if len(row) != n]
+    if odd: problems.append(f'{path.name}: line {some(odd)} does not have {n} fields (columns shifted or cut off)')
     if missing or len(set(columns)) < len(columns):
         return pd.DataFrame(columns=[*FOLD_COLUMNS, 'line']), len(rows), problems
     table = pd.DataFrame([row for row in rows if len(row) == n], columns=columns, dtype=str)
@@ -106,7 +106,8 @@ def _parse_fold_file(path):
             wrong = table[~fits].set_index('line')[column]
             shown = some(f'{line} ({value!r})' for line, value in wrong.items())
             dates = spreadsheet_dates(wrong, where='line') if column == 'age' else None
-            problems.append(f'{path.name}: {dates or f"{column} is no {column} (columns shifted?) in line {shown}"}')
+            impossible = f'{column} has an impossible value in line {shown} (columns shifted?)'
+            problems.append(f'{path.name}: {dates or impossible}')
         ok &= fits
     return table[ok], len(rows), problems
 
@@ -267,9 +268,9 @@ class Audit:
                     + (', as the first experiment counted' if self.frontal['groups'] == FIRST_FRONTAL else '')]
                    if self.frontal else []),
                  *(f'Pictures in {source}/: {found}' for source, found in self.images.items()),
-                 (f'whole: every count and digest of the fold files is that of {self.reference}' + self._pictures()
+                 (f'whole: every count and digest of the fold files matches {self.reference}' + self._pictures()
                   if self.whole else
-                  f'damaged: this is not {self.reference}\n' + '\n'.join(f'- {p}' for p in self.problems))]
+                  f'damaged: this does not match {self.reference}\n' + '\n'.join(f'- {p}' for p in self.problems))]
         return '\n\n'.join(parts)
 
     def _pictures(self):
@@ -283,7 +284,7 @@ class Audit:
     def reference(self):
         "What the files were compared with, in words"
         return ('the known complete copy of Adience' if self.compared_with == 'Adience' else
-                f'the data set as it was drawn, by its {self.compared_with}')
+                f'the {self.compared_with} of this drawn data set')
 
 # %% ../../nbs/data/07_adience.ipynb #d02b5e12
 def _reference(folder):

@@ -147,8 +147,8 @@ def _parts(predictions, column, n=5, most=12):
         order = text[text != ''].value_counts().index[:most].tolist()
         order, rare = sorted(order), ~text.isin([*order, ''])
         if rare.any(): order, text = [*order, 'all others'], text.mask(rare, 'all others')
-    text = text.where(text.isin(order), 'not told')
-    return pd.Categorical(text, [*order, 'not told'] if (text == 'not told').any() else order, ordered=True)
+    text = text.where(text.isin(order), 'not known')
+    return pd.Categorical(text, [*order, 'not known'] if (text == 'not known').any() else order, ordered=True)
 
 
 def part_scores(run, column, n_resamples):
@@ -323,8 +323,9 @@ def plot_curves(
         ax.set_title(titles[columns[0]], fontsize=9)
         ax.grid()
         if columns == ['lr']: ax.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
-    last, frozen = int(history['epoch'].max()) + 1, run.info['recipe'].get('freeze_epochs')
-    if run.info['recipe'].get('schedule') == 'fine_tune' and frozen and frozen < last:
+    recipe, last = run.info['recipe'], int(history['epoch'].max()) + 1
+    frozen = recipe.get('freeze_epochs') if recipe.get('pretrained', True) else None     # random weights train at once
+    if recipe.get('schedule') == 'fine_tune' and frozen and frozen < last:
         for ax in axes: ax.axvline(frozen + 0.5, color=FAINT, lw=1, ls=':')
         axes[0].annotate('all layers train →', (frozen + 0.5, 1), xycoords=('data', 'axes fraction'), fontsize=7,
                          color=FAINT, xytext=(3, -8), textcoords='offset points')

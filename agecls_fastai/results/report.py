@@ -8,6 +8,7 @@ __all__ = ['report']
 # %% ../../nbs/results/07_report.ipynb #b5b69316
 import re
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from .. import __version__
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, near, some
 from ..core.files import write_atomic
 from ..data.ages import are_years, is_age_group
 from ..data.datasets import DRAWN
@@ -50,6 +51,7 @@ class Given(NamedTuple):
     n_resamples: int
     path: Path | None  # the data folder; None where no faces may be shown
     why: str  # no faces may be shown
+    by: dict | None = None  # column → what it is, to show scores by; None: every column that says something
 
 # %% ../../nbs/results/07_report.ipynb #ea80d477
 def _scores_section(given):
@@ -125,14 +127,25 @@ def _confusion_section(given):
 COLUMNS_SHOWN = {'label': 'true group', 'gender': 'gender', SUBJECT_IMAGES: 'number of images of a person'}
 ADIENCE_COLUMNS = {'fiducial_yaw_angle': 'yaw, the degrees that a face is turned',
                    'fiducial_score': 'fiducial score, the quality of a face'}
+OTHER_COLUMNS = ADIENCE_COLUMNS | {'age': 'true age, years'}
 MOST_PARTS = 12  # values of a column that gets a plot of its own
+
+
+def _own_columns(run): return {*COLUMNS, 'pred', 'expected_age', *(f'p_{x}' for x in run.labels)}
+
+
+def _named_columns(run, by):
+    "Column → what it is, of those that were asked for; an `AgeclsError` if there is none of that name"
+    there = ['label', *(c for c in run.predictions if c not in _own_columns(run)), SUBJECT_IMAGES]
+    for column in by:
+        if column not in there:
+            raise AgeclsError(f'there is no column {column!r}; there are {some(there, 40)}{near(column, there)}')
+    return {c: (COLUMNS_SHOWN | OTHER_COLUMNS).get(c, str(c).replace('_', ' ')) for c in by}
 
 
 def _columns_shown(run):
     "Column → what it is, of those that say something; and what this kind of data could have had"
-    t = run.predictions
-    own = {*COLUMNS, 'pred', 'expected_age', *(f'p_{x}' for x in run.labels)}
-    columns = COLUMNS_SHOWN | ADIENCE_COLUMNS | {'age': 'true age, years'}
+    t, own, columns = run.predictions, _own_columns(run), COLUMNS_SHOWN | OTHER_COLUMNS
     def values(c): return t[c].astype(str).str.strip().replace('nan', '')
     def says_more(c):                                                    # than an identifier, or the label once more
         return (values(c).nunique() <= MOST_PARTS and not re.search(r'(^|_)id$', str(c), re.I)
@@ -156,7 +169,7 @@ def _parts_section(given):
     names, runs, n_resamples = given.names, in_tens(given.runs), given.n_resamples
     figures, tables, metrics = [], [], main_metrics(given.made.metrics)
     them, people = who(runs[0].predictions), called(runs[0].predictions)
-    columns, missing = _columns_shown(runs[0])
+    columns, missing = (given.by, []) if given.by else _columns_shown(runs[0])
     for column, what in columns.items():
         found = [part_scores(run, column, n_resamples) for run in runs]
         for metric in metrics if column == 'label' else [m for m in metrics if m in ('accuracy', 'mae')]:
@@ -277,6 +290,7 @@ def report(
     n_resamples: int = N_RESAMPLES,
     title: str | None = None,  # of the page; what it is about if None
     figures=None,  # a folder to save every figure to, as SVG, PNG and PDF, with captions
+    by: Sequence[str] | None = None,  # columns to show scores by, such as 'race'; every column of few values if None
 ) -> Path:  # the file
     "One self-contained HTML page that shows what the runs mean"
     out = Path(out)
@@ -288,7 +302,9 @@ def report(
     if path is not None: check_data_folder(path)
     if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
         raise AgeclsError(f'{figures} is no folder for figures')
-    made = compare(as_runs(runs), n_resamples)
+    runs = as_runs(runs)
+    columns = _named_columns(runs[0], [by] if isinstance(by, str) else by) if by else None
+    made = compare(runs, n_resamples)
     info = made.runs[0].info
     why = '--faces DATA shows them.'
     if faces is False or path is None: path = None
@@ -299,7 +315,7 @@ def report(
     names, shown = [made.names[i] for i in detailed], [_on_folds(made.runs[i], made.folds) for i in detailed]
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Glyph')                       # that a font lacks; a browser has more
-        given = Given(made, names, shown, n_resamples, path, why)
+        given = Given(made, names, shown, n_resamples, path, why, columns)
         sections = list(filter(None, (section(given) for section in SECTIONS)))
     tested = shown[0].predictions
     about = (f'Measured on: {info.get("data") or "unnamed data"}. {counted(tested)}, {len(made.folds)} '

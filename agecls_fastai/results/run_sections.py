@@ -21,6 +21,7 @@ from .examples import has_models
 from .methods import methods, methods_text
 from .page import head_block, note_block, table_block, text_block
 from .regroup import in_tens
+from ..training.fit import input_stats
 from ..training.weights import PACKAGED
 
 # %% ../../nbs/results/06b_run_sections.ipynb #f57ba3c6
@@ -49,7 +50,8 @@ def time_section(given):
         except (AgeclsError, KeyError): speed = np.nan
         info = run.info
         each = f'fold{"s" * (len(folds) > 1)} {some(folds, 20)}'
-        rows[name] = {'time': duration(sum(seconds)), each: ', '.join(duration(s) for s in seconds),
+        of_runs = ' (of its runs)' * ('members' in info)                     # an ensemble takes no time of its own
+        rows[name] = {'time': duration(sum(seconds)) + of_runs, each: ', '.join(duration(s) for s in seconds),
                       'images a second in training': '' if pd.isna(speed) else f'{speed:,.0f}',
                       'device': f'{info.get("device", "")} {info.get("device_name", "")}'.strip(),
                       'precision': info.get('precision', ''), 'compiled': 'yes' if info.get('compiled') else 'no'}
@@ -96,6 +98,16 @@ def run_command(run):
     return shlex.join(map(str, words))
 
 
+def _colours(info):
+    "What the colours of the pictures were normalized by; None where it cannot be said"
+    if 'members' in info or not {'arch', 'normalize'} <= set(info['recipe']): return None
+    try: stats = input_stats(Recipe.from_dict(info['recipe']))
+    except AgeclsError: return None                                      # of another version, or without timm
+    if stats == 'train_mean': return 'the mean of the training images'
+    means, stds = (', '.join(f'{x:.3g}' for x in xs) for xs in stats)
+    return f'means {means}; standard deviations {stds}'
+
+
 def repeat_section(given):
     about = ('Run the commands in the folder that holds the data. For runs that were made in Python, words in capitals '
              'are placeholders: DATA for the data folder and the options that say which data; MODEL, RUN, FILE, PACK. '
@@ -113,6 +125,7 @@ def repeat_section(given):
                  'protocol': info.get('protocol'), 'seed': info.get('seed'),
                  'versions': versions, 'commit': info.get('commit'), 'items': info.get('items_digest'),
                  'pictures': info.get('images_digest'), 'starting weights': info.get('weights_sha256'),
+                 'colours normalized by': _colours(info),
                  'networks': info.get('model') and some(info['model'], 20)}
         digests = {f'predictions of fold {k}': run.done[k].get('predictions_sha256') for k in run.folds}
         if 'model_sha256' in info: digests['what it was made from'] = ' '.join(map(str, np.ravel(info['model_sha256'])))

@@ -23,7 +23,7 @@ from ..data.synthetic import best_reachable
 from ..loading.pack import build_pack
 from ..recipes import Recipe, change_recipe, get_recipe, named_recipe, resize_for
 from .compare import compare, power_words
-from ..runs.crossval import cross_validate
+from ..runs.crossval import check_held, cross_validate
 from ..runs.format import folder_name, is_study, open_runs
 from ..runs.minutes import check_minutes
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
@@ -235,20 +235,21 @@ def study(
     if kwargs.get('engine') is None:                                     # a mistake in the last recipe is told first
         for arch, pretrained, size in sorted(starts): check_start(arch, pretrained, kwargs.get('weights'), size)
     sources = {name: check_items(table) for name, table in sources.items()}
-    def table_of(factors): return sources[factors['source']] if 'source' in vary else next(iter(sources.values()))
-    for recipe, factors in cells: recipe.loss_func(table_of(factors)['label'].cat.categories)
+    tables = [sources[factors['source']] if 'source' in vary else next(iter(sources.values())) for _, factors in cells]
+    folders = [out / folder_name(recipe.name) for recipe, _ in cells]
+    for (recipe, _), table, folder in zip(cells, tables, folders):       # before pictures are read
+        recipe.loss_func(table['label'].cat.categories)
+        check_held(folder, table, recipe, pack=packs or None, **kwargs)
     out.mkdir(parents=True, exist_ok=True)
     runs = []
-    for i, (recipe, factors) in enumerate(cells, 1):
-        table = table_of(factors)
+    for i, ((recipe, _), table, folder) in enumerate(zip(cells, tables, folders), 1):
         if progress: progress.line(f'run {i} of {len(cells)}')
         pack = None
         if packs:
             size = resize_for(recipe.size, recipe.resize)
-            folder = out / 'packs' / f'{items_digest(table)[:8]}_{size}'
+            place = out / 'packs' / f'{items_digest(table)[:8]}_{size}'
             counter = progress.counter('images packed') if progress else None
-            pack = build_pack(table, path, folder, size, progress=counter)
-        folder = out / folder_name(recipe.name)
+            pack = build_pack(table, path, place, size, progress=counter)
         runs.append(cross_validate(table, path, recipe, folder, pack=pack, progress=progress or False, **kwargs))
     made = _compared(runs, [factors for _, factors in cells], baseline, n_resamples)
     made.best_reachable = best_reachable(path)

@@ -21,7 +21,8 @@ from fastcore.basics import IN_NOTEBOOK
 from ..core.errors import AgeclsError, some
 from ..core.progress import Progress
 from ..data.folds import PROTOCOLS
-from ..data.items import check_items
+from ..data.items import check_items, items_digest
+from ..data.pictures import READER
 from ..recipes import Recipe, change_recipe, named_recipe
 from .cluster import RayEngine, on_cluster
 from .fold import do_folds
@@ -34,6 +35,7 @@ from .settle import measuring, settle
 from ..training.distributed import processes
 from ..training.logs import check_log
 from ..training.models import check_start
+from ..training.weights import start_digest
 from ..training.loop import check_precision, run_device
 from ..data.ages import class_ages
 
@@ -57,24 +59,58 @@ def _changed(recipe, changes):
     return named_recipe(change_recipe(recipe, changes))
 
 
-def _check_start(folder, recipe, weights, facts, engine, team):
-    "Checks before all pictures are read: does the folder hold this run, and can it start?"
-    if folder.file.is_file(): return folder.check(facts)
+def check_held(
+    out,  # a run folder, which need not exist
+    items: pd.DataFrame,  # the items table, checked
+    recipe: Recipe,  # to train
+    protocol: str = 'strict',
+    seed: int = 0,
+    weights=None,
+    skip_bad_images: bool = False,
+    minutes: float | None = None,
+    overwrite: bool = False,
+    pack=None,
+    **others,  # of `cross_validate`, which do not matter here
+):
+    "An `AgeclsError` if the folder holds another run, as far as this is known before the pictures are read"
+    _check_weights(weights)
+    if overwrite or not RunFolder(out).file.is_file(): return
+    recipe = _changed(recipe, {name: value for name, value in others.items() if name in Recipe.defaults()})
+    facts = dict(protocol=protocol, seed=seed, labels=items['label'].cat.categories.tolist(), reader=READER,
+                 weights_sha256=start_digest(recipe.arch, recipe.pretrained, weights))
+    if pack is None: facts['pack'] = None
+    if minutes is None: facts['recipe'] = asdict(recipe)                 # else epochs and size are in run.json
+    # which images are left out is known only when all are read
+    if not skip_bad_images: facts['items_digest'] = items_digest(items)
+    RunFolder(out).check(facts)
+
+
+def _check_weights(weights):
+    if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
+
+
+def _check_start(folder, recipe, weights, engine, team):
+    "Can a new run start? Asked before all pictures are read"
+    if folder.file.is_file(): return
     if engine: return engine.check()                                     # the weights are for its machines to find
     if not team: check_start(recipe.arch, recipe.pretrained, weights, recipe.size)
 
 
 def _check_call(recipe, weights, jobs, engine, log, minutes, precision):
     "An `AgeclsError` for arguments that do not go together"
-    if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
+    _check_weights(weights)
     if engine and jobs > 1: raise AgeclsError('jobs is for this machine; on a cluster it is cpus and gpus that count')
     check_log(log)
-    if log and recipe.schedule == 'probe': raise AgeclsError(f'log must be None for a probe, not {log!r}: no epochs')
+    if log and recipe.schedule == 'probe':
+        raise AgeclsError(f'{recipe.name} is a probe and has no epochs to log; leave out --log (log={log!r})')
     if minutes is not None:
         check_minutes(minutes, recipe)
-        if engine: raise AgeclsError('minutes must be None on a cluster: it is measured here, and the folds are there')
+        if engine:
+            raise AgeclsError('--minutes (minutes=…) does not go with a cluster: the speed is measured on this '
+                              'machine, and the folds are trained on others')
     if engine and precision == 'measure':
-        raise AgeclsError("precision must not be 'measure' on a cluster: it is measured here, and the folds are there")
+        raise AgeclsError("--precision measure (precision='measure') does not go with a cluster: it is measured on "
+                          'this machine, and the folds are trained on others')
 
 
 def _shown(progress):
@@ -127,8 +163,8 @@ def cross_validate(
     team = processes(distributed, device)
     if team:
         if minutes is not None:
-            raise AgeclsError(f'minutes must be None where {team.size} processes train one network: one alone is '
-                              'measured')
+            raise AgeclsError(f'--minutes (minutes=…) does not work where {team.size} processes train one network '
+                              'together: only one alone can be measured')
         team.check(recipe, jobs, compile, engine)
         device, num_workers = team.device, team.workers(num_workers)
         if not team.first: progress, log = False, None
@@ -140,8 +176,8 @@ def cross_validate(
     show, told = _shown(progress)
     say = show.line if show else print
     folder.check_place()
-    facts = dict(recipe=asdict(recipe), protocol=protocol, seed=seed, labels=items['label'].cat.categories.tolist())
-    _check_start(folder, recipe, weights, {} if overwrite or minutes is not None else facts, engine, team)
+    check_held(out, items, recipe, protocol, seed, weights, skip_bad_images, minutes, overwrite, pack)
+    _check_start(folder, recipe, weights, engine, team)
     plan = replace(make_plan(items, path, recipe, protocol, seed, weights, skip_bad_images, data, benchmark, pack,
                              show), command=command)
     if overwrite and (not team or team.first): folder.clear()

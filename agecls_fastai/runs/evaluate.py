@@ -19,7 +19,7 @@ from ..data.images import check_images, image_keys, images_digest
 from ..data.items import check_items, composition, items_digest
 from ..loading.augment import view_preds
 from .fold import prediction_table
-from .folder import write_evaluation
+from .folder import RunFolder, write_evaluation
 from .format import Run, load_run
 from .plan import run_environment
 from ..training.bundle import Bundle
@@ -102,17 +102,19 @@ def evaluate(
     if seen.any(): raise AgeclsError(f'{seen.sum():,} of {len(items):,} images are among those that the model was '
                                      f'trained with: {some(items["file"][seen])}; a run scores its own test folds '
                                      '(agecls compare)')
+    known = dict(recipe=bundles[0].info['recipe'], labels=labels, seed=bundles[0].info.get('seed'),
+                 model_sha256=[b.info['weights_sha256'] for b in bundles])       # checked when they were read
+    # before the pictures are read; with `skip_bad_images` the items are known only afterwards
+    if out: RunFolder(out).check(known if skip_bad_images else known | dict(items_digest=items_digest(items)))
     items, skipped = check_images(items, path, skip_bad_images,
                                   progress.counter('images checked') if progress else None)
     trained_on = np.sum([list(b.info['trained_on'].values()) for b in bundles], 0)
     if skipped: data = f'{data}, {len(skipped):,} unreadable images left out'
     counts = composition(items.assign(fold=0)).loc['all'].drop('all')
-    info = dict(
-        recipe=bundles[0].info['recipe'], items_digest=items_digest(items),
+    info = known | dict(
+        items_digest=items_digest(items),
         protocol=f'trained on other data, {len(bundles)} network{"s" * (len(bundles) > 1)}',
-        images_digest=images_digest(items, path), labels=labels, seed=bundles[0].info.get('seed'), data=data,
-        model=[str(b.path) for b in bundles],
-        model_sha256=[b.info['weights_sha256'] for b in bundles],  # checked when they were read
+        images_digest=images_digest(items, path), data=data, model=[str(b.path) for b in bundles],
         n_images=len(items), n_subjects=items['subject'].nunique(),
         composition={'0': counts.tolist(), '-1': trained_on.tolist()}, skipped=skipped,
         **run_environment(device), **(dict(command=command) if command else {}))

@@ -130,7 +130,7 @@ def train_fold(
         if checkpoint:
             cbs.append(Checkpoint(*checkpoint, dls.device))
             found_lr = cbs[-1].found_lr
-            if cbs[-1].epochs and progress: progress.line(f'{fold_name(fold)}  goes on after epoch {cbs[-1].epochs}')
+            if cbs[-1].epochs and progress: progress.line(f'{fold_name(fold)}  resumes after epoch {cbs[-1].epochs}')
         with learn.no_logging() if progress else nullcontext(): fits.fit(learn, cbs=cbs, found_lr=found_lr)
         p = {name: _predicted(learn, recipe, items[part == name], fold) for name in ('valid', 'test')}
         valid, test, facts = _two_tables(items, part, p, recipe.loss_func(dls.vocab), known)

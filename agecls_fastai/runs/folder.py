@@ -79,7 +79,7 @@ DEFINES_A_RUN = ['recipe', 'protocol', 'items_digest', 'images_digest', 'labels'
                  'model_sha256', 'pack', 'reader']
 
 # %% ../../nbs/runs/02_folder.ipynb #e0f4d71
-WHY_OTHERS = dict(items_digest='other items, as by another --limit or data folder',
+WHY_OTHERS = dict(items_digest='other images, labels or folds, as by another --limit or data folder',
                   images_digest='other pictures, of the same names',
                   weights_sha256='other weights to start from', model_sha256='another model')
 
@@ -96,7 +96,7 @@ def _differences(there, here):
             # without a given name, the run keeps its own, because older names did not follow the changes
             if not fields and old['name'] != new['name'] and not is_automatic(new): fields = ['name']
             differ += [f'recipe {k} ({old.get(k)!r} there, {new.get(k)!r} now)' for k in fields]
-        elif key in WHY_OTHERS: differ.append(f'{key} ({WHY_OTHERS[key]})')
+        elif key in WHY_OTHERS: differ.append(WHY_OTHERS[key])
         else: differ.append(f'{key} ({old!r} there, {new!r} now)' if len(str(new)) < 60 else key)
     return differ
 
@@ -167,8 +167,8 @@ class RunFolder:
         open_run(self.path, info)
 
     def check(self, facts: dict):
-        "As `open_run`, for an existing run and the facts that are known so far"
-        if facts: open_run(self.path, self.begun() | facts)
+        "If there is a run: as `open_run`, for the facts that are known so far"
+        if self.file.is_file(): open_run(self.path, self.begun() | facts)
 
     def lock(self): return locked(self.path / '.run.lock', str(self.path), wait=True)  # held for moments only
 

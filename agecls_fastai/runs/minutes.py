@@ -111,7 +111,9 @@ def check_minutes(
     number = isinstance(minutes, (int, float)) and not isinstance(minutes, bool)
     if not number or not 0 < minutes < math.inf:
         raise AgeclsError(f'minutes must be a number, more than 0, not {minutes!r}')
-    if recipe.schedule == 'probe': raise AgeclsError('minutes must be None for a probe: it has no epochs to choose')
+    if recipe.schedule == 'probe':
+        raise AgeclsError(f'{recipe.name} is a probe and has no epochs to choose; leave out --minutes (minutes=…), or '
+                          'this recipe')
 
 # %% ../../nbs/runs/05_minutes.ipynb #cc4e93fd
 class _Timed(Callback):

@@ -52,7 +52,7 @@ def _n_epochs(info, done):
     "Epochs of a fold, in all; None if that is not yet known"
     try:
         recipe = Recipe.from_dict(info['recipe'])
-        if recipe.iters is None and 'model' not in info: return recipe.n_epochs(None) or None
+        if recipe.iters is None and not info.keys() & {'model', 'members'}: return recipe.n_epochs(None) or None
     except (AgeclsError, TypeError): pass  # an ensemble, or of another version
     return next((facts.get('epochs') for facts in done.values()), None)
 
@@ -109,8 +109,9 @@ class Status:
             return number(row['of'], f'{row["epochs"] or 0:.0f} of {{:.0f}}') or number(row['epochs'], '{:.0f}')
         scores = {METRICS[m].label: self.folds[m].astype(float).map(partial(score_text, m))
                   for m in main_metrics(self.scores().index)}
-        return pd.DataFrame(dict(state=self.folds['state'], epochs=self.folds.apply(epochs, axis=1), **scores,
-                                 time=self.folds['seconds'].map(lambda x: '' if pd.isna(x) else duration(x))))
+        time = 'time of its runs' if 'members' in self.info else 'time'      # of an ensemble's
+        return pd.DataFrame({'state': self.folds['state'], 'epochs': self.folds.apply(epochs, axis=1), **scores,
+                             time: self.folds['seconds'].map(lambda x: '' if pd.isna(x) else duration(x))})
 
     def tables(self) -> list[ResultTable]:
         "The folds, as a DataFrame and as people read it"

@@ -163,8 +163,13 @@ def model_card(
                      + (f' of {calibration["subjects"]:,} people' if info.get('people') != 'not known' else '')
                      + ' that the network was not trained on.')
     parts.append(USE)
-    parts.append('## How it was made\n\n```json\n' + json.dumps(dict(recipe=recipe, versions=info.get('versions'),
-                 weights_sha256=info.get('weights_sha256')), indent=1, ensure_ascii=False) + '\n```')
+    normalized = ''
+    if info.get('normalize'):
+        means, stds = (', '.join(f'{x:.3g}' for x in xs) for xs in info['normalize'])
+        normalized = (f'The colours of a picture, from 0 to 1, are normalized by the means {means} and the standard '
+                      f'deviations {stds}: `normalize` of the recipe.\n\n')
+    made = dict(recipe=recipe, versions=info.get('versions'), weights_sha256=info.get('weights_sha256'))
+    parts.append(f'## How it was made\n\n{normalized}```json\n{json.dumps(made, indent=1, ensure_ascii=False)}\n```')
     return '\n\n'.join(parts) + '\n'
 
 # %% ../../nbs/training/14_bundle.ipynb #f149cf45

@@ -87,7 +87,9 @@ class GrowSize(Callback):
 
     def before_fit(self):
         fixed = next((m.fixed_size for m in self.model.modules() if getattr(m, 'fixed_size', None)), None)
-        if fixed: raise AgeclsError(f'start_size must be None for this network: it takes {fixed} pixels and no others')
+        if fixed:
+            raise AgeclsError(f'pictures cannot grow (start_size) with this network: it takes {fixed} pixels and no '
+                              'others')
 
     def before_train(self):
         found = byte_batches(self.dls.train)

@@ -16,6 +16,7 @@ import torch
 from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.schedule import ParamScheduler
 from fastai.callback.training import BnFreeze, GradientAccumulation
+from fastai.vision.core import imagenet_stats
 from fastcore.basics import patch
 
 from ..core.errors import AgeclsError, first_line, last_line
@@ -30,6 +31,18 @@ from .models import age_learner, resolve_arch
 from .probe import add_probe_head, fit_learner
 
 # %% ../../nbs/training/12_fit.ipynb #c5a1f0b2
+def input_stats(
+    recipe: Recipe,
+):  # means and standard deviations of the colours, or 'train_mean'
+    "What a recipe's pictures are normalized by"
+    if recipe.normalize != 'imagenet': return recipe.normalize
+    if recipe.arch != 'levi_hassner' and isinstance(resolve_arch(recipe.arch), str):
+        import timm
+        cfg = timm.get_pretrained_cfg(recipe.arch)
+        if cfg is not None: return cfg.mean, cfg.std
+    return imagenet_stats
+
+
 def training_callbacks(recipe):
     "The callbacks that a recipe asks for"
     cbs = [] if recipe.train_bn else [BnFreeze()]
@@ -74,13 +87,8 @@ def dls(
     **kwargs,  # for `age_dls`: protocol, seed, num_workers, device
 ):  # fastai's `DataLoaders`: train, valid and test
     "The recipe's `DataLoaders` for a test fold"
-    normalize = self.normalize
-    if normalize == 'imagenet' and self.arch != 'levi_hassner' and isinstance(resolve_arch(self.arch), str):
-        import timm
-        cfg = timm.get_pretrained_cfg(self.arch)
-        if cfg is not None: normalize = (cfg.mean, cfg.std)
     return age_dls(items, path, test_fold, size=self.size, resize=self.resize, bs=self.bs, augment=self.augment,
-                   normalize=normalize, coverage=self.coverage, balance=self.balance, **kwargs)
+                   normalize=input_stats(self), coverage=self.coverage, balance=self.balance, **kwargs)
 
 
 @patch

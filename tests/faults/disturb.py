@@ -166,7 +166,7 @@ def killed_writing(bench, i):
 
 
 def killed_twice(bench, i):
-    "SIGKILL in the second epoch of a fold, and again when it has gone on"
+    "SIGKILL in the second epoch of a fold, and again after it has resumed"
     reference = bench.reference()
     place, k = bench.trial(), bench.rng.choice(bench.folds)
     for _ in range(2):
@@ -174,11 +174,11 @@ def killed_twice(bench, i):
         run.when((place / f'run/fold_{k}/checkpoint.pt').exists)
         run.stop(signal.SIGKILL)
     run = bench.again(place, reference)
-    if 'goes on after epoch' not in run.text() and 'was done before' not in run.text(): raise Lost('it began anew')
+    if 'resumes after epoch' not in run.text() and 'was done before' not in run.text(): raise Lost('it began anew')
 
 
 def damaged_checkpoint(bench, i):
-    "The checkpoint is cut off or changed while nobody runs"
+    "The checkpoint is cut off or changed between two runs"
     reference = bench.reference()
     place = bench.trial()
     file = place / 'run/fold_0/checkpoint.pt'
@@ -215,7 +215,7 @@ def ctrl_c(bench, i):
 
 
 def disk_full(bench, i):
-    "No space left, from a random write on"
+    "No space left on the disk, from a random write on"
     reference = bench.reference()
     place, (options, folds) = bench.trial(), bench.part()
     at = bench.rng.randint(2, bench.writes * len(folds) // 5)
@@ -229,7 +229,7 @@ def disk_full(bench, i):
 
 
 def file_too_large(bench, i):
-    "The system refuses what goes beyond a limit: the checkpoint, the predictions, or run.json"
+    "A file-size limit stops the writing of the checkpoint, the predictions, or run.json"
     import resource
     reference = bench.reference()
     place, limit, options = bench.trial(), (30_000, 4_000, 400)[i % 3], ['--folds', 0]
@@ -241,7 +241,7 @@ def file_too_large(bench, i):
 
 
 def small_disk(bench, i):
-    "A file system of its own that is full in earnest (where this process may mount one)"
+    "A file system that is really full (where the test may mount one)"
     reference = bench.reference()
     place = bench.trial()
     expect(bench.fork(bench.cv(place)[:1], place.name), 0)
@@ -260,7 +260,7 @@ def small_disk(bench, i):
 
 
 def read_only(bench, i):
-    "The run folder may not be written to any more"
+    "The run folder becomes read-only"
     reference = bench.reference()
     place, (options, folds) = bench.trial(), bench.part()
     expect(bench.fork(bench.cv(place, '--folds', 0), place.name), 0)
@@ -297,7 +297,7 @@ def truncated(bench, i):
 
 
 def dead_worker(bench, i):
-    "A loader process is killed; the second time there is none, with the same result"
+    "A loader process is killed; the second run uses none, with the same result"
     reference = bench.reference('files', '--folds', 0, pack=False)
     place = bench.trial()
     run = bench.fork(bench.cv(place, '--folds', 0, '--workers', 1, pack=False), place.name)
@@ -324,7 +324,7 @@ def small_memory():
 
 
 def out_of_memory(bench, i):
-    "The GPU's memory does not suffice (simulated), and the run is killed when it has gone on with half the batch"
+    "The GPU's memory does not suffice (simulated), and the run is killed after it has continued with half the batch"
     reference = bench.reference('memory', '--folds', 0, prepare=small_memory)
     place = bench.trial()
     run = bench.fork(bench.cv(place, '--folds', 0), place.name, small_memory)
@@ -335,7 +335,7 @@ def out_of_memory(bench, i):
 
 
 def nan_loss(bench, i):
-    "The loss becomes NaN: no result, and the next run with a lower rate is not hindered"
+    "The loss becomes NaN: there is no result, and a new run with a lower learning rate works"
     reference = bench.reference()
     place = bench.trial()
     commands = bench.cv(place, '--folds', 0)
@@ -346,7 +346,7 @@ def nan_loss(bench, i):
 
 
 def clock_jumps(bench, i):
-    "The clock jumps by up to a year, forwards and backwards, whenever somebody looks"
+    "The clock jumps by up to a year, forwards and backwards, whenever it is read"
     reference = bench.reference()
     place, start = bench.trial(), time.monotonic()
     def jump():
@@ -359,7 +359,7 @@ def clock_jumps(bench, i):
 
 
 def second_process(bench, i):
-    "A second process in the same folder is told who is there; a third waits; the first is killed"
+    "A second process in the same folder stops and names the first; a third waits; the first is killed"
     reference = bench.reference()
     place, (options, folds) = bench.trial(), bench.part()
     expect(bench.fork(bench.cv(place)[:1], place.name), 0)
@@ -384,7 +384,7 @@ def five_processes(bench, i):
 
 
 def two_jobs(bench, i):
-    "Two folds at once, and the process that has started them is killed"
+    "Two folds at once, and the process that started them is killed"
     reference, (options, folds) = bench.reference(), bench.part()
     place = bench.trial()
     run = bench.fork(bench.cv(place, *options, '--jobs', 2), place.name)
@@ -395,7 +395,7 @@ def two_jobs(bench, i):
 
 
 def workers(bench, i):
-    "No fault: other numbers of loader processes, the same result"
+    "No fault: another number of loader processes gives the same result"
     reference = bench.reference('files', '--folds', 0, pack=False)
     bench.again(bench.trial(), reference, '--folds', 0, '--workers', i % 3 + 1, pack=False, folds=[0])
 
@@ -461,8 +461,8 @@ def main():
         from measure import machine
         command = 'make faults' if not (args.short or args.only) else 'python tests/faults/disturb.py …'
         where = (f'Five folds of a small network on drawn faces, two epochs each, seed {args.seed}. Survived: it ended '
-                 'as it should, and, started again, with the same predictions byte for byte, nothing that `agecls '
-                 f'verify` finds, and no file left over. {seconds / 60:.0f} minutes; {machine()}')
+                 'as expected; when repeated, the command gave the same predictions byte for byte, `agecls verify` '
+                 f'found nothing, and no file was left over. {seconds / 60:.0f} minutes; {machine()}')
         Path(f'{args.out}.json').write_text(json.dumps(dict(command=command, where=where, rows=rows), indent=1) + '\n')
         Path(f'{args.out}.md').write_text(table(rows, command, where))
     return any(row['lost'] for row in rows)

@@ -48,8 +48,9 @@ FOLDS, TABLES, PICTURES, PACKS, RUNS, MODELS, OPTIONS = (
     'Fold files', 'Tables', 'Pictures', 'Packs', 'Run folders', 'Models', 'Options')
 
 
-@case(FOLDS, 'is cut off in the middle of a line', 'fold_2_data.txt: line 5 has not 12 fields (columns shifted or cut '
-      'off) (agecls audit data lists all problems)')
+@case(FOLDS, 'a file that is cut off in the middle of a line',
+      'fold_2_data.txt: line 5 does not have 12 fields (columns shifted or cut off) '
+      '(agecls audit data lists all problems)')
 def _(d):
     argv = folds(d, b'user_id', b'user_id')
     file = d / 'data/fold_2_data.txt'
@@ -57,41 +58,41 @@ def _(d):
     return argv
 
 
-@case(FOLDS, 'one of the five is missing', 'fold_2_data.txt is missing in data; the others are there')
+@case(FOLDS, 'one of the five files is missing', 'fold_2_data.txt is missing in data; the others are there')
 def _(d):
     argv = folds(d, b'user_id', b'user_id')
     (d / 'data/fold_2_data.txt').unlink()
     return argv
 
 
-@case(FOLDS, 'has another header',
+@case(FOLDS, 'a missing column',
       'fold_2_data.txt: column user_id is missing; there are account, original_image, face_id, age, gender,'
       ' x, y, dx, dy, tilt_ang, fiducial_yaw_angle, fiducial_score (agecls audit data lists all problems)')
 def _(d): return folds(d, b'user_id', b'account')
 
 
-@case(FOLDS, 'a name leads out of the folder',
-      'fold_2_data.txt: original_image is no original_image (columns shifted?) in line 2 '
-      "('../../private.jpg') (agecls audit data lists all problems)")
+@case(FOLDS, 'a file name that leads out of the folder',
+      'fold_2_data.txt: original_image has an impossible value in line 2 '
+      "('../../private.jpg') (columns shifted?) (agecls audit data lists all problems)")
 def _(d): return folds(d, b'0_o.jpg', b'../../private.jpg')
 
 
-@case(FOLDS, 'holds bytes that are no text',
+@case(FOLDS, 'bytes that are not UTF-8 text',
       'fold_2_data.txt: byte 101 is not UTF-8 text (agecls audit data lists all problems)')
 def _(d): return folds(d, b'0_o.jpg', b'\xff_o.jpg')
 
 
-@case(FOLDS, 'holds a NUL',
-      "fold_2_data.txt: original_image is no original_image (columns shifted?) in line 2 ('0\\x00o.jpg') "
-      '(agecls audit data lists all problems)')
+@case(FOLDS, 'a NUL byte',
+      "fold_2_data.txt: original_image has an impossible value in line 2 ('0\\x00o.jpg') "
+      '(columns shifted?) (agecls audit data lists all problems)')
 def _(d): return folds(d, b'0_o.jpg', b'0\0o.jpg')
 
 
-@case(FOLDS, 'a person is in two folds', 'a subject must be in one fold only: 100 (folds 1, 2)')
+@case(FOLDS, 'one person in two folds', 'a subject must be in one fold only: 100 (folds 1, 2)')
 def _(d): return folds(d, b'\t200\t', b'\t100\t')
 
 
-@case(FOLDS, 'is a page that asks to log in',
+@case(FOLDS, 'a login page instead of the file',
       'fold_2_data.txt is a web page (HTML), as a download that needed a login leaves it '
       '(agecls audit data lists all problems)')
 def _(d):
@@ -120,38 +121,38 @@ def cell(column, value, row=3):
 
 
 for name, what in {'../private.jpg': 'a name with `..`', '/etc/passwd': 'an absolute path',
-                   'C:\\private.jpg': 'a drive', 'p/\0.jpg': 'a NUL in a name', 'p/a\nb.jpg': 'a line feed in a name'
-                   }.items():
+                   'C:\\private.jpg': 'a drive letter', 'p/\0.jpg': 'a NUL byte in a name',
+                   'p/a\nb.jpg': 'a line feed in a name'}.items():
     case(TABLES, what, 't.csv: file must be a relative path inside the data folder, without "..": row 3 '
          f'({name.replace(chr(92), "/")!r})')(
         lambda d, name=name: items(d, cell('file', name)))
 
 
-@case(TABLES, 'a file is in two rows', 't.csv: a file is in more than one row: p/0.png (row 0, 3)')
+@case(TABLES, 'the same file in two rows', 't.csv: a file is in more than one row: p/0.png (row 0, 3)')
 def _(d): return items(d, cell('file', 'p/0.png'))
 
 
-@case(TABLES, 'a person is in two folds', 't.csv: a subject must be in one fold only: s0 (folds 0, 1)')
+@case(TABLES, 'one person in two folds', 't.csv: a subject must be in one fold only: s0 (folds 0, 1)')
 def _(d): return items(d, cell('subject', 's0'))
 
 
-@case(TABLES, 'a label that is no class', "t.csv: label outside the order ['0-2', '4-6', '60+']: row 3 ('old')")
+@case(TABLES, 'a label that is not a class', "t.csv: label outside the order ['0-2', '4-6', '60+']: row 3 ('old')")
 def _(d): return items(d, cell('label', 'old'))
 
 
-@case(TABLES, 'a fold that is no number', "t.csv: fold is not a whole number: row 0 ('1e99')")
+@case(TABLES, 'a fold that is not a number', "t.csv: fold is not a whole number: row 0 ('1e99')")
 def _(d): return items(d, lambda t: t.assign(fold=['1e99', *t['fold'][1:]]))
 
 
-@case(TABLES, 'nobody is in the picture', 't.csv: subject is missing, or no plain text, in row 3')
+@case(TABLES, 'a row without a subject', 't.csv: subject is missing, or no plain text, in row 3')
 def _(d): return items(d, cell('subject', ''))
 
 
-@case(TABLES, 'an age that nobody has', "t.csv: an age is a number of years from 0 to 130, not '999' (row 0)")
+@case(TABLES, 'an impossible age', "t.csv: an age is a number of years from 0 to 130, not '999' (row 0)")
 def _(d): return items(d, lambda t: t.assign(label=['999', *t['age'][1:]]), 't.csv', '--ages')
 
 
-@case(TABLES, 'a column name that turns the terminal red',
+@case(TABLES, 'a column name with a colour code for the terminal',
       't.csv: column file is missing; there are \\x1b[31mfile, label, fold, subject, age, gender; file=… '
       '(--columns file=…) names another')
 def _(d): return items(d, lambda t: t.rename(columns=dict(file='\x1b[31mfile')))
@@ -161,31 +162,31 @@ def _(d): return items(d, lambda t: t.rename(columns=dict(file='\x1b[31mfile')))
 def _(d): return items(d, lambda t: t.to_csv(index=False).encode() + b'a,b,c,d,e,f,g\n')
 
 
-@case(TABLES, 'is empty', 't.csv cannot be read as a CSV: it is an empty file')
+@case(TABLES, 'an empty file', 't.csv cannot be read as a CSV: it is an empty file')
 def _(d): return items(d, lambda t: b'')
 
 
-@case(TABLES, 'is a pointer that Git LFS left',
+@case(TABLES, 'a Git LFS pointer instead of the file',
       't.csv cannot be read as a CSV: it is a Git LFS pointer: git lfs pull fetches the file itself')
 def _(d): return items(d, lambda t: b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n')
 
 
-@case(TABLES, 'is a workbook of Excel under another name',
+@case(TABLES, 'an Excel workbook that is named .csv',
       't.csv cannot be read as a CSV: it is an Excel workbook (.xlsx): open it there and save the table as CSV')
 def _(d): return items(d, lambda t: b'PK\3\4' + bytes(22) + b'[Content_Types].xml')
 
 
-@case(TABLES, 'is cut off', 't.csv cannot be read as a CSV: it is cut off: its last row has 2 of 6 fields')
+@case(TABLES, 'a table that is cut off', 't.csv cannot be read as a CSV: it is cut off: its last row has 2 of 6 fields')
 def _(d): return items(d, lambda t: t.to_csv(index=False).encode() + b'p/99.png,4-6')
 
 
-@case(TABLES, 'a spreadsheet made dates of age groups',
+@case(TABLES, 'age groups that a spreadsheet turned into dates',
       "t.csv: a spreadsheet has turned age groups into dates, in row 3 ('06-Apr', once 4-6 most probably); take the "
       'table as it was before, or format the column as text and write the groups again')
 def _(d): return items(d, cell('label', '06-Apr'))
 
 
-@case(TABLES, 'a Parquet file that is none', 't.parquet cannot be read as a Parquet: …')
+@case(TABLES, 'a .parquet file in another format', 't.parquet cannot be read as a Parquet: …')
 def _(d): return items(d, lambda t: b'PAR1 or so', 't.parquet')
 
 
@@ -207,25 +208,25 @@ def pictures(d, change):
             '--size', 40, '--classes', *LABELS]
 
 
-@case(PICTURES, 'is missing',
+@case(PICTURES, 'a missing picture',
       '1 of 12 images cannot be read in data: p/3.png (row 3: there is no such file); skip_bad_images '
       '(--skip-bad-images) leaves them out')
 def _(d): return pictures(d, lambda file: file.unlink())
 
 
-@case(PICTURES, 'is cut off',
+@case(PICTURES, 'a picture that is cut off',
       '1 of 12 images cannot be read in data: p/3.png (row 3: …); skip_bad_images (--skip-bad-images) leaves '
       'them out')
 def _(d): return pictures(d, lambda file: file.write_bytes(file.read_bytes()[:60]))
 
 
-@case(PICTURES, 'is something else',
+@case(PICTURES, 'a file that is not a picture',
       '1 of 12 images cannot be read in data: p/3.png (row 3: …); skip_bad_images (--skip-bad-images) leaves '
       'them out')
 def _(d): return pictures(d, lambda file: file.write_bytes(b'<html>'))
 
 
-@case(PICTURES, 'would unpack into 400 million pixels',
+@case(PICTURES, 'a picture that unpacks into 400 million pixels',
       '1 of 12 images cannot be read in data: p/3.png (row 3: …); skip_bad_images (--skip-bad-images) leaves '
       'them out')
 def _(d):
@@ -235,7 +236,7 @@ def _(d):
     return pictures(d, bomb)
 
 
-@case(PICTURES, 'is a link that leads out of the data folder',
+@case(PICTURES, 'a link that leads out of the data folder',
       '1 of 12 images cannot be read in data: p/3.png (row 3: a link leads out of the data folder); '
       'skip_bad_images (--skip-bad-images) leaves them out')
 def _(d):
@@ -245,7 +246,7 @@ def _(d):
     return pictures(d, link)
 
 
-@case(PICTURES, 'is a pipe',
+@case(PICTURES, 'a pipe (FIFO) instead of a file',
       '1 of 12 images cannot be read in data: p/3.png (row 3: it is no plain file); skip_bad_images '
       '(--skip-bad-images) leaves them out')
 def _(d):
@@ -265,25 +266,25 @@ def packed(d, change):
     return ['pack', path / 'data', '--items', d / 't.csv', '--out', path / 'pack', '--size', 16, '--classes', *LABELS]
 
 
-@case(PACKS, 'is cut off', 'p/pack is damaged (…); remove it and pack again')
+@case(PACKS, 'a shard that is cut off', 'p/pack is damaged (…); remove it and pack again')
 def _(d): return packed(d, lambda p: os.truncate(p / 'shard_00001.npy', 500))
 
 
-@case(PACKS, 'claims to hold 2⁶⁰ pictures', 'p/pack is damaged (…); remove it and pack again')
+@case(PACKS, 'a shard that claims to hold 2⁶⁰ pictures', 'p/pack is damaged (…); remove it and pack again')
 def _(d): return packed(d, lambda p: spoil(p / 'shard_00001.npy', b'(4, ', b'(1152921504606846976, '))
 
 
-@case(PACKS, 'its index is nested a thousand deep',
+@case(PACKS, 'an index that is nested a thousand levels deep',
       'p/pack is damaged (p/pack/pack.json is damaged: …); remove it and pack again')
 def _(d): return packed(d, lambda p: (p / 'pack.json').write_text('[' * 5000))
 
 
-@case(PACKS, 'a picture has changed since',
+@case(PACKS, 'a picture that has changed since it was packed',
       'images have changed since p/pack was packed: p/3.png; remove it and pack again')
 def _(d): return packed(d, lambda p: (p.parent / 'data/p/3.png').write_bytes(b'another one'))
 
 
-@case(PACKS, 'is of another size', 'p/pack is a pack of 16 pixels, not 32; give another folder')
+@case(PACKS, 'a pack of another size', 'p/pack is a pack of 16 pixels, not 32; give another folder')
 def _(d): return [32 if x == 16 else x for x in packed(d, lambda p: None)]
 
 
@@ -296,7 +297,7 @@ def run(d, change, *more):
     return ['compare', path, *more]
 
 
-@case(RUNS, 'is none', 'run is no run folder: it has no run.json')
+@case(RUNS, 'a folder that is not a run', 'run is no run folder: it has no run.json')
 def _(d): return run(d, lambda p: (p / 'run.json').unlink())
 
 
@@ -304,7 +305,7 @@ def _(d): return run(d, lambda p: (p / 'run.json').unlink())
 def _(d): return run(d, lambda p: os.truncate(p / 'run.json', 500))
 
 
-@case(RUNS, 'a number in `run.json` is a text', 'run/run.json is damaged: not what cross_validate writes')
+@case(RUNS, 'a text in `run.json` where a number belongs', 'run/run.json is damaged: not what cross_validate writes')
 def _(d): return run(d, lambda p: spoil(p / 'run.json', b'"n_images": 24', b'"n_images": "24"'))
 
 
@@ -312,14 +313,14 @@ def _(d): return run(d, lambda p: spoil(p / 'run.json', b'"n_images": 24', b'"n_
 def _(d): return run(d, lambda p: spoil(p / 'run.json', b'"frozen_resnet34"', b'"\\ud800"'))
 
 
-@case(RUNS, 'all predictions were altered', 'fold 0, 1 of run was altered or is damaged; see agecls verify run')
+@case(RUNS, 'predictions that were changed', 'fold 0, 1 of run was altered or is damaged; see agecls verify run')
 def _(d):
     def alter(p):
         for k in (0, 1): spoil(p / f'fold_{k}/predictions.csv', b'p/', b'q/')
     return run(d, alter)
 
 
-@case(RUNS, 'is compared with a run on other items', 'run and other were not tested on the same items')
+@case(RUNS, 'comparison with a run on other images', 'run and other were not tested on the same items')
 def _(d):
     from whole import run_folder
     other = copied(run_folder, d / 'other')
@@ -327,7 +328,7 @@ def _(d):
     return run(d, lambda p: None, other)
 
 
-@case(RUNS, 'a prediction is of a file that is not in the data folder',
+@case(RUNS, 'a prediction for a file outside the data folder',
       "run/fold_0/predictions.csv: a file is no path inside the data folder: '../../private.png'")
 def _(d):
     def lead_out(p):
@@ -355,12 +356,12 @@ def zipped(path, compression=zipfile.ZIP_STORED):
     return file
 
 
-@case(MODELS, 'its weights were changed',
+@case(MODELS, 'weights that were changed',
       'model: the weights are not those that were saved; the file is damaged or was changed')
 def _(d): return model(d, lambda p: spoil(p / 'model.safetensors', b'\x80?\x00\x00', b'\x00?\x00\x00'))
 
 
-@case(MODELS, 'its weights are a pickle', 'model/model.safetensors is no file of weights that can be opened safely: …')
+@case(MODELS, 'weights that are a pickle', 'model/model.safetensors is no file of weights that can be opened safely: …')
 def _(d):
     def change(p):
         import hashlib
@@ -406,7 +407,7 @@ def _(d):
     return model(d, change)
 
 
-@case(MODELS, 'recipe for pictures of a billion pixels',
+@case(MODELS, 'a recipe for pictures of a billion pixels',
       'model/model.json: recipe: size must be 4096 or less, not 1000000000')
 def _(d): return model(d, lambda p: spoil(p / 'model.json', b'"size": 256', b'"size": 1000000000'))
 
@@ -420,15 +421,15 @@ def exported(d, change):
     return ['predict', path / 'm.onnx', d / 'a.png']
 
 
-@case(MODELS, 'an ONNX file that is none', 'exported/m.onnx is no ONNX model that can be opened: …')
+@case(MODELS, 'an .onnx file in another format', 'exported/m.onnx is no ONNX model that can be opened: …')
 def _(d): return exported(d, lambda f: f.write_bytes(b'\x08\x07'))
 
 
-@case(MODELS, 'an ONNX file of somebody else', 'exported/m.onnx was not written by agecls export')
+@case(MODELS, 'an ONNX file from another program', 'exported/m.onnx was not written by agecls export')
 def _(d): return exported(d, lambda f: spoil(f, b'agecls', b'others'))
 
 
-@case(MODELS, 'an ONNX file whose entries make no sense', 'exported/m.onnx is damaged: side has an impossible value')
+@case(MODELS, 'an ONNX file with an impossible value', 'exported/m.onnx is damaged: side has an impossible value')
 def _(d): return exported(d, lambda f: spoil(f, b'"side": 16', b'"side": -6'))
 
 
@@ -491,11 +492,12 @@ DOWNLOAD = 'Downloads and archives'
 ELSEWHERE = [
     (DOWNLOAD, 'a wrong login', 'one attempt, and: the login was refused (401)',
      'tests/test_download.py::test_wrong_login', 'the login was refused (401)'),
-    (DOWNLOAD, 'a server that sends on to another one', 'the file is fetched there, and the login is not sent along',
+    (DOWNLOAD, 'a redirect to another server', 'the file is fetched there, and the login is not sent along',
      'tests/test_download.py::test_the_login_stays_behind_at_a_redirect', "'Authorization' in request.headers"),
-    (DOWNLOAD, 'an address with a login in it', 'base_url must not hold a login',
+    (DOWNLOAD, 'an address that contains a login', 'base_url must not hold a login',
      'tests/test_download.py::test_an_address_with_a_login', 'must not hold a login'),
-    (DOWNLOAD, 'another file than the known one', 'it has the right size but not the known contents; it is not kept',
+    (DOWNLOAD, 'a file with other contents than the known one',
+     'it has the right size but not the known contents; it is not kept',
      'tests/test_download.py::test_not_the_known_file', 'has the right size but not the known contents'),
     (DOWNLOAD, 'an archive with `..`, absolute paths, links, devices or holes', 'refused: nothing of it is written',
      'tests/test_download.py::test_bad_archives', "['refused', 'leads out']"),
@@ -505,30 +507,30 @@ ELSEWHERE = [
      'tests/test_download.py::test_bad_archives', "['damaged', 'cut off']"),
     (DOWNLOAD, 'a link where the archive goes', 'refused: nothing is written behind it',
      'tests/test_download.py::test_a_link_in_the_data_folder_is_not_followed', 'symlink_to'),
-    (FOLDS, 'a copy in which rows, columns, files or labels are missing or others',
+    (FOLDS, 'a copy with missing or different rows, columns, files or labels',
      '`agecls audit` says which, and exits with 1', 'tests/test_real_folds.py::test_damaged_copies', "'damaged'"),
-    (FOLDS, 'anything at all', 'it is read, or one line says why not', 'tests/hostile/test_fuzz.py::test_fold_files',
-     'told_in_one_line'),
-    (TABLES, 'anything at all', 'it is read, or one line says why not', 'tests/hostile/test_fuzz.py::test_items',
-     'told_in_one_line'),
+    (FOLDS, 'random changes (fuzzing)', 'it is read, or one line says why not',
+     'tests/hostile/test_fuzz.py::test_fold_files', 'told_in_one_line'),
+    (TABLES, 'random changes (fuzzing)', 'it is read, or one line says why not',
+     'tests/hostile/test_fuzz.py::test_items', 'told_in_one_line'),
     (TABLES, 'a class called `all`, which heads a column of tables', 'a class cannot be called so',
      'nbs/data/00_items.ipynb', 'a class cannot be called'),
-    (PICTURES, 'CMYK, 16 bits, transparent, turned, moving', 'answered as what it shows',
+    (PICTURES, 'CMYK, 16 bits, transparent, rotated by EXIF, animated', 'the face in it is predicted',
      'tests/test_predict.py::test_every_kind_of_picture', "convert('CMYK')"),
-    (PICTURES, 'some that cannot be read, among others that `agecls predict` is given',
+    (PICTURES, 'unreadable pictures among those for `agecls predict`',
      'a line for each, the rest is answered, and the exit status is 1',
      'tests/test_predict.py::test_what_cannot_be_read_is_told_and_the_rest_is_answered', "bomb(tmp_path / 'bomb.png')"),
-    (PICTURES, 'a name that colours the terminal or goes over two lines', 'it is written as Python writes it',
+    (PICTURES, 'a file name with a colour code or a line feed', 'it is written as Python writes it',
      'tests/test_predict.py::test_names_that_would_disturb_a_terminal', 'x1b[31m'),
-    (PICTURES, 'given to the web page: no picture, or one of 178 million pixels', 'the page says so',
+    (PICTURES, 'web page: a file that is not a picture, or a picture of 178 million pixels', 'the page says so',
      'tests/test_app.py::test_what_cannot_be_answered', 'unpacks into more than 178 million pixels'),
-    (PICTURES, 'given to the web page: too large a file', 'refused before it is read',
+    (PICTURES, 'web page: a file that is too large', 'refused before it is read',
      'tests/test_app.py::test_a_large_file', 'exceed the maximum allowed size'),
     (PICTURES, 'the same person under two names, or in two folds', '`agecls audit` shows the pairs',
      'tests/test_audit_images.py::test_a_damaged_copy', 'pairs'),
-    (PICTURES, 'anything at all', 'it is read, or one line says why not', 'tests/hostile/test_fuzz.py::test_pictures',
-     'told_in_one_line'),
-    (PACKS, 'one that was begun, and then changed', 'what is not as it was written is done again',
+    (PICTURES, 'random changes (fuzzing)', 'it is read, or one line says why not',
+     'tests/hostile/test_fuzz.py::test_pictures', 'told_in_one_line'),
+    (PACKS, 'an incomplete pack whose files were changed', 'the changed parts are packed again',
      'tests/hostile/test_fuzz.py::test_a_pack_that_was_begun', 'told_in_one_line'),
     (PACKS, 'features of a probe that were altered', 'a note, and they are computed again',
      'tests/hostile/test_no_pickle.py::test_packs_and_features', 'is damaged'),
@@ -536,29 +538,29 @@ ELSEWHERE = [
      'nbs/runs/13_verify.ipynb', 'was altered'),
     (RUNS, 'a checkpoint that is damaged, or of another configuration', 'a note, and the fold begins anew',
      'nbs/training/10_checkpoint.ipynb', 'and ignored'),
-    (RUNS, 'another recipe, seed or data for a folder that has a run', 'holds another run, and what differs',
+    (RUNS, 'another recipe, seed or data for a folder that holds a run', 'the message says what differs',
      'tests/test_cv.py::test_mistakes', 'holds another run: seed (0 there, 1 now)'),
     (RUNS, 'HTML and scripts in its names', 'they stand in the report as text',
      'tests/test_report.py::test_hostile_text', '<script>alert(1)</script>'),
-    (RUNS, 'anything at all in its files', 'it is read, or one line says why not',
+    (RUNS, 'random changes in its files (fuzzing)', 'it is read, or one line says why not',
      'tests/hostile/test_fuzz.py::test_run_json', 'look_at_run'),
-    (RUNS, 'a fold called `fold_²` or `fold_007`', 'it is none',
+    (RUNS, 'a folder called `fold_²` or `fold_007`', 'it is ignored',
      'tests/hostile/test_fuzz.py::test_what_else_is_in_a_run_folder', 'look_at_run'),
-    (MODELS, 'entries that cannot have been written', 'model.json, and which has an impossible value',
+    (MODELS, 'impossible values in model.json', 'the message names the value',
      'tests/test_predict.py::test_impossible_values_in_a_bundle', "'model.json' in err[0]"),
-    (MODELS, 'a pickle, whatever it is called and whoever is given it', 'it is not opened',
+    (MODELS, 'a pickle under any file name, given to any command', 'it is not opened',
      'tests/hostile/test_no_pickle.py::test_weights', 'that can be opened safely'),
     (MODELS, 'a pickle in the cache of pretrained weights', 'it is not opened',
      'tests/hostile/test_no_pickle.py::test_the_cache_of_pretrained_weights', 'cannot be fetched'),
-    (MODELS, 'anything at all', 'it is read, or one line says why not',
+    (MODELS, 'random changes (fuzzing)', 'it is read, or one line says why not',
      'tests/hostile/test_fuzz.py::test_weights_of_a_bundle', 'look_at_bundle'),
-    (OPTIONS, 'a level, a device, a file to write that cannot be', 'one line, before anything is done',
+    (OPTIONS, 'an impossible level, device or output file', 'one line, before anything is done',
      'tests/test_predict.py::test_mistakes', 'level must be one of 0.8, 0.9, 0.95, not 0.5'),
-    (OPTIONS, 'an option for one value that is given two', 'both are named, but for a login',
+    (OPTIONS, 'two values for an option that takes one', 'the message names both, except for a login',
      'tests/test_options.py::test_options_for_one_value_refuse_another', 'is given twice'),
-    (OPTIONS, 'a misspelt `--password`', 'the word that follows it is not repeated',
+    (OPTIONS, 'a misspelt `--password`', 'the message does not repeat the word after it',
      'tests/hostile/test_secrets.py::downloads', '--pasword'),
-    (OPTIONS, 'a password, a token or a key', 'it is in nothing that is said or written',
+    (OPTIONS, 'a password, a token or a key', 'it appears in no output and no file',
      'tests/hostile/test_secrets.py::test_nothing_is_told', 'found == set()'),
 ]
 PARTS = [DOWNLOAD, FOLDS, TABLES, PICTURES, PACKS, RUNS, MODELS, OPTIONS]
