@@ -12,6 +12,7 @@ import torchvision
 from conftest import ROOT
 
 from agecls_fastai.core.errors import AgeclsError
+from agecls_fastai.data.ages import ADIENCE_GROUPS
 from agecls_fastai.results.compare import summarize
 from agecls_fastai.runs.format import load_run
 
@@ -132,6 +133,15 @@ def test_real_faces(bench, tmp_path, monkeypatch):
     # another recipe in the same figures is refused, and they stay
     with pytest.raises(Exception, match='made with another recipe'): run(*words[:-1], 2, '--keep', tmp_path / 'third')
     assert (out / f'{name}.npz').read_bytes() != before
+
+
+def test_recipes_of_the_whole_set(monkeypatch):
+    "Trained for hours where the pictures are, so never here: but each loss can be built, for years or for groups"
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    from real_faces import whole_recipes
+    for recipe, classes, *_ in whole_recipes(128).values():
+        loss = recipe.loss_func(classes or ADIENCE_GROUPS)
+        assert loss.rule == ('mean' if classes else 'mode'), recipe
 
 
 def test_label_noise(monkeypatch, tmp_path):
