@@ -1,5 +1,6 @@
 # make demo: draw faces, cross-validate two recipes on them, compare them in a report
-# make test: every check
+# make test: the quick checks
+# make test-all: every check
 # make faults: kill, starve and damage runs in some eighty ways; some minutes, writes the table of the docs
 # make docs: the documentation site, in _docs/
 # make lowest: every check with the lowest versions that settings.ini allows, in .venv-lowest
@@ -11,24 +12,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lowest audit faults bench docs docs-serve install export readme lint notebooks pytest clean
+.PHONY: demo test test-all lowest audit faults bench docs docs-serve install export readme lint notebooks pytest clean
 
 demo: $(INSTALLED)
 	$(BIN)/agecls demo
 
-test: $(INSTALLED)
+# without the tutorials and the tests that are marked slow
+test: NOTEBOOKS := --skip-folder-re '^([_.]|tutorials)'
+test: TESTS := -n 2 -m 'not slow'
+test-all: TESTS := -n 3
+test test-all: $(INSTALLED)
 	$(BIN)/python tests/check_generated.py
 	$(BIN)/python tests/check_layers.py
 	$(BIN)/ruff check .
 	# one thread each, as in tests/conftest.py: two notebooks with two threads each would fight over two cores
-	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
-	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2 $(NOTEBOOKS)
+	$(BIN)/python -m pytest --dist loadscope --no-loadscope-reorder $(TESTS)
 
 lowest:
 	test -x .venv-lowest/bin/uv || ($(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/python -m pip install uv)
 	.venv-lowest/bin/uv pip install --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
 	touch .venv-lowest/.installed
-	$(MAKE) test VENV=.venv-lowest
+	$(MAKE) test-all VENV=.venv-lowest
 
 audit: $(INSTALLED)
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive agecls_fastai

@@ -23,7 +23,7 @@ copybutton_selector = 'div:not(.output) > div.highlight > pre'  # code, not what
 copybutton_prompt_text = '>>> '
 exclude_patterns = []
 
-nb_execution_mode = 'off'  # the outputs are those in the notebooks; `make test` runs them
+nb_execution_mode = 'off'  # the outputs are those in the notebooks; `make test-all` runs them
 nb_render_markdown_format = 'myst'
 nb_ipywidgets_js = {}  # by default a remote script
 nb_merge_streams = True

@@ -37,6 +37,7 @@ def damaged(whole, tmp_path_factory):
     return path, removed, truncated, {frozenset(pair) for pair in zip(one, other)}
 
 
+@pytest.mark.slow
 def test_a_whole_copy(whole):
     done = agecls('audit', whole, '--json', check=0)
     found = json.loads(done.stdout)['images']['aligned']

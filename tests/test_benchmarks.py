@@ -16,6 +16,8 @@ from agecls_fastai.data.ages import ADIENCE_GROUPS
 from agecls_fastai.results.compare import summarize
 from agecls_fastai.runs.format import load_run
 
+pytestmark = pytest.mark.slow
+
 LITTLE = {'loader': '--images 40 --size 96 --bs 8', 'training': '--batches 2 --bs 8 --size 80 --sees 32',
           'probe': '--subjects 10 --size 32 --epochs 1 --pretrain 1 --crossval',
           'costs': '--images 16 --predictions 400',

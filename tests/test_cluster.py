@@ -13,6 +13,8 @@ from conftest import CV, predictions
 
 from agecls_fastai.cli import main
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = tuple(map(str, CV[1:]))
 
 

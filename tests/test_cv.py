@@ -41,7 +41,8 @@ def kill_when(command, seen, delay, log):
     return alive
 
 
-@pytest.mark.parametrize('fold, delay', [(0, 0), (1, 0.4), (3, 0.002)])
+@pytest.mark.parametrize('fold, delay', [(0, 0), pytest.param(1, 0.4, marks=pytest.mark.slow),
+                                         pytest.param(3, 0.002, marks=pytest.mark.slow)])
 def test_killed_and_started_again(drawn, undisturbed, tmp_path, fold, delay):
     out = tmp_path / 'run'
     command = [*CV, drawn, '--out', out, '--folds', 0, 1, 3]
@@ -65,6 +66,7 @@ def test_a_half_written_fold_is_done_again(drawn, undisturbed, tmp_path):
     assert predictions(out) == {'fold_2': undisturbed['fold_2']}
 
 
+@pytest.mark.slow
 def test_ctrl_c(drawn, tmp_path):
     # (no fork: how Python itself ends belongs to it)
     command = [sys.executable, '-m', 'agecls_fastai', *map(str, CV), drawn, '--out', tmp_path / 'r']
@@ -215,6 +217,7 @@ def test_mistakes(drawn, tmp_path, capsys):
     assert 'levi_hassner_onecycle' in agecls('compare', out, check=0).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('package', [False, True])
 def test_demo(tmp_path, monkeypatch, package):
     "The demo, smaller still: both recipes, one table; a notice if there is no package of weights"

@@ -22,6 +22,7 @@ from agecls_fastai.core.errors import AgeclsError
 from agecls_fastai.runs.verify import verify_run
 
 pytest.importorskip('accelerate')
+pytestmark = pytest.mark.slow
 WORKER = Path(__file__).with_name('distributed_worker.py')
 LAUNCHER = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2']
 

@@ -19,6 +19,8 @@ from sphinx.util.inventory import InventoryFile
 
 from agecls_fastai import __version__
 
+pytestmark = pytest.mark.slow
+
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 
 

@@ -47,6 +47,7 @@ def fixed(drawn, items, out, minutes, recipe=RECIPE, **kwargs):
                           **kwargs)
 
 
+@pytest.mark.slow
 def test_is_written_and_stays(drawn, items, speed, tmp_path):
     minutes = seconds(items, 4.5) / 60
     run = fixed(drawn, items, tmp_path / 'run', minutes)
@@ -69,6 +70,7 @@ def test_is_written_and_stays(drawn, items, speed, tmp_path):
         fixed(drawn, items, run.path, None)
 
 
+@pytest.mark.slow
 def test_two_begin_at_once(drawn, items, speed, tmp_path, monkeypatch):
     "As the tasks of an array job do: the one that measures is not overtaken, the other takes what it has chosen"
     from threading import Event, Thread
@@ -111,6 +113,7 @@ def test_what_cannot_be(drawn, items, tmp_path):
     assert not (tmp_path / 'never').exists()
 
 
+@pytest.mark.slow
 def test_a_study_at_equal_time(drawn, items, speed, tmp_path):
     "Half the pixels, four times the epochs, as far as the rule lets them"
     small = replace(RECIPE, name='small', size=48, resize=48, epochs=4)
@@ -124,6 +127,7 @@ def test_a_study_at_equal_time(drawn, items, speed, tmp_path):
     assert not (tmp_path / 'never').exists()
 
 
+@pytest.mark.slow
 def test_a_job_trains_what_the_driver_has_chosen(drawn, items, monkeypatch, tmp_path):
     "Measured once, by as many processes as train; and two at once end with the same bytes as one after the other"
     def together(measure, jobs, gpus=None):
@@ -139,6 +143,7 @@ def test_a_job_trains_what_the_driver_has_chosen(drawn, items, monkeypatch, tmp_
     assert sorted(p.name for p in run.path.iterdir()) == ['fold_0', 'fold_1', 'run.json']
 
 
+@pytest.mark.slow
 def test_truly(drawn, tmp_path):
     "A few seconds on this machine: no assertion on how long it takes"
     out = tmp_path / 'run'

@@ -57,6 +57,7 @@ def test_fastai_on_a_pack(packed):
 RECIPE = replace(RECIPES['levi_hassner_onecycle'], size=42, resize=48, bs=32, epochs=8, base_lr=1e-3)
 
 
+@pytest.mark.slow
 def test_same_training(tmp_path):
     "If nothing is scaled, files and pack give the same predictions, digit by digit"
     path = draw_adience(tmp_path / 'faces', n_subjects=30, size=48)
@@ -67,6 +68,7 @@ def test_same_training(tmp_path):
     assert np.array_equal(*[run.probabilities() for run in runs])
 
 
+@pytest.mark.slow
 def test_same_scores(tmp_path):
     "A recipe ends with the same scores within noise, whether it reads large files or a pack of them"
     path = draw_adience(tmp_path / 'faces', n_subjects=100, size=110)

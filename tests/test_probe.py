@@ -12,6 +12,8 @@ from agecls_fastai.data.adience import read_adience
 from agecls_fastai.runs.evaluate import find_bundles, predict_items
 from agecls_fastai.runs.format import load_run
 
+pytestmark = pytest.mark.slow
+
 
 def kept(pack): return sorted(p.suffix for p in pack.glob('*features_*'))
 

@@ -111,6 +111,7 @@ def test_damaged_copies(real_copy, damage, reason):
     assert 'damaged' in done.stdout and reason in done.stdout, done.stdout[-800:]
 
 
+@pytest.mark.slow
 def test_every_row_gets_a_picture(real_folds, tmp_path, monkeypatch):
     "A face or, as 19,370 of them take two minutes to draw, for most of them noise"
     count = itertools.count()

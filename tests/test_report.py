@@ -74,6 +74,7 @@ def runs(drawn, trained, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_two_runs(runs, tmp_path):
     done = agecls('report', runs / 'a', runs / 'b', '-o', tmp_path / 'r.html')
     assert done.returncode == 0 and done.stdout == f'The report is {tmp_path / "r.html"}\n', done.stderr
@@ -91,6 +92,7 @@ def test_two_runs(runs, tmp_path):
     assert 'image' not in page.tags and 'Pictures of faces are left out' in page.text
 
 
+@pytest.mark.slow
 def test_faces(runs, drawn, tmp_path):
     agecls('report', runs / 'a', '-o', tmp_path / 'r.html', '--faces', drawn, check=0)
     page = check_whole(tmp_path / 'r.html')
@@ -141,6 +143,7 @@ def test_hostile_text(runs, tmp_path):
     assert 'img' not in page.tags and evil in page.text and label in page.text
 
 
+@pytest.mark.slow
 def test_a_study_its_title_and_its_figures(runs, tmp_path, monkeypatch):
     study = tmp_path / 'study'
     for name in 'ab': shutil.copytree(runs / name, study / name)

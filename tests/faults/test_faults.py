@@ -6,6 +6,8 @@ import pytest
 from conftest import ROOT
 from forks import Fork
 
+pytestmark = pytest.mark.slow
+
 TABLE = ROOT / 'benchmarks' / 'faults.json'
 
 

@@ -32,7 +32,7 @@ from agecls_fastai.training.checkpoint import read_checkpoint
 from agecls_fastai.training.hub import load_bundle
 from agecls_fastai.training.weights import load_weights
 
-pytestmark = pytest.mark.filterwarnings('ignore')
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings('ignore')]
 
 
 @contextmanager

@@ -59,6 +59,7 @@ def downloads(agecls, d, monkeypatch):
             get('http://faces.invalid/x')
 
 
+@pytest.mark.slow
 def test_nothing_is_told(drawn, marked, monkeypatch, capfd, caplog):
     (d, hub), run = marked, set()
 
