@@ -153,6 +153,7 @@ def upload(page, files, kind='find the faces in it', answer='#answer h3'):
     return page.locator('#answer')
 
 
+@pytest.mark.slow
 def test_a_drawn_face(page, folder):
     file = folder / 'examples' / '0.jpg'
     answer = upload(page, file, 'it is a face')
@@ -349,6 +350,7 @@ def test_health(server):
     assert (found.status_code, found.json()) == (200, dict(status='ok'))
 
 
+@pytest.mark.slow
 def test_nobody_else_hears_of_it(page, server):
     process, address, temporary, err = server
     assert len(page.asked) > 10
@@ -398,6 +400,7 @@ def ask(address, photo):
     return False, said
 
 
+@pytest.mark.slow
 def test_memory(folder):
     "Twenty at once, each with 12 million pixels, four of them with 30 faces: below what is promised"
     if not os.path.exists('/proc/self/status'): pytest.skip('the highest memory is not told here')

@@ -58,6 +58,7 @@ def test_a_table_of_ages(album, tmp_path):
     assert len(notes) == 1 and notes[0].startswith('note: 1 of 36 pictures left out') and files[3] in notes[0]
 
 
+@pytest.mark.slow
 def test_evaluate(drawn, tmp_path):
     "A run that kept its models is evaluated on other drawn people; gender instead of age is refused"
     other = tmp_path / 'other'

@@ -3,6 +3,7 @@ import re
 
 import nbformat
 import pandas as pd
+import pytest
 from nbclient import NotebookClient
 
 CODE = '''
@@ -27,6 +28,7 @@ class Watched(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
+@pytest.mark.slow
 def test_a_table_of_all_folds_and_fastais_bars(drawn, tmp_path):
     code = CODE.format(path=str(drawn), out=str(tmp_path / 'run'))
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])

@@ -313,6 +313,7 @@ def test_names_that_begin_with_a_dash(exported, faces, capsys, tmp_path, monkeyp
     with pytest.raises(SystemExit): main(['predict', str(exported), '-none.jpg'])
 
 
+@pytest.mark.slow
 def test_the_modern_recipe_trains_and_answers(drawn, faces, capsys, tmp_path):
     "A current backbone of timm's with all that the recipe sets"
     assert main(['cv', str(drawn), '--out', str(tmp_path / 'run'), '--recipe', 'modern', '--no-pretrained', '--size',

@@ -25,6 +25,7 @@ def told(run):
 def states(found): return [fold['state'] for fold in found['folds']]
 
 
+@pytest.mark.slow
 def test_under_way_killed_and_done(drawn, tmp_path):
     run = tmp_path / 'run'
     fork = Fork([[*CV, drawn, '--epochs', 3, '--out', run, '--folds', 0, 1]], tmp_path / 'log')
@@ -56,6 +57,7 @@ def test_mistakes(drawn, tmp_path):
         assert why in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout
 
 
+@pytest.mark.slow
 def test_logs_change_nothing(drawn, tmp_path, monkeypatch):
     monkeypatch.setenv('WANDB_MODE', 'offline')
     for log in ('tensorboard', 'wandb'):

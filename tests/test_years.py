@@ -49,6 +49,7 @@ def runs(drawn, dated, all_dated, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_run_knows_years(runs, drawn, dated):
     out = runs
     run = load_run(out / 'groups')
@@ -179,6 +180,7 @@ def test_age_checks(runs, drawn, tmp_path):
     assert ('As a check for 18' in page) == (min(sides) >= 20)
 
 
+@pytest.mark.slow
 def test_people_who_are_not_known(runs, drawn, dated, tmp_path):
     "Nothing is told of people, subjects or persons where each picture is one of its own"
     data = ['--items', dated, '--n-folds', 3, '--columns', 'subject=file', '--no-group-same']
