@@ -17,8 +17,9 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/agecls demo
 
-# without the tutorials and the tests that are marked slow
-test: NOTEBOOKS := --skip-folder-re '^([_.]|tutorials)'
+# without the tutorials, the four longest notebooks and the tests that are marked slow
+test: NOTEBOOKS := --skip-folder-re '^([_.]|tutorials)' \
+	--skip-file-re '^([_.]|10_crossval|07_report|03_predictor|03_study)'
 test: TESTS := -n 2 -m 'not slow'
 test-all: TESTS := -n 3
 test test-all: $(INSTALLED)
