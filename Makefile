@@ -17,9 +17,9 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/agecls demo
 
-# without the tutorials, the four longest notebooks and the tests that are marked slow
+# without the tutorials, the nine longest notebooks and the tests that are marked slow
 test: NOTEBOOKS := --skip-folder-re '^([_.]|tutorials)' \
-	--skip-file-re '^([_.]|10_crossval|07_report|03_predictor|03_study)'
+	--skip-file-re '^([_.]|03_predictor|03_study|04_export|04_plots|07_report|10_checkpoint|10_crossval|11_probe|12_fit)'
 test: TESTS := -n 2 -m 'not slow'
 test-all: TESTS := -n 3
 test test-all: $(INSTALLED)
