@@ -30,6 +30,7 @@ from agecls_fastai.runs.fold import prediction_table
 from agecls_fastai.training.bundle import save_bundle
 
 pytest.importorskip('gradio', reason='there is no Gradio')
+pytestmark = pytest.mark.slow
 playwright = pytest.importorskip('playwright.sync_api', reason='there is no Playwright')
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 if not CHROMIUM: pytest.skip('there is no Chromium', allow_module_level=True)
@@ -153,7 +154,6 @@ def upload(page, files, kind='find the faces in it', answer='#answer h3'):
     return page.locator('#answer')
 
 
-@pytest.mark.slow
 def test_a_drawn_face(page, folder):
     file = folder / 'examples' / '0.jpg'
     answer = upload(page, file, 'it is a face')
@@ -350,7 +350,6 @@ def test_health(server):
     assert (found.status_code, found.json()) == (200, dict(status='ok'))
 
 
-@pytest.mark.slow
 def test_nobody_else_hears_of_it(page, server):
     process, address, temporary, err = server
     assert len(page.asked) > 10
@@ -400,7 +399,6 @@ def ask(address, photo):
     return False, said
 
 
-@pytest.mark.slow
 def test_memory(folder):
     "Twenty at once, each with 12 million pixels, four of them with 30 faces: below what is promised"
     if not os.path.exists('/proc/self/status'): pytest.skip('the highest memory is not told here')

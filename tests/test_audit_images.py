@@ -8,6 +8,8 @@ from PIL import Image
 
 from agecls_fastai.data.adience import image_table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
@@ -37,7 +39,6 @@ def damaged(whole, tmp_path_factory):
     return path, removed, truncated, {frozenset(pair) for pair in zip(one, other)}
 
 
-@pytest.mark.slow
 def test_a_whole_copy(whole):
     done = agecls('audit', whole, '--json', check=0)
     found = json.loads(done.stdout)['images']['aligned']

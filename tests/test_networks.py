@@ -26,6 +26,8 @@ from agecls_fastai.training.cams import activation_maps
 from agecls_fastai.training.hub import load_bundle, push_bundle
 from agecls_fastai.training.models import NetBody, age_learner, depth_groups, resolve_arch
 
+pytestmark = pytest.mark.slow
+
 SIZE, VIT, SWIN = 64, 'test_vit', 'swin_nano'
 NETWORKS = ['resnet18', 'tf_efficientnet_lite0', 'mobilenetv3_small_050', 'convnext_atto', VIT, SWIN]
 OTHERS = ['torchvision.efficientnet_b0', 'mobilenet_v3_small', 'torchvision.vit_b_16']
@@ -54,8 +56,7 @@ def weights_of(arch, folder):
     return folder / f'{arch}.pth'
 
 
-@pytest.fixture(scope='module', params=[
-    arch if arch == 'tf_efficientnet_lite0' else pytest.param(arch, marks=pytest.mark.slow) for arch in NETWORKS])
+@pytest.fixture(scope='module', params=NETWORKS)
 def trained(request, items, drawn, tmp_path_factory):
     "A fold, fine-tuned from a file of weights: network, file, recipe, run"
     arch, folder = request.param, tmp_path_factory.mktemp('networks')
@@ -166,7 +167,6 @@ def test_trained_further(trained, items, drawn):
         n for n, _ in learn.model.named_parameters() if n.startswith('1.')]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('arch', NETWORKS + OTHERS[1:2])
 def test_frozen(arch, items, drawn, tmp_path):
     "The probe of a network, and a head trained on its frozen body: the body stays as it was, and both predict"
@@ -183,7 +183,6 @@ def test_frozen(arch, items, drawn, tmp_path):
         assert all(bundle.state[k].equal(x) for k, x in body.items()), recipe.name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('arch', ['resnet18', 'mobilenetv3_small_050', 'mobilenet_v3_small', VIT])
 def test_growing_pictures(arch, items, drawn, tmp_path):
     "Networks work from 32 pixels on; a network that takes one size says so in one line"
@@ -194,7 +193,6 @@ def test_growing_pictures(arch, items, drawn, tmp_path):
         with pytest.raises(AgeclsError, match=f'cannot grow .start_size. .*: it takes {SIZE} pixels'): run()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('arch', OTHERS)
 def test_others_of_torchvision(arch, items, drawn, tmp_path):
     "From a file of its own weights, whose positions are resampled for another size; kept and loaded"

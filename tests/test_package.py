@@ -22,6 +22,7 @@ def wheel(tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_metadata(wheel):
     with zipfile.ZipFile(wheel) as archive:
         [name] = [n for n in archive.namelist() if n.endswith('.dist-info/METADATA')]
@@ -52,6 +53,7 @@ def test_citation():
     for work in citation['references']: assert work['doi'] in page and work['title'] in page, work['title']
 
 
+@pytest.mark.slow
 def test_wheel_in_an_empty_environment(wheel, tmp_path):
     venv.create(tmp_path / 'venv', with_pip=True)
     binaries = next(p for p in (tmp_path / 'venv/bin', tmp_path / 'venv/Scripts') if p.is_dir())

@@ -32,6 +32,8 @@ from agecls_fastai.recipes import RECIPES, change_recipe, resize_for
 from agecls_fastai.training.bundle import save_bundle
 from agecls_fastai.training.hub import load_bundle
 
+pytestmark = pytest.mark.slow
+
 UTKFACE = Path(os.environ.get('UTKFACE', ROOT.parent / 'shared' / 'utkface'))
 SIZE, N_TRAIN, N_TEST = 48, 1000, 600
 
@@ -136,7 +138,6 @@ def trained(faces, items, kept, tmp_path_factory):
     return off, items[items['fold'] == 0], folder / 'model'
 
 
-@pytest.mark.slow
 def test_fine_tuning_is_worth_it(trained):
     """With as few as 1,000 pictures, all layers of an ImageNet network trained at rates that grow with depth are better
     at ages than the features that they start from, and than the 2015 network from random weights
@@ -157,7 +158,6 @@ def scene(file, rng):
     return image
 
 
-@pytest.mark.slow
 def test_a_face_is_cut_as_the_training_pictures_were(trained, faces):
     """Cut again from a larger scene, a face gets the same years: less than one apart in the mean, but for chance (the
     network has seen 1,000 pictures and is not sure); cut as Adience's are, it is many years off"""

@@ -16,6 +16,8 @@ from conftest import agecls
 from agecls_fastai.cli import main
 from agecls_fastai.core.files import file_digest
 
+pytestmark = pytest.mark.slow
+
 SMALL = ['--size', '40', '--bs', '16', '--device', 'cpu', '--recipe', 'levi_hassner_onecycle']
 VOID = {'meta', 'img', 'br', 'wbr', 'link', 'input', 'hr', 'path', 'use', 'image', 'rect', 'circle', 'line'}
 
@@ -74,7 +76,6 @@ def runs(drawn, trained, tmp_path_factory):
     return out
 
 
-@pytest.mark.slow
 def test_two_runs(runs, tmp_path):
     done = agecls('report', runs / 'a', runs / 'b', '-o', tmp_path / 'r.html')
     assert done.returncode == 0 and done.stdout == f'The report is {tmp_path / "r.html"}\n', done.stderr
@@ -92,7 +93,6 @@ def test_two_runs(runs, tmp_path):
     assert 'image' not in page.tags and 'Pictures of faces are left out' in page.text
 
 
-@pytest.mark.slow
 def test_faces(runs, drawn, tmp_path):
     agecls('report', runs / 'a', '-o', tmp_path / 'r.html', '--faces', drawn, check=0)
     page = check_whole(tmp_path / 'r.html')
@@ -143,7 +143,6 @@ def test_hostile_text(runs, tmp_path):
     assert 'img' not in page.tags and evil in page.text and label in page.text
 
 
-@pytest.mark.slow
 def test_a_study_its_title_and_its_figures(runs, tmp_path, monkeypatch):
     study = tmp_path / 'study'
     for name in 'ab': shutil.copytree(runs / name, study / name)

@@ -14,6 +14,8 @@ from agecls_fastai.runs.format import load_run
 from agecls_fastai.scores.calibration import with_temperature
 from agecls_fastai.scores.years import known_ages, said_years
 
+pytestmark = pytest.mark.slow
+
 SMALL = ['--set', 'arch=levi_hassner', 'pretrained=false', 'size=35', 'resize=36', 'bs=32', 'schedule=one_cycle',
          'epochs=2', '--device', 'cpu', '--workers', 0]
 
@@ -49,7 +51,6 @@ def runs(drawn, dated, all_dated, tmp_path_factory):
     return out
 
 
-@pytest.mark.slow
 def test_a_run_knows_years(runs, drawn, dated):
     out = runs
     run = load_run(out / 'groups')
@@ -180,7 +181,6 @@ def test_age_checks(runs, drawn, tmp_path):
     assert ('As a check for 18' in page) == (min(sides) >= 20)
 
 
-@pytest.mark.slow
 def test_people_who_are_not_known(runs, drawn, dated, tmp_path):
     "Nothing is told of people, subjects or persons where each picture is one of its own"
     data = ['--items', dated, '--n-folds', 3, '--columns', 'subject=file', '--no-group-same']

@@ -41,9 +41,9 @@ def test_in_a_fold_file(tmp_path, column, value, pattern):
     head, row, *rest = file.read_text().split('\n')
     cells = dict(zip(head.split('\t'), row.split('\t'))) | {column: value}
     file.write_text('\n'.join([head, '\t'.join(cells.values()), *rest]))
-    with pytest.raises(AgeclsError, match=f'{column} is no {column}'):
+    with pytest.raises(AgeclsError, match=f'{column} has an impossible value'):
         read_adience(path, pattern=pattern, source='frontalized' if pattern else 'aligned')
-    assert any(f'{column} is no {column}' in problem for problem in audit(path).problems)
+    assert any(f'{column} has an impossible value' in problem for problem in audit(path).problems)
 
 
 @pytest.fixture
