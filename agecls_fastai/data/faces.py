@@ -146,10 +146,10 @@ def _closer(detector, image, box, points, score, scale):
     proof, seen = (score, points) if score >= _DOUBT else detector.second(image, box)
     if proof < _PROVEN: return None
     score = max(score, proof)
-    def agree(points): return np.hypot(*(points - seen).T).mean() <= _APART * max(box[2:])
     if clear and sure and abs(_tilt(seen)) < _LEVEL: return box, seen, score
     best = _look(detector, image, seen)
-    same, least = best and agree(best[1]), max(_LYING, best[0] + _BETTER if best else 0)
+    same = best and np.hypot(*(best[1] - seen).T).mean() <= _APART * max(box[2:])
+    least = max(_LYING, best[0] + _BETTER if best else 0)
     if not sure and not (same and best[0] >= _UPRIGHT):                    # it may stand on its head, or lie
         looks = (_look(detector, image, points, quarters) for quarters in ([2] if same else [1, 2, 3]))
         best = max((look for look in looks if look and look[0] >= least), key=lambda look: look[0], default=best)
