@@ -77,24 +77,29 @@ class Face:
         return cut_face(self.photo, self.points, where)
 
 
-def _distinct(found):
-    "Leave out faces whose middle is in the box of a surer one, or the other way round"
+def _same(a, b):
+    "Is the middle of one box in the other?"
+    (corner, sides), (corner_2, sides_2) = np.reshape((a, b), (2, 2, 2))
+    return (np.abs(corner + sides / 2 - corner_2 - sides_2 / 2) < np.maximum(sides, sides_2) / 2).all()
+
+
+def _distinct(found, look=lambda *face: face):
+    "What a look at each face gives, without faces that are the same as a surer one, and those that it gives no face for"
     kept = []
-    def middle(box): return np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
-    def same(a, b): return (np.abs(middle(a) - middle(b)) < max(a[2:] + b[2:]) / 2).all()
     for face in found:
-        if not any(same(face[0], other[0]) for other in kept): kept.append(face)
+        if not any(_same(face[0], other[0]) for other in kept) and (seen := look(*face)): kept.append(seen)
     return kept
 
 # %% ../../nbs/data/05b_faces.ipynb #3d711d74
 DETECTORS = {'yunet': YuNet}
 _COPY, _CROWD, _CLOSE = 640, 1280, 256                                     # pixels of the longer side, to find faces in
-_SMALL, _CLEAR = 24, 64                                                    # pixels of a face in the copy
+_SMALL, _CLEAR = 40, 64                                                    # pixels of a face in the copy of 640
 _LEVEL = 5                                                                 # degrees of tilt that do not matter
 _SURE, _DOUBT = 0.9, 0.87                                                  # scores: needs no other look; below: a proof
 _UPRIGHT, _LYING, _BETTER = 0.91, 0.85, 0.025                              # scores of a look, upright and otherwise
 _APART = 0.12                                                              # distance of points, in sides of the box
-_LIKELY, _PROVEN = 0.7, 0.4                                                # for a single look; CenterFace's for a face
+_LIKELY, _PROVEN = 0.7, 0.3                                                # for a single look; CenterFace's at the least
+_BOTH, _BOTH_CLEAR = 0.98, 1.31                                            # YuNet's and CenterFace's scores together
 _T = Image.Transpose
 _TURNS = {_T.ROTATE_90: lambda x, y, w, h: (w - y, x), _T.ROTATE_270: lambda x, y, w, h: (y, h - x),
           _T.ROTATE_180: lambda x, y, w, h: (w - x, h - y)}                # from the turned picture back
@@ -104,7 +109,7 @@ def _search(detector, image, longest, turn=None):
     "Faces in a copy of `longest` pixels, perhaps turned; boxes and points are in the photograph's own pixels"
     small, scale = image, max(1, max(image.size) / longest)
     if scale > 1: small = image.resize([max(1, round(n / scale)) for n in image.size], Image.Resampling.BILINEAR,
-                                       reducing_gap=2)
+                                       reducing_gap=1.5)
     by, found = np.divide(image.size, small.size), []
     def back(points):                                                      # both count from the picture's corner
         if turn is not None: points = np.transpose(_TURNS[turn](*np.transpose(points), *small.size))
@@ -140,11 +145,12 @@ def _look(detector, image, points, quarters=0):
     return score, (new @ back[:, :2].T + back[:, 2] + 0.5) * k - 0.5 + corner, abs(_tilt(new))
 
 
-def _closer(detector, image, box, points, score, scale):
+def _closer(detector, image, scale, further, box, points, score):
     "A closer look at a face that is not sure, tilted, or small in the copy; None if it is no face"
     sure, clear = score >= _SURE, scale < 1.5 or max(box[2:]) / scale >= _CLEAR
     proof, seen = (score, points) if score >= _DOUBT else detector.second(image, box)
-    if proof < _PROVEN: return None
+    strict = further or max(box[2:]) >= _CLEAR * max(1, max(image.size) / _COPY)
+    if proof < _PROVEN or score + proof < (_BOTH_CLEAR if strict else _BOTH): return None
     score = max(score, proof)
     if clear and sure and abs(_tilt(seen)) < _LEVEL: return box, seen, score
     best = _look(detector, image, seen)
@@ -159,22 +165,21 @@ def _closer(detector, image, box, points, score, scale):
         score, points, left = max(score, best[0]), best[1], best[2]
         if left < _LEVEL: break
         best = _look(detector, image, points)
-    return box, points, score
+    return None if further and score < _DOUBT else (box, points, score)
 
 
 def _faces_in(detector, image):
     "Box, points and score of each face, by one look or by several"
     scale = max(image.size) / _COPY
     search = partial(_search, detector, image)
-    def sure(found, longest=_COPY):
-        looked_at = (_closer(detector, image, *face, max(image.size) / longest) for face in _distinct(found))
-        return [face for face in looked_at if face]
-    first = search(_COPY)
-    if first and scale > 1 and min(max(box[2:]) for box, *_ in first) < _SMALL * scale:
-        return sure(sorted(first + search(_CROWD), key=lambda face: -face[2]), _CROWD)
-    faces = sure(first)
-    for longest, turn in (_CLOSE, None), (_CROWD, None), *((_COPY, turn) for turn in _TURNS):
-        if not faces and (turn is not None or longest < _COPY or scale > 1): faces = sure(search(longest, turn))
+    def sure(found, longest=_COPY, further=False):
+        return _distinct(found, partial(_closer, detector, image, max(image.size) / longest, further))
+    found, crowd = search(_COPY), [_CROWD] if scale > 1 else []
+    if found and crowd and min(max(box[2:]) for box, *_ in found) < _SMALL * scale:
+        faces = sure(sorted(found + search(crowd.pop()), key=lambda face: -face[2]), _CROWD)
+    else: faces = sure(found)
+    for longest, turn in *((longest, None) for longest in [_CLOSE, *crowd]), *((_COPY, turn) for turn in _TURNS):
+        if not faces: faces = sure(search(longest, turn), longest, further=True)
     return faces
 
 
