@@ -84,10 +84,13 @@ def _same(a, b):
 
 
 def _distinct(found, look=lambda *face: face):
-    "What a look at each face gives, without faces that are the same as a surer one, and those that it gives no face for"
+    "What a look at each face gives, without the faces that are the same as a surer one or none at all"
     kept = []
     for face in found:
-        if not any(_same(face[0], other[0]) for other in kept) and (seen := look(*face)): kept.append(seen)
+        if any(_same(face[0], other[0]) for other in kept) or not (seen := look(*face)): continue
+        # two candidates beside each other can lead to one face
+        middles = [other[1].mean(0) - seen[1].mean(0) for other in kept]
+        if all(np.hypot(*middle) > max(seen[0][2:]) / 4 for middle in middles): kept.append(seen)
     return kept
 
 # %% ../../nbs/data/05b_faces.ipynb #3d711d74
