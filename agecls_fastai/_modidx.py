@@ -480,6 +480,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'agecls_fastai.data.faces._look': ('data/faces.html#_look', 'agecls_fastai/data/faces.py'),
                                           'agecls_fastai.data.faces._same': ('data/faces.html#_same', 'agecls_fastai/data/faces.py'),
                                           'agecls_fastai.data.faces._search': ('data/faces.html#_search', 'agecls_fastai/data/faces.py'),
+                                          'agecls_fastai.data.faces._shrunk': ('data/faces.html#_shrunk', 'agecls_fastai/data/faces.py'),
                                           'agecls_fastai.data.faces._similarity': ( 'data/faces.html#_similarity',
                                                                                     'agecls_fastai/data/faces.py'),
                                           'agecls_fastai.data.faces._tilt': ('data/faces.html#_tilt', 'agecls_fastai/data/faces.py'),

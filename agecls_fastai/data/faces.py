@@ -108,12 +108,15 @@ _TURNS = {_T.ROTATE_90: lambda x, y, w, h: (w - y, x), _T.ROTATE_270: lambda x, 
           _T.ROTATE_180: lambda x, y, w, h: (w - x, h - y)}                # from the turned picture back
 
 
-def _search(detector, image, longest, turn=None):
-    "Faces in a copy of `longest` pixels, perhaps turned; boxes and points are in the photograph's own pixels"
-    small, scale = image, max(1, max(image.size) / longest)
-    if scale > 1: small = image.resize([max(1, round(n / scale)) for n in image.size], Image.Resampling.BILINEAR,
-                                       reducing_gap=1.5)
-    by, found = np.divide(image.size, small.size), []
+def _shrunk(image, longest):
+    "A copy of at most so many pixels"
+    if (scale := max(image.size) / longest) <= 1: return image
+    return image.resize([max(1, round(n / scale)) for n in image.size], Image.Resampling.BILINEAR, reducing_gap=1.5)
+
+
+def _search(detector, small, size, turn=None):
+    "Faces in a copy of a photograph, perhaps turned; boxes and points are in pixels of the photograph of that size"
+    by, found = np.divide(size, small.size), []
     def back(points):                                                      # both count from the picture's corner
         if turn is not None: points = np.transpose(_TURNS[turn](*np.transpose(points), *small.size))
         return points * by
@@ -173,16 +176,18 @@ def _closer(detector, image, scale, further, box, points, score):
 
 def _faces_in(detector, image):
     "Box, points and score of each face, by one look or by several"
-    scale = max(image.size) / _COPY
-    search = partial(_search, detector, image)
+    small, scale = _shrunk(image, _COPY), max(image.size) / _COPY
+    def search(small, turn=None): return _search(detector, small, image.size, turn)
     def sure(found, longest=_COPY, further=False):
         return _distinct(found, partial(_closer, detector, image, max(image.size) / longest, further))
-    found, crowd = search(_COPY), [_CROWD] if scale > 1 else []
-    if found and crowd and min(max(box[2:]) for box, *_ in found) < _SMALL * scale:
-        faces = sure(sorted(found + search(crowd.pop()), key=lambda face: -face[2]), _CROWD)
+    found = search(small)
+    if found and scale > 1 and min(max(box[2:]) for box, *_ in found) < _SMALL * scale:
+        found += search(_shrunk(image, _CROWD))
+        faces = sure(sorted(found, key=lambda face: -face[2]), _CROWD)
     else: faces = sure(found)
-    for longest, turn in *((longest, None) for longest in [_CLOSE, *crowd]), *((_COPY, turn) for turn in _TURNS):
-        if not faces: faces = sure(search(longest, turn), longest, further=True)
+    if not faces: faces = sure(search(_shrunk(small, _CLOSE)), _CLOSE, further=True)
+    for turn in _TURNS:
+        if not faces: faces = sure(search(small, turn), further=True)
     return faces
 
 
@@ -206,7 +211,7 @@ def face_finder(
     def find_faces(image: Image.Image) -> list[Face]:
         look, faces = own(), []
         again = getattr(look, 'again', False)
-        found = _faces_in(look, image) if again else _distinct(_search(look, image, _COPY))
+        found = _faces_in(look, image) if again else _distinct(_search(look, _shrunk(image, _COPY), image.size))
         for box, points, score in found:
             left, top = np.maximum(np.round(box[:2]), 0).astype(int).tolist()
             right, bottom = np.minimum(np.round(np.add(box[:2], box[2:])), image.size).astype(int).tolist()
@@ -221,7 +226,7 @@ def face_looker(
     "A function that detects faces that are not small, in a single look: are there any, and how many?"
     own = _each_thread(partial(YuNet, least=_LIKELY))
     def look(image: Image.Image) -> list[Face]:
-        found = _distinct(_search(own(), image, longest))
+        found = _distinct(_search(own(), _shrunk(image, longest), image.size))
         return [Face(tuple(map(int, box)), points, score, image) for box, points, score in found]
     return look
 
