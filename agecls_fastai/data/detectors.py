@@ -20,8 +20,8 @@ from ..core.errors import AgeclsError, what_file_is
 # %% ../../nbs/data/05a_detectors.ipynb #dt000012
 def crop_around(image, middle, reach, pixels):
     "A square crop, shrunk by a whole number but not below so many pixels; that number; the crop's corner"
-    corner = np.maximum(middle - reach, 0).astype(int)
-    part = image.crop((*corner, *np.minimum(middle + reach + 1, image.size).astype(int)))
+    corner = np.clip(middle - reach, 0, np.subtract(image.size, 1)).astype(int)
+    part = image.crop((*corner, *np.clip(middle + reach + 1, corner + 1, image.size).astype(int)))
     k = max(1, int(2 * reach / pixels))                                    # averaged, so that no pixel is left out
     return part.reduce(k) if k > 1 else part, k, corner
 

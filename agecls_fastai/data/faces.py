@@ -180,11 +180,12 @@ def _faces_in(detector, image):
     def search(small, turn=None): return _search(detector, small, image.size, turn)
     def sure(found, longest=_COPY, further=False):
         return _distinct(found, partial(_closer, detector, image, max(image.size) / longest, further))
-    found = search(small)
-    if found and scale > 1 and min(max(box[2:]) for box, *_ in found) < _SMALL * scale:
-        found += search(_shrunk(image, _CROWD))
-        faces = sure(sorted(found, key=lambda face: -face[2]), _CROWD)
-    else: faces = sure(found)
+    found, longest = search(small), _COPY
+    least = min((max(box[2:]) for box, *_ in found), default=np.inf) / max(1, scale)
+    if scale > 1 and least < _SMALL:                                       # large enough that it has 40 pixels
+        longest = min(_CROWD, _COPY * _SMALL / least)
+        found = sorted(found + search(_shrunk(image, longest)), key=lambda face: -face[2])
+    faces = sure(found, longest)
     if not faces: faces = sure(search(_shrunk(small, _CLOSE)), _CLOSE, further=True)
     for turn in _TURNS:
         if not faces: faces = sure(search(small, turn), further=True)
