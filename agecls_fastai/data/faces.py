@@ -186,7 +186,8 @@ def _faces_in(detector, image):
         longest = min(_CROWD, _COPY * _SMALL / least)
         found = sorted(found + search(_shrunk(image, longest)), key=lambda face: -face[2])
     faces = sure(found, longest)
-    if not faces: faces = sure(search(_shrunk(small, _CLOSE)), _CLOSE, further=True)
+    if not faces and max(small.size) > _CLOSE:                             # else it is the same copy
+        faces = sure(search(_shrunk(small, _CLOSE)), _CLOSE, further=True)
     for turn in _TURNS:
         if not faces: faces = sure(search(small, turn), further=True)
     return faces
