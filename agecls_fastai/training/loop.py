@@ -164,9 +164,10 @@ def run_device(
     return device
 
 
-# The beginning of a network's name → the picture size from which it trains faster in bfloat16, on a processor with
-# instructions for it (benchmarks/precision.md). Networks that are not here were not measured and train in float32.
-BFLOAT16_FROM = {'resnet': 0, 'tf_efficientnet_lite': 128}
+# For a processor with AMX, and for one that has AVX512-BF16 alone: the beginning of a network's name → the picture size
+# from which it trains faster in bfloat16 (benchmarks/precision.md and precision_avx512.md). Networks that are not here
+# were not measured, or are slower, and train in float32.
+BFLOAT16_FROM = {'amx': {'resnet': 0, 'levi_hassner': 0}, 'avx512_bf16': {'resnet': 0, 'tf_efficientnet_lite': 128}}
 
 
 def hardware_precisions(
@@ -192,7 +193,8 @@ def best_precision(
     if asked != 'auto': return asked
     best, *_ = hardware_precisions(device)
     if torch.device(device).type != 'cpu' or best == 'float32': return best
-    return best if any(arch.startswith(name) and size >= least for name, least in BFLOAT16_FROM.items()) else 'float32'
+    faster = BFLOAT16_FROM['amx' if torch.cpu._is_amx_tile_supported() else 'avx512_bf16']
+    return best if any(arch.startswith(name) and size >= least for name, least in faster.items()) else 'float32'
 
 # %% ../../nbs/training/07_loop.ipynb #e0a4321
 def check_precision(
