@@ -88,9 +88,9 @@ def _distinct(found, look=lambda *face: face):
     kept = []
     for face in found:
         if any(_same(face[0], other[0]) for other in kept) or not (seen := look(*face)): continue
-        # two candidates beside each other can lead to one face
-        middles = [other[1].mean(0) - seen[1].mean(0) for other in kept]
-        if all(np.hypot(*middle) > max(seen[0][2:]) / 4 for middle in middles): kept.append(seen)
+        # two candidates beside each other can lead to one face: to the same points, not just to near ones
+        apart = [np.hypot(*(other[1] - seen[1]).T).mean() for other in kept]
+        if min(apart, default=np.inf) > _APART * max(seen[0][2:]): kept.append(seen)
     return kept
 
 # %% ../../nbs/data/05b_faces.ipynb #3d711d74
@@ -176,7 +176,9 @@ def _closer(detector, image, scale, further, box, points, score):
 
 def _faces_in(detector, image):
     "Box, points and score of each face, by one look or by several"
-    small, scale = _shrunk(image, _COPY), max(image.size) / _COPY
+    # all copies are made of this one: most of the time to shrink a large photograph goes into reading it
+    less = image.reduce(k) if (k := max(image.size) // _CROWD) > 1 else image
+    small, scale = _shrunk(less, _COPY), max(image.size) / _COPY
     def search(small, turn=None): return _search(detector, small, image.size, turn)
     def sure(found, longest=_COPY, further=False):
         return _distinct(found, partial(_closer, detector, image, max(image.size) / longest, further))
@@ -184,7 +186,7 @@ def _faces_in(detector, image):
     least = min((max(box[2:]) for box, *_ in found), default=np.inf) / max(1, scale)
     if scale > 1 and least < _SMALL:                                       # large enough that it has 40 pixels
         longest = min(_CROWD, _COPY * _SMALL / least)
-        found = sorted(found + search(_shrunk(image, longest)), key=lambda face: -face[2])
+        found = sorted(found + search(_shrunk(less, longest)), key=lambda face: -face[2])
     faces = sure(found, longest)
     if not faces and max(small.size) > _CLOSE:                             # else it is the same copy
         faces = sure(search(_shrunk(small, _CLOSE)), _CLOSE, further=True)
