@@ -44,7 +44,9 @@ def _packaged(name):
 @lru_cache
 def _session(name):
     "A model that comes with the package in ONNX Runtime, for all threads; None if that is not installed"
-    try: import onnx, onnxruntime
+    try:
+        import onnx
+        import onnxruntime
     except ImportError: return None
     model = onnx.load_from_string(_packaged(name).tobytes())
     # of any size; and weights that are inputs, too, could change, so that nothing would be optimised
