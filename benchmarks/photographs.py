@@ -40,7 +40,7 @@ def shrunk(image):
     "A copy of 640 pixels, and how many times larger the photograph is"
     scale = max(1, max(image.size) / SIDE)
     size = [max(1, round(n / scale)) for n in image.size]
-    return image if scale == 1 else image.resize(size, 2, reducing_gap=1.5), scale
+    return image if scale == 1 else image.resize(size, 2, reducing_gap=1), scale
 
 
 def yunet_alone():

@@ -111,7 +111,7 @@ _TURNS = {_T.ROTATE_90: lambda x, y, w, h: (w - y, x), _T.ROTATE_270: lambda x, 
 def _shrunk(image, longest):
     "A copy of at most so many pixels"
     if (scale := max(image.size) / longest) <= 1: return image
-    return image.resize([max(1, round(n / scale)) for n in image.size], Image.Resampling.BILINEAR, reducing_gap=1.5)
+    return image.resize([max(1, round(n / scale)) for n in image.size], Image.Resampling.BILINEAR, reducing_gap=1)
 
 
 def _search(detector, small, size, turn=None):
