@@ -175,8 +175,8 @@ def main():
     text = (f'# Faces found in photographs\n\n{len(photos)} photographs, {rows[0]["faces"]} faces. {args.about}\n\n'
             f'{table}\n\n'
             'Intervals are of 95 %, over photographs. Milliseconds are by the clock, after decoding; OpenCV and ONNX '
-            f'Runtime had {cv2.getNumThreads()} threads, and nothing else ran; the last column is the median of each third '
-            f'photograph, enlarged to 12 million pixels. Made on {machine()} by '
+            f'Runtime had {cv2.getNumThreads()} threads, and nothing else ran; the last column is the median of each '
+            f'third photograph, enlarged to 12 million pixels. Made on {machine()} by '
             '`python benchmarks/photographs.py`.\n')
     figures = json.dumps(dict(photographs=len(photos), rows=rows), indent=1) + '\n'
     for ending, what in ('.json', figures), ('.md', text):
