@@ -4,8 +4,8 @@
 
 Training steps on one batch in memory, channels last, the steps in turn: float32, and bfloat16 and float16 where the
 device has instructions for it. ResNet-34 sees 224 pixels as well, and there float32 is timed in PyTorch's own layout,
-too. The table in `agecls_fastai.training.loop` that `auto` goes by, `BFLOAT16_FROM`, is made of what this writes; as
-precision_avx512 there is an earlier table, of a processor without AMX.
+too. The table in `agecls_fastai.training.loop` that `auto` goes by, `BFLOAT16_FROM`, is made of what this writes; for a
+processor without AMX, of an earlier table, precision_avx512.
 """
 import argparse
 import gc

@@ -43,32 +43,34 @@ def _packaged(name):
 
 @lru_cache
 def _session(name):
-    "A model that comes with the package in ONNX Runtime, for all threads; None if that is not installed"
+    "A model that comes with the package in ONNX Runtime, one for all threads; None if that is not installed"
     try:
         import onnx
         import onnxruntime
     except ImportError: return None
     model = onnx.load_from_string(_packaged(name).tobytes())
-    # of any size; and weights that are inputs, too, could change, so that nothing would be optimised
+    # let pictures have any size; weights that are inputs as well could change, so nothing would be optimised
     weights, inputs = {w.name for w in model.graph.initializer}, list(model.graph.input)
     del model.graph.input[:]
     model.graph.input.extend(i for i in inputs if i.name not in weights)
     for axis in (0, 2, 3): model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f'axis_{axis}'
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False                                   # half the memory, and no slower
     options.intra_op_num_threads = min(4, cv2.getNumThreads())
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')  # threads that wait leave the processor
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
 
 
 def _network(
-    model,  # the name of a packaged model, or an ONNX file
     outputs: list,  # names
+    packaged: str,  # the name of a packaged model
+    file=None,  # another model, an ONNX file, instead
 ):  # (1, 3, height, width) float32 → arrays
     "A network, computed by ONNX Runtime, which is two to three times as fast, or by OpenCV; for one thread"
-    if model in _SHA256 and (session := _session(model)):
+    if file is None and (session := _session(packaged)):
         return lambda images: session.run(outputs, {session.get_inputs()[0].name: images})
-    net = cv2.dnn.readNetFromONNX(_packaged(model) if model in _SHA256 else os.fspath(model))
+    net = cv2.dnn.readNetFromONNX(_packaged(packaged) if file is None else os.fspath(file))
     def run(images):
         net.setInput(images)
         return net.forward(outputs)
@@ -84,7 +86,7 @@ class CenterFace:
     """
     side, times = 192, 2.5                                                 # pixels of a crop, and its side in boxes
 
-    def __init__(self): self.net = _network(_CENTERFACE, ['537', '538', '539', '540'])
+    def __init__(self): self.net = _network(['537', '538', '539', '540'], _CENTERFACE)
 
     def __call__(
         self,
@@ -119,7 +121,7 @@ class YuNet:
     https://doi.org/10.1007/s11633-023-1423-y; decoded as OpenCV's `FaceDetectorYN` does).
     """
     again = True                                                           # it is fast enough to look several times
-    cells, same = (8, 16, 32), 0.3                                         # pixels; overlap of boxes for one face
+    cells, overlap = (8, 16, 32), 0.3                                      # pixels; more overlap: the same face
 
     def __init__(
         self,
@@ -130,9 +132,10 @@ class YuNet:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its messages are not for the user
         self.least, outputs = least, [f'{what}_{cell}' for cell in self.cells for what in ('cls', 'obj', 'bbox', 'kps')]
         try:
-            self.net = _network(model or _YUNET, outputs)
+            self.net = _network(outputs, _YUNET, model)
             self(Image.new('RGB', (64, 64)))
-        except (cv2.error, UnicodeError):                                  # OpenCV's reasons name its own source files
+        # OpenCV's reasons name its own source files; outputs of these names may have other shapes
+        except (cv2.error, UnicodeError, ValueError, IndexError):
             known = what_file_is(model) if model is not None else None
             raise AgeclsError(f'{model} is no face model but {known}' if known else
                               f'{model or _YUNET} is no YuNet model that OpenCV {cv2.__version__} can use') from None
@@ -145,8 +148,9 @@ class YuNet:
         image: Image.Image,  # RGB
     ) -> list:  # of (box, points, score), in the image's pixels, the surest first; points (4, 2) as a `Face` has them
         "Find faces at the image's own size"
-        if min(image.size) < 10: return []                                 # the network returns nonsense for some
-        right, below = (-n % self.cells[-1] for n in image.size)
+        if min(image.size) < 10: return []                                 # no face is so small
+        # whole cells; at 32 pixels OpenCV computes nonsense
+        right, below = (max(64, -(-n // self.cells[-1]) * self.cells[-1]) - n for n in image.size)
         whole = cv2.copyMakeBorder(np.asarray(image), 0, below, 0, right, cv2.BORDER_CONSTANT)
         outputs = [out.reshape(out.shape[1:]) for out in self.net(cv2.dnn.blobFromImage(whole, swapRB=True))]
         found = []
@@ -161,7 +165,6 @@ class YuNet:
         found = np.concatenate(found).astype(float)
         found = found[np.isfinite(found).all(1)]
         if not len(found): return []
-        kept = cv2.dnn.NMSBoxes(np.trunc(found[:, :4]).tolist(), found[:, 14].tolist(), self.least, self.same)
+        kept = cv2.dnn.NMSBoxes(np.trunc(found[:, :4]).tolist(), found[:, 14].tolist(), self.least, self.overlap)
         # five points: its right eye, which is left in the picture, left eye, nose, right and left corner of the mouth
         return [(tuple(f[:4].tolist()), f[4:14].reshape(5, 2)[[0, 1, 3, 4]], float(f[14])) for f in found[kept]]
-

@@ -176,7 +176,7 @@ def _closer(detector, image, scale, further, box, points, score):
 
 def _faces_in(detector, image):
     "Box, points and score of each face, by one look or by several"
-    # all copies are made of this one: most of the time to shrink a large photograph goes into reading it
+    # all copies are made of this one: reading every pixel takes most of the time
     less = image.reduce(k) if (k := max(image.size) // _CROWD) > 1 else image
     small, scale = _shrunk(less, _COPY), max(image.size) / _COPY
     def search(small, turn=None): return _search(detector, small, image.size, turn)
