@@ -1,7 +1,7 @@
 """Does training wait for its pictures? How much faster is it than plain fastai, how much slower than bare PyTorch?
 
     python benchmarks/training.py [--batches 6] [--bs 16] [--runs 5] [--compile] [--out benchmarks/training]
-    python benchmarks/training.py --arch tf_efficientnet_lite0 [--batches 20] [--bs 64] [--sees 128] \\
+    python benchmarks/training.py --arch tf_efficientnet_lite0 [--batches 24] [--bs 32] [--sees 128] \\
         [--out benchmarks/training_bare]
 
 A fine-tuning epoch of a ResNet-34 (all layers, one-cycle) on drawn pictures of 816 × 816 pixels, on the GPU where there
@@ -132,8 +132,8 @@ def against_bare(args):
 def main():
     if sys.argv[1:2] == ['--serve']: return serve(*sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--batches', type=int, help='in an epoch (6; 20 with --arch)')
-    parser.add_argument('--bs', type=int, help='pictures in a batch (16; 64 with --arch)')
+    parser.add_argument('--batches', type=int, help='in an epoch (6; 24 with --arch)')
+    parser.add_argument('--bs', type=int, help='pictures in a batch (16; 32 with --arch)')
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--size', type=int, default=816, help='of the drawn pictures')
     parser.add_argument('--sees', type=int, help='pixels that the network sees (224; 128 with --arch)')
@@ -141,7 +141,7 @@ def main():
     parser.add_argument('--compile', action='store_true', help='with torch.compile, too')
     parser.add_argument('--out', default='benchmarks/training', help='where .json and .md go')
     args = parser.parse_args()
-    for name, plain, beside_bare in (('batches', 6, 20), ('bs', 16, 64), ('sees', 224, 128)):
+    for name, plain, beside_bare in (('batches', 6, 24), ('bs', 16, 32), ('sees', 224, 128)):
         if getattr(args, name) is None: setattr(args, name, beside_bare if args.arch else plain)
     if args.arch:
         warnings.simplefilter('ignore')
