@@ -17,7 +17,7 @@ from fastai.data.transforms import ColReader, IndexSplitter, Normalize
 from fastai.vision.core import imagenet_stats
 from fastai.vision.data import ImageBlock
 
-PACKAGES = ('torch', 'torchvision', 'fastai', 'pillow', 'simplejpeg', 'opencv-python-headless')
+PACKAGES = ('torch', 'torchvision', 'fastai', 'pillow', 'simplejpeg', 'opencv-python-headless', 'onnxruntime')
 
 
 def per_second(function, *args, clock=time.perf_counter):

