@@ -156,11 +156,12 @@ def _number(recipe, name, low, kind=int, high=2**31):                    # beyon
 
 
 def _schedule_rules(recipe):
-    "Network, size, and how long it trains"
+    "What is chosen by a name; network, size, and how long it trains"
     yield isinstance(recipe.name, str) and recipe.name, 'name', 'a name'
     yield isinstance(recipe.arch, str) and recipe.arch, 'arch', "the name of a network, as in 'resnet34'"
-    for name, known in (('schedule', SCHEDULES), ('opt', OPTIMIZERS), ('augment', AUGMENTS), ('normalize', NORMALIZE)):
-        yield getattr(recipe, name) in known, name, f'one of {some(known, 9)}'
+    for name, known in dict(schedule=SCHEDULES, opt=OPTIMIZERS, augment=AUGMENTS, normalize=NORMALIZE, views=VIEWS,
+                            loss=LOSS_NAMES, balance=BALANCES, mix=MIXES, features=FEATURES).items():
+        yield getattr(recipe, name) in list(known), name, f'one of {some(known, 30)}'
     for name in ('pretrained', 'frozen', 'train_bn', 'lr_find'):
         yield isinstance(getattr(recipe, name), bool), name, 'True or False'
     yield from _number(recipe, 'size', 16, high=4096)
@@ -183,17 +184,11 @@ def _schedule_rules(recipe):
 
 
 def _loss_rules(recipe):
-    "What is taught, and how often each picture"
-    for name, known in (('views', VIEWS), ('loss', LOSS_NAMES), ('balance', BALANCES), ('mix', MIXES),
-                        ('features', FEATURES)):
-        yield getattr(recipe, name) in list(known), name, f'one of {some(known, 30)}'
+    "What is taught"
     yield isinstance(recipe.loss_args, dict), 'loss_args', "a dict, as in {'alpha': 2}"
     for name, low, high in (('label_smoothing', 0, 1), ('average', 0, 0.99999), ('coverage', 0.1, 1)):
-        yield from _number(recipe, name, low, float)
-        yield getattr(recipe, name) <= high, name, f'{high} or less'
-    if recipe.class_weights is not None:
-        yield from _number(recipe, 'class_weights', 0, float)
-        yield recipe.class_weights <= 1, 'class_weights', 'from 0 to 1'
+        yield from _number(recipe, name, low, float, high)
+    if recipe.class_weights is not None: yield from _number(recipe, 'class_weights', 0, float, high=1)
     yield not recipe.label_smoothing or recipe.loss == 'cross_entropy', 'label_smoothing', '0 for another loss'
     yield from _number(recipe, 'mix_alpha', 0, float)
     yield recipe.mix_alpha > 0, 'mix_alpha', 'more than 0'
