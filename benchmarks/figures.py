@@ -25,7 +25,7 @@ from agecls_fastai.scores.years import said_years
 SEXES = ['m', 'f']
 NONE = 255  # of answers: none yet
 COLUMNS = ['label', 'age', 'gender', 'race', 'fold', 'subject']
-METRICS = ['accuracy', 'one_off_accuracy', 'mae', 'cs5', 'rmse']
+METRICS = ['accuracy', 'one_off_accuracy', 'mae', 'cs5', 'cs5_whole', 'rmse']
 SLICES = ['gender', 'race', 'label', 'decade']
 BINS = 10  # of confidence, for calibration
 
@@ -148,10 +148,13 @@ def mean_ages(
 
 
 def per_picture(items, kept):
-    "(n, 7): what each picture adds: 1, right, at most one group off, |error|, at most 5 years off, error², error"
+    """(n, 8): what each picture adds: 1, right, at most one group off, |error|, at most 5 years off, the same where the
+    answer is a whole year, error², error"""
     off = np.abs(kept.answers.astype(int) - items['label'].to_numpy())
-    error = kept.years - items['age'].to_numpy(float)
-    x = np.stack([np.ones(len(items)), off == 0, off <= 1, np.abs(error), np.abs(error) <= 5, error**2, error], 1)
+    age = items['age'].to_numpy(float)
+    error, rounded = kept.years - age, np.floor(kept.years + 0.5) - age
+    x = np.stack([np.ones(len(items)), off == 0, off <= 1, np.abs(error), np.abs(error) <= 5, np.abs(rounded) <= 5,
+                  error**2, error], 1)
     x[kept.answers == NONE] = 0
     return x
 
@@ -190,24 +193,24 @@ def by_subject(x, subject):
 
 
 def means(sums):
-    "(…, 7) sums → (…, 6): the means, nan where there is nothing"
+    "(…, 8) sums → (…, 7): the means, nan where there is nothing"
     with np.errstate(divide='ignore', invalid='ignore'): return sums[..., 1:] / sums[..., :1]
 
 
-def _five(mean):
-    "(…, 6) means → the five metrics: the last but one is a square"
-    return np.concatenate([mean[..., :4], np.sqrt(mean[..., 4:5])], -1)
+def _metrics(mean):
+    "(…, 7) means → `METRICS`: the last but one is a square"
+    return np.concatenate([mean[..., :5], np.sqrt(mean[..., 5:6])], -1)
 
 
 def fold_draws(items, kept, n_resamples=N_RESAMPLES, seed=0):
-    "name → fold → (n_resamples, 6) means: subjects drawn again within a fold, the same ones for all contenders"
+    "name → fold → (n_resamples, 7) means: subjects drawn again within a fold, the same ones for all contenders"
     found, x = {name: {} for name in kept}, {name: per_picture(items, k) for name, k in kept.items()}
     rng = np.random.default_rng(seed)
     for fold in sorted(set(items['fold'])):
         here = (items['fold'] == fold).to_numpy()
         subject = items['subject'][here]
         sums = {name: by_subject(x[name][here], subject) for name in kept if fold in kept[name].folds}
-        for name in sums: found[name][fold] = np.empty((n_resamples, 6))
+        for name in sums: found[name][fold] = np.empty((n_resamples, 7))
         for part, times in times_drawn(subject.nunique(), n_resamples, rng):
             for name, each in sums.items(): found[name][fold][part] = means(times @ each)
     return found
@@ -229,9 +232,9 @@ def contender_row(items, name, kept, draws):
     "All figures of one contender, on the folds that it has"
     x, facts, folds = per_picture(items, kept), kept.facts['folds'], kept.folds
     each = {k: means(x[items['fold'] == k].sum(0)) for k in folds}
-    row = dict(name=name, folds=folds, recipe=kept.facts['recipe']) | scored(_five(_over(each, folds)),
-                                                                            _five(_over(draws, folds)))
-    row['by_fold'] = {k: dict(zip(METRICS, map(float, _five(each[k])))) for k in folds}
+    row = dict(name=name, folds=folds, recipe=kept.facts['recipe']) | scored(_metrics(_over(each, folds)),
+                                                                            _metrics(_over(draws, folds)))
+    row['by_fold'] = {k: dict(zip(METRICS, map(float, _metrics(each[k])))) for k in folds}
     row['done'] = {k: {key: v for key, v in facts[k].items() if key != 'ages'} for k in folds}
     row['seconds'] = float(np.mean([facts[k].get('seconds') or 0 for k in folds]))
     speeds = [s for k in folds if (s := facts[k].get('images_per_second'))]
@@ -267,12 +270,12 @@ def slices(items, kept, n_resamples=2000, seed=0):
                 each = by_subject(np.concatenate([x[name][here] for name in names], 1), items['subject'][here])
                 drawn = np.concatenate([times @ each for _, times in times_drawn(len(each), n_resamples, rng)])
                 for i, name in enumerate(names):
-                    mine = slice(7 * i, 7 * i + 7)
+                    mine = slice(8 * i, 8 * i + 8)
                     mean, draws = means(each[:, mine].sum(0)), means(drawn[:, mine])
-                    low, high = interval(draws[:, 5])
+                    low, high = interval(draws[:, 6])
                     found[name][by][str(value)] = dict(
-                        pictures=int(here.sum()), bias=float(mean[5]), bias_low=float(low), bias_high=float(high),
-                        **scored(_five(mean), _five(draws)))
+                        pictures=int(here.sum()), bias=float(mean[6]), bias_low=float(low), bias_high=float(high),
+                        **scored(_metrics(mean), _metrics(draws)))
     return found
 
 
@@ -292,17 +295,17 @@ def label_noise(
     if not len(pairs): return dict(photographs=0, pictures=0, pairs=0)
     off = (pairs['label'].astype(int) - pairs['label_other']).abs()
     years = (pairs['age'].astype(int) - pairs['age_other']).abs()
-    x = np.stack([np.ones(len(pairs)), off == 0, off <= 1, years, years <= 5, years**2, years], 1)
+    x = np.stack([np.ones(len(pairs)), off == 0, off <= 1, years, years <= 5, years <= 5, years**2, years], 1)
     sums, rng = by_subject(x, pairs['subject']), np.random.default_rng(seed)
     draws = np.concatenate([means(times @ sums) for _, times in times_drawn(len(sums), n_resamples, rng)])
     group, middle = copied.groupby('subject')['label'], copied.groupby('subject')['age'].transform('median')
     answered = {name: per_picture(items, k)[copied.index] for name, k in kept.items()}
     return dict(photographs=int(copied['subject'].nunique()), pictures=len(copied), pairs=len(pairs),
-                labels=scored(_five(means(x.sum(0))), _five(draws)),
+                labels=scored(_metrics(means(x.sum(0))), _metrics(draws)),
                 best=dict(accuracy=float(group.agg(lambda g: g.value_counts().iloc[0]).sum() / len(copied)),
                           mae=float((copied['age'] - middle).abs().mean())),
                 contenders={name: dict(pictures=int(y[:, 0].sum()),
-                                       **dict(zip(METRICS, map(float, _five(means(y.sum(0)))))))
+                                       **dict(zip(METRICS, map(float, _metrics(means(y.sum(0)))))))
                             for name, y in answered.items() if y[:, 0].any()})
 
 
@@ -311,11 +314,11 @@ def differences(items, kept, draws, baseline, family):
     rows = []
     if baseline not in kept: return rows
     x = {name: per_picture(items, k) for name, k in kept.items()}
-    def mean(name, folds): return _five(_over({k: means(x[name][items['fold'] == k].sum(0)) for k in folds}, folds))
+    def mean(name, folds): return _metrics(_over({k: means(x[name][items['fold'] == k].sum(0)) for k in folds}, folds))
     for name in kept:
         folds = sorted(set(kept[name].folds) & set(kept[baseline].folds))
         if name == baseline or name not in family or not folds: continue
-        here, base = (_five(_over(draws[n], folds)) for n in (name, baseline))
+        here, base = (_metrics(_over(draws[n], folds)) for n in (name, baseline))
         apart, (low, high), p = mean(name, folds) - mean(baseline, folds), interval(here - base), p_value(here - base)
         rows += [dict(run=name, minus=baseline, folds=folds, metric=m, difference=float(apart[i]), low=float(low[i]),
                       high=float(high[i]), p=float(p[i])) for i, m in enumerate(METRICS)]
@@ -338,9 +341,9 @@ def split_scores(
         here = (items['fold'] == s).to_numpy()
         np.add.at(each[s], items['subject'].to_numpy()[here], x[here])
     values = {s: means(each[s].sum(0)) for s in splits}
-    rng, draws = np.random.default_rng(seed), np.zeros((n_resamples, 6))
+    rng, draws = np.random.default_rng(seed), np.zeros((n_resamples, 7))
     for part, times in times_drawn(n, n_resamples, rng):
         for s in splits: draws[part] += means(times @ each[s]) / len(splits)
     maes = [float(values[s][2]) for s in splits]
     return dict(splits=splits, mae_by_split=maes, mae_std=float(np.std(maes)), facts=kept.facts['folds'],
-                recipe=kept.facts['recipe']) | scored(_five(_over(values, splits)), _five(draws))
+                recipe=kept.facts['recipe']) | scored(_metrics(_over(values, splits)), _metrics(draws))

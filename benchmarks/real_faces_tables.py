@@ -126,13 +126,16 @@ def part_one_text(found):
     parts = [f'## Data\n\n{head}']
     guess = found['balanced_guessing']
     parts.append('## Scores\n\n' + lines(
-        ['contender', 'what', 'folds done', 'accuracy %', 'one-off %', 'MAE years', 'within 5 years %', 'RMSE years'],
+        ['contender', 'what', 'folds done', 'accuracy %', 'one-off %', 'MAE years', 'within 5 years %',
+         'rounded, within 5 %', 'RMSE years'],
         [[r['name'], r['about'], which(r['folds'], n), spelled(r, 'accuracy', 100), spelled(r, 'one_off_accuracy', 100),
-          spelled(r, 'mae', digits=2), spelled(r, 'cs5', 100), spelled(r, 'rmse', digits=2)] for r in rows])
+          spelled(r, 'mae', digits=2), spelled(r, 'cs5', 100), spelled(r, 'cs5_whole', 100),
+          spelled(r, 'rmse', digits=2)] for r in rows])
         + f'\n\nMean over the folds that are done [95 % interval by resampling subjects within folds, {N_RESAMPLES:,} '
           'resamples]. Rows with other folds are not to be compared here; the differences below are on common folds. '
           f'A fair die reaches {100 * guess["accuracy"]:.1f} % and {100 * guess["one_off_accuracy"]:.1f} % one-off. '
-          'Years: the expected age, from the mean ages of the groups among the training pictures.')
+          'Years: the expected age, from the mean ages of the groups among the training pictures; rounded: to whole '
+          'years, as the package answers.')
     parts.append('## Fold by fold\n\n' + lines(
         ['contender', *(f'fold {k}' for k in found['folds'])],
         [[r['name'], *(f'{100 * f["accuracy"]:.1f} / {100 * f["one_off_accuracy"]:.1f} / {f["mae"]:.2f}' if

@@ -162,6 +162,17 @@ def test_label_noise(monkeypatch, tmp_path):
     assert found['contenders']['one']['mae'] >= found['best']['mae']
 
 
+def test_whole_years(monkeypatch, tmp_path):
+    "Ages are whole years: an answer of 30.4 is within 5 years of 26 to 35, and rounded, of 25 to 35"
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    import figures
+    items = pd.DataFrame(dict(label=0, age=np.arange(20, 41), fold=0, subject=np.arange(21)))
+    kept = figures.Kept(tmp_path / 'one.npz', 21)
+    kept.add(0, np.arange(21), np.zeros(21), np.full(21, 30.4))
+    row = figures.contender_row(items, 'one', kept, figures.fold_draws(items, dict(one=kept), 10)['one'])
+    assert np.allclose([21 * row[x] for x in ('cs5', 'cs5_whole')], [10, 11])
+
+
 def test_ensemble_of_figures(monkeypatch, tmp_path):
     "Means of probabilities and years, on the folds that both have"
     monkeypatch.syspath_prepend(ROOT / 'benchmarks')
