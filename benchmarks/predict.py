@@ -33,6 +33,7 @@ from agecls_fastai.training.hub import load_bundle
 def untrained(items, path, folder, sees):
     "A bundle of a ResNet-34 with random weights"
     recipe = replace(RECIPES['finetune_resnet34'], pretrained=False, size=sees, resize=round(sees * 8 / 7))
+    torch.manual_seed(0)
     learn = recipe.learner(recipe.dls(items, path, 0, device='cpu'))
     return load_bundle(save_bundle(learn, recipe, folder))
 
@@ -124,7 +125,7 @@ def main():
 
         def start(model):
             command = [sys.executable, '-m', 'agecls_fastai', 'predict', str(model), str(files[0])]
-            return lambda: 1 / seconds(lambda: subprocess.run(command, check=True, capture_output=True) and None)
+            return lambda: 1 / seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL) and None)
         starts = take_turns({'the bundle, by PyTorch': start(tmp / 'model'), 'ONNX Runtime': start(fp32),
                              'ONNX Runtime, int8': start(int8)}, args.runs)
         rows |= {('starts a second: from the command to the first answer', name): x for name, x in starts.items()}
