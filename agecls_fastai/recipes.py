@@ -270,7 +270,7 @@ RECIPES = Recipes((recipe.name, recipe) for recipe in [
     Recipe('regression_resnet34', loss='regression', about='finetune_resnet34 with plain regression to the index'),
     Recipe('binomial_resnet34', loss='binomial', about='finetune_resnet34 with binomial probabilities: one peak'),
     Recipe('ordinal_resnet34', loss='dldl', views='flip',
-           about='finetune_resnet34 with the loss that did best in the study on drawn faces, and two views'),
+           about='finetune_resnet34 with the loss of best one-off accuracy on drawn faces, and two views'),
     Recipe('modern', arch='convnext_tiny.fb_in22k_ft_in1k', loss='dldl', views='flip', average=0.999, base_lr=1e-3,
            about='a ConvNeXt (timm) with an ordinal loss, averaged weights and two views'),
     Recipe('linear_probe_lite0', arch='tf_efficientnet_lite0', augment='none', schedule='probe', epochs=None,
@@ -379,8 +379,8 @@ WHEN = {
               'real faces yet',
     'linear_probe_lite0': 'only a linear head is trained: minutes on a CPU, no download',
     'finetune_lite0': 'a good start on any machine: no download, no GPU; measured on real faces',
-    'ordinal_lite0': 'like finetune_lite0, if large errors are worse than small ones; measured on real faces',
-    'years_lite0': 'predicts ages in years rather than groups; the data needs ages',
+    'ordinal_lite0': 'like finetune_lite0, with an ordinal loss; on real faces no better that could be told',
+    'years_lite0': 'predicts ages in years, on real faces with the smallest error; the data needs ages',
 }
 NETWORK_PAPERS = {'levi_hassner': 'Levi and Hassner 2015', 'resnet': 'He et al. 2016',
                   'convnext': 'Liu et al. 2022', 'tf_efficientnet': 'Tan and Le 2019'}

@@ -163,7 +163,7 @@ def year_rules(
     items: pd.DataFrame,  # from `read_items_figures`
     kept: Kept,  # with probabilities
     labels: list,
-) -> dict:  # rule → mae, cs5, rmse, and the share of answers whose years lie in the group that is answered
+) -> dict:  # rule → mae, cs5, cs5_whole, rmse, and the share of answers whose years lie in the group that is answered
     "What it costs to say years that agree with the group: rules on the same probabilities, as prediction has them"
     years, answers = {}, kept.answers.astype(int)
     low, high = np.array([group_years(x) for x in labels], float).T
@@ -181,8 +181,10 @@ def year_rules(
     for rule, said in years.items():
         known = ~np.isnan(said)
         error, group = (said - true)[known], answers[known]
+        rounded = (np.floor(said + 0.5) - true)[known]
         inside = (said[known] >= low[group] - 0.5) & (said[known] <= high[group] + 0.5)
         found[rule] = dict(mae=float(np.abs(error).mean()), cs5=float((np.abs(error) <= 5).mean()),
+                           cs5_whole=float((np.abs(rounded) <= 5).mean()),
                            rmse=float((error**2).mean()**0.5), inside=float(inside.mean()))
     return found
 

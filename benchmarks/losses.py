@@ -2,7 +2,7 @@
 
     python benchmarks/losses.py [--subjects 300] [--size 64] [--epochs 4] [--seed 0] [--out benchmarks/losses]
 
-Less than an hour on two cores. All recipes start from the same ResNet-34, which was pretrained on other drawn faces
+An hour or two on two cores. All recipes start from the same ResNet-34, which was pretrained on other drawn faces
 (ImageNet's weights are not available everywhere), under the strict protocol. With --keep FOLDER an interrupted study
 resumes. Nothing here is a result on Adience.
 """

@@ -53,12 +53,12 @@ TARS = ('crop_part1.tar', 'rest.tar')
 OTHER_VIEWS = ('center', 'ten')  # of `finetune_lite0`, which answers from two
 OTHER_RULE = 'ordinal_lite0_mean'  # the answers of the networks of `ordinal_lite0` by their mean, not their mode
 MINUTES = 15  # a fold, for the contender that is told how long it may take
-LONG = 21  # epochs of the 2015 network in the time of the fine-tuning's nine: side by side 16 and 7 pictures a second
+LONG = 21  # epochs of the 2015 network in about the time of the fine-tuning's nine
 CURVE = (2_000, 5_000, 10_000, 19_000)  # training pictures
 
 
 def recipes(size):
-    "name → recipe, in the order of work: cheap and important first; ten losses are compared small and short"
+    "name → recipe, in the order of work: cheap and important first; the losses are compared small and short"
     def lite(name, called=None, **changes):
         return change_recipe(RECIPES[name], dict(size=size) | changes | dict(name=called or name))
     def old(called, epochs):
