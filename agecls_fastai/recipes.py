@@ -165,7 +165,7 @@ def _schedule_rules(recipe):
     for name in ('pretrained', 'frozen', 'train_bn', 'lr_find'):
         yield isinstance(getattr(recipe, name), bool), name, 'True or False'
     yield from _number(recipe, 'size', 16, high=4096)
-    if recipe.resize is not None: yield from _number(recipe, 'resize', 16, high=8192)
+    if recipe.resize is not None: yield from _number(recipe, 'resize', recipe.size, high=8192)
     yield from _number(recipe, 'bs', 2)  # batch-norm has nothing to norm in a batch of one
     yield from _number(recipe, 'freeze_epochs', 1 if recipe.schedule == 'fine_tune' else 0)
     if recipe.schedule == 'probe':
@@ -219,7 +219,7 @@ def _rate_rules(recipe):
     for name in ('base_lr', 'lr_mult'):
         yield from _number(recipe, name, 0, float)
         yield getattr(recipe, name) > 0, name, 'more than 0'
-    yield from _number(recipe, 'mom', 0, float)
+    yield from _number(recipe, 'mom', 0, float, high=0.99999)
 
 
 def _check_fields(values):
@@ -366,7 +366,7 @@ def get_recipe(
     recipe: 'str | Recipe',  # a name, or a recipe, which is given back
 ) -> Recipe:
     "Look a recipe up by its name"
-    return recipe if isinstance(recipe, Recipe) else RECIPES[recipe]  # or an error that says which there are
+    return recipe if isinstance(recipe, Recipe) else RECIPES[str(recipe)]  # or an error that says which there are
 
 # %% ../nbs/00_recipes.ipynb #f7ffbcd8
 WHEN = {

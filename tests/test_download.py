@@ -223,6 +223,14 @@ def test_gives_up_and_goes_on_when_called_again(server, tmp_path, fault, words):
     assert_complete(tmp_path)
 
 
+def test_no_login(tmp_path, monkeypatch):
+    "Without one nothing is asked for, and no empty folder stays"
+    for name in ('ADIENCE_USER', 'ADIENCE_PASSWORD'): monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr('sys.stdin', io.StringIO())
+    with pytest.raises(AgeclsError, match='login'): download_adience(tmp_path / 'data')
+    assert not (tmp_path / 'data').exists()
+
+
 def test_wrong_login(server, tmp_path):
     get_fails(server, tmp_path, 'the login was refused (401)', password='another')
     assert len(server.requests) == 1

@@ -6,6 +6,7 @@
 __all__ = ['AgeclsError', 'DataWarning']
 
 # %% ../../nbs/core/00_errors.ipynb #25731c06
+import operator
 import os
 import re
 from codecs import getincrementaldecoder
@@ -58,6 +59,27 @@ def near(
 class UnknownName(AgeclsError, KeyError):
     "A name that is not known, where a dict has names"
     def __str__(self): return self.args[0]                      # a KeyError shows its message in quotes
+
+# %% ../../nbs/core/00_errors.ipynb #8c73ce89
+def whole(
+    name: str,  # of the argument, for the message
+    x,
+    low: int | None = None,  # the smallest that is allowed
+    high: int | None = None,  # the largest
+) -> int:  # Python's
+    "A whole number, Python's or NumPy's; an `AgeclsError` for anything else"
+    try: n = None if isinstance(x, bool) else operator.index(x)
+    except TypeError: n = None
+    if n is None or low is not None and n < low or high is not None and n > high:
+        allowed = '' if low is None else f', {low} or more' if high is None else f' from {low} to {high}'
+        raise AgeclsError(f'{name} must be a whole number{allowed}, not {x!r}')
+    return n
+
+
+def check_flags(**values):
+    "An `AgeclsError` for an argument that is neither True nor False"
+    for name, x in values.items():
+        if not isinstance(x, bool): raise AgeclsError(f'{name} must be True or False, not {x!r}')
 
 # %% ../../nbs/core/00_errors.ipynb #44719141
 def first_line(error: BaseException) -> str:

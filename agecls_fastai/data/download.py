@@ -347,12 +347,12 @@ def download_adience(
     files = {name: file for name, file in (REMOTE_FILES if files is None else files).items()
              if (name == archive or not name.endswith('.tar.gz')) and (frontal or 'frontal' not in name)}
     with _disk_errors(dest):
-        dest.mkdir(parents=True, exist_ok=True)
         unpacked = _is_unpacked(dest, source)
         missing = {name: file for name, file in files.items()
                    if not (unpacked and name == archive) and not _is_there(dest / name, file)}
         if not all(file.get('optional') for file in missing.values()):  # only optional ones: they were asked for before
             with _client(_login(user, password)) as client:
+                dest.mkdir(parents=True, exist_ok=True)
                 for name, file in missing.items():
                     try: _fetch(client, f'{base_url}/{name}', dest / name, file, progress)
                     except _NotThere:

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..core.errors import AgeclsError
+from ..core.errors import AgeclsError, whole
 from ..core.files import is_number, read_json
 from agecls_fastai.data.adience import (
     AGE_GROUPS,
@@ -349,8 +349,8 @@ def draw_adience(
     "Draw a data set that lies on disk like Adience; an `AgeclsError` if something else is there"
     if source not in ('aligned', 'faces', 'both'):
         raise AgeclsError(f'source must be one of aligned, faces, both, not {source!r}')
-    if not 16 <= size <= 4096: raise AgeclsError(f'size must be from 16 to 4096 pixels, not {size}')
-    if ambiguity < 0 or not 0 <= label_noise <= 1:
+    n_subjects, size, seed = whole('n_subjects', n_subjects), whole('size', size, 16, 4096), whole('seed', seed, 0)
+    if not 0 <= ambiguity < np.inf or not 0 <= label_noise <= 1:
         raise AgeclsError(f'ambiguity must be 0 or more and label_noise from 0 to 1, not {ambiguity} and {label_noise}')
     table = draw_fold_table(n_subjects, seed) if folds is None else read_fold_table(folds)
     if folds is not None: n_subjects = int(table['face_id'].nunique())

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from filelock import FileLock, Timeout
 
-from ..core.errors import AgeclsError, first_line, some
+from ..core.errors import AgeclsError, first_line, some, whole
 from ..core.files import file_digest, parse_json, read_json, write_atomic
 from ..data.images import check_inside
 from ..data.pictures import READER, decode, need_plain_file
@@ -153,7 +153,7 @@ def build_pack(
     "Decode every image once; an `AgeclsError` names one that cannot be read"
     path, out, files = Path(path), Path(out), list(dict.fromkeys(items['file']))
     if not path.is_dir(): raise AgeclsError(f'there is no data folder {path}')
-    if not 16 <= size <= 4096: raise AgeclsError(f'size must be from 16 to 4096 pixels, not {size}')
+    size, shard = whole('size', size, 16, 4096), whole('shard', shard, 1)
     if not files: raise AgeclsError('there are no images to pack')
     check_inside(files, path)
     if out.exists() and not out.is_dir(): raise AgeclsError(f'{out} is a file; give a folder')

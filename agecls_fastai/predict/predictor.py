@@ -16,7 +16,7 @@ import torch
 from fastcore.basics import patch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, some, whole
 from ..data.faces import face_finder
 from ..data.pictures import open_photo
 from .answers import AgeCheck, Answerer, age_check, answer, combine, load_kept, load_onnx
@@ -60,9 +60,9 @@ class Predictor:
         level: float = 0.9,  # the share of prediction sets that should hold the true group
         onnx: bool = False,  # use the ONNX file beside a network, if it belongs to it: faster on a CPU
     ):
-        if views is not None and views not in VIEWS:
+        if views is not None and views not in list(VIEWS):
             raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
-        if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
+        bs = whole('bs', bs, 1)
         models = list(models) if isinstance(models, (list, tuple)) else [models]
         device, self.bs, self.level, self.answerers, self.bundles = run_device(device), bs, level, [], []
         light = onnx and views is None and device.type == 'cpu'
@@ -85,6 +85,10 @@ class Predictor:
     ) -> Iterator[dict]:
         "Answers as they come; see `answer`"
         if faces is True: faces = face_finder()
+        if faces and not callable(faces):
+            raise AgeclsError(f'faces must be True, False or what face_finder gives, not {faces!r}')
+        if not (check is None or isinstance(check, AgeCheck)):
+            raise AgeclsError(f'check must be what Predictor.check gives, not {check!r}')
         return answer(photos, self.answerers, self.level, self.bs, faces or None, check=check,
                       doubts=None if faces else self._doubts)
 

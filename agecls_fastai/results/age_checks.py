@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, some, whole
 from ..data.items import who
 from .by_age import years_of
 from .compare import run_names
@@ -47,7 +47,7 @@ def check_scores(
     sums, subject = check_sums(t['expected_age'], ages, limit, challenge), t['subject'].to_numpy()
     counted = sums[:, [0, 2]].any(1)
     each = pd.DataFrame(sums[counted]).groupby([part[counted], subject[counted]]).sum()
-    rng, rows = np.random.default_rng(seed), {}
+    rng, rows = np.random.default_rng(whole('seed', seed, 0)), {}
     for value in each.index.unique(0):
         people = each.loc[value].to_numpy()
         draws = np.concatenate([check_rates(times @ people) for _, times in times_drawn(len(people), n_resamples, rng)])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, some, whole
 from ..data.items import who
 from ..runs.format import Run, open_one
 from ..scores.calibration import conformal_scores, conformal_threshold, expected_calibration_error
@@ -88,7 +88,7 @@ class PredictionSets:
     ) -> pd.DataFrame:  # images, subjects, coverage with its 95 % interval, by_subject, size
         "How often the set holds the truth: over images, with an interval by resampling subjects; and over subjects"
         table = self.table.assign(part='all' if by is None else self._column(by))
-        rng, rows = np.random.default_rng(seed), {}
+        rng, rows = np.random.default_rng(whole('seed', seed, 0)), {}
         for part, t in table.groupby('part', observed=True):
             each = t.groupby('subject')['covered'].agg(['sum', 'size']).to_numpy(float)
             sums = np.concatenate([times @ each for _, times in times_drawn(len(each), n_resamples, rng)])

@@ -7,6 +7,7 @@ __all__ = ['subject_sums', 'summarize', 'baseline_scores', 'guessing_scores', 'd
            'compare', 'by_subject']
 
 # %% ../../nbs/results/01_compare.ipynb #f28fd4b3
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -337,9 +338,10 @@ def compare(
     turned: bool = False,  # with a baseline: it minus the others, as of an ensemble and its members
 ) -> Comparison:
     "Compare runs on the same items: scores with intervals, and paired differences"
+    if isinstance(n_resamples, (str, os.PathLike, Run)): raise AgeclsError('give the runs as a list: compare([a, b])')
     runs = same_classes(open_runs(runs))
     if not runs: raise AgeclsError('there is no run to compare')
-    if baseline is not None and not 0 <= baseline < len(runs):
+    if not (baseline is None or type(baseline) is int and 0 <= baseline < len(runs)):
         raise AgeclsError(f'baseline must be the position of one of {len(runs)} runs, 0 to {len(runs) - 1}, '
                           f'not {baseline!r}')
     folds, names = common_folds(runs), run_names(runs)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, check_flags, some, whole
 from ..core.files import read_json, write_atomic
 from ..core.progress import Progress
 from ..data.items import check_items, counted, items_digest, who
@@ -23,12 +23,13 @@ from ..data.synthetic import best_reachable
 from ..loading.pack import build_pack
 from ..recipes import Recipe, change_recipe, get_recipe, named_recipe, resize_for
 from .compare import compare, power_words
-from ..runs.crossval import check_held, cross_validate
+from ..runs.crossval import check_call, check_held, cross_validate
 from ..runs.format import folder_name, is_study, open_runs
 from ..runs.minutes import check_minutes
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
 from ..scores.statistics import score_text
 from ..scores.tables import ResultTable
+from ..training.loop import check_precision, run_device
 from ..training.models import check_start
 
 # %% ../../nbs/results/03_study.ipynb #22a61b86
@@ -216,6 +217,9 @@ def study(
 ) -> Study:
     "Cross-validate a grid of recipes, and compare all with one; resumes where an earlier call stopped"
     path, out, vary = Path(path), Path(out), dict(vary or {})
+    whole('n_resamples', n_resamples, 1)
+    check_flags(packs=packs)
+    if out.resolve() == path.resolve(): raise AgeclsError(f'{out} holds the data; give another folder for the study')
     sources = items if isinstance(items, dict) else {None: items}
     if 'source' in vary and (missing := [s for s in vary['source'] if s not in sources]):
         raise AgeclsError(f'there are no items for source {some(missing)}; there are {some(list(sources), 9)}')
@@ -233,12 +237,13 @@ def study(
     starts = {(recipe.arch, recipe.pretrained, recipe.size) for recipe, _ in cells
               if not (out / folder_name(recipe.name) / 'run.json').is_file()}
     if kwargs.get('engine') is None:                                     # a mistake in the last recipe is told first
+        check_precision(kwargs.get('precision', 'auto'), run_device(kwargs.get('device')).type)
         for arch, pretrained, size in sorted(starts): check_start(arch, pretrained, kwargs.get('weights'), size)
     sources = {name: check_items(table) for name, table in sources.items()}
     tables = [sources[factors['source']] if 'source' in vary else next(iter(sources.values())) for _, factors in cells]
     folders = [out / folder_name(recipe.name) for recipe, _ in cells]
     for (recipe, _), table, folder in zip(cells, tables, folders):       # before pictures are read
-        recipe.loss_func(table['label'].cat.categories)
+        check_call(table, recipe, **kwargs)
         check_held(folder, table, recipe, pack=packs or None, **kwargs)
     out.mkdir(parents=True, exist_ok=True)
     runs = []

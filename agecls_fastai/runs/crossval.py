@@ -15,10 +15,11 @@ from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from fastcore.basics import IN_NOTEBOOK
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, check_flags, some, whole
 from ..core.progress import Progress
 from ..data.folds import PROTOCOLS
 from ..data.items import check_items, items_digest
@@ -44,7 +45,11 @@ def _chosen_folds(items, folds, protocol):
     "The folds to test on"
     if protocol not in PROTOCOLS: raise AgeclsError(f'protocol must be one of {some(PROTOCOLS)}, not {protocol!r}')
     every = sorted(items['fold'].unique().tolist())
-    folds = every if folds is None else list(dict.fromkeys(folds))
+    if folds is not None:
+        if isinstance(folds, str) or not np.iterable(folds) or not len(folds):
+            raise AgeclsError(f'folds must be a list of numbers, as in [0, 1], not {folds!r}')
+        folds = list(dict.fromkeys(whole('a fold', k) for k in folds))
+    else: folds = every
     if unknown := [k for k in folds if k not in every]:
         raise AgeclsError(f'there is no fold {some(unknown)}; the folds are {some(every, 20)}')
     return folds
@@ -85,6 +90,30 @@ def check_held(
     RunFolder(out).check(facts)
 
 
+def check_call(
+    items: pd.DataFrame,  # the items table, checked
+    recipe: str | Recipe,
+    folds=None,
+    protocol: str = 'strict',
+    weights=None,
+    jobs: int = 1,
+    engine=None,
+    log: str | None = None,
+    minutes: float | None = None,
+    precision: str = 'auto',
+    data: str = '',
+    **others,  # fields of the recipe; other arguments of `cross_validate`
+) -> tuple[Recipe, list[int]]:  # the recipe that is trained, and the folds
+    "An `AgeclsError` for arguments of `cross_validate` that do not hold for any machine, before pictures are read"
+    known = signature(cross_validate).parameters
+    recipe = _changed(recipe, {name: x for name, x in others.items() if name not in known})
+    folds = _chosen_folds(items, folds, protocol)
+    _check_call(recipe, weights, jobs, engine, log, minutes, precision)
+    if not isinstance(data, str): raise AgeclsError(f'data must be a word or some, not {data!r}')
+    recipe.loss_func(items['label'].cat.categories)                      # an error here if it cannot be built
+    return recipe, folds
+
+
 def _check_weights(weights):
     if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
 
@@ -99,6 +128,9 @@ def _check_start(folder, recipe, weights, engine, team):
 def _check_call(recipe, weights, jobs, engine, log, minutes, precision):
     "An `AgeclsError` for arguments that do not go together"
     _check_weights(weights)
+    whole('jobs', jobs, 1)
+    if not (engine is None or hasattr(engine, 'check')):
+        raise AgeclsError(f'engine must be a RayEngine, as in RayEngine(), not {engine!r}')
     if engine and jobs > 1: raise AgeclsError('jobs is for this machine; on a cluster it is cpus and gpus that count')
     check_log(log)
     if log and recipe.schedule == 'probe':
@@ -155,11 +187,11 @@ def cross_validate(
     **changes,  # fields of the recipe, such as epochs=1: see `change_recipe`
 ) -> Run:
     "Cross-validate a recipe; the same call again resumes. An `AgeclsError` if `out` holds another run"
-    recipe, items, folder = _changed(recipe, changes), check_items(items), RunFolder(out)
+    items, folder, seed = check_items(items), RunFolder(out), whole('seed', seed)
+    check_flags(overwrite=overwrite, keep_models=keep_models, skip_bad_images=skip_bad_images, final=final)
     class_ages(items['label'].cat.categories)                            # warns of a class that is no age
-    folds = _chosen_folds(items, folds, protocol)
-    _check_call(recipe, weights, jobs, engine, log, minutes, precision)
-    recipe.loss_func(items['label'].cat.categories)                      # an error here if it cannot be built
+    recipe, folds = check_call(items, recipe, folds, protocol, weights, jobs, engine, log, minutes, precision, data,
+                               **changes)
     team = processes(distributed, device)
     if team:
         if minutes is not None:

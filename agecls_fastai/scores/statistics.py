@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, some, whole
 from .years import known_ages
 
 # %% ../../nbs/scores/00_statistics.ipynb #7aafe1d3
@@ -183,6 +183,7 @@ def times_drawn(
     rng,  # numpy's Generator
 ):  # (slice of the resamples, how often each person was drawn in them (resamples, n)); in parts: memory stays small
     "Draw n people out of n with replacement, again and again"
+    n_resamples = whole('n_resamples', n_resamples, 1)
     for start in range(0, n_resamples, 1000):
         m = min(1000, n_resamples - start)
         yield slice(start, start + m), rng.multinomial(n, np.full(n, 1 / n), size=m).astype(float)
@@ -194,8 +195,8 @@ def resample(
     seed: int = 0,
 ) -> np.ndarray:  # (runs, n_resamples, metrics): mean over folds of each score
     "Draw people again within each fold, the same ones for all runs, and score each draw"
-    rng = np.random.default_rng(seed)
-    means = np.zeros((len(runs), n_resamples, len(METRICS)))
+    rng = np.random.default_rng(whole('seed', seed, 0))
+    means = np.zeros((len(runs), whole('n_resamples', n_resamples, 1), len(METRICS)))
     # a fold whose images have no score of a kind, as where no age is known, is left out of that mean
     has = {k: ~np.isnan(scores_from_sums(np.stack([run[k].sum(0) for run in runs]))) for k in runs[0]}
     count = sum(has.values())

@@ -103,7 +103,9 @@ def loss_func(
         args['weight'] = class_balanced_weights(counts, self.class_weights)
     labels = [str(label) for label in labels]
     if self.loss == 'cross_entropy' and not args and not are_years(labels): return None
-    return get_loss(self.loss, labels, **args)
+    made = get_loss(self.loss, labels, **args)
+    if made.reduction == 'none': raise AgeclsError("a training needs one loss for a batch: reduction 'mean' or 'sum'")
+    return made
 
 
 @patch

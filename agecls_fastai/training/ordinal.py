@@ -72,6 +72,8 @@ class OrdinalLoss(nn.Module):
         super().__init__()
         if isinstance(n_classes, bool) or not isinstance(n_classes, int) or n_classes < 2:
             raise AgeclsError(f'n_classes must be a whole number, 2 or more, not {n_classes!r}')
+        if reduction not in ('mean', 'sum', 'none'):
+            raise AgeclsError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
         self.n_classes, self.reduction = n_classes, reduction
         if weight is not None:
             given, weight = weight, number_vector(weight)
