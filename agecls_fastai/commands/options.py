@@ -120,7 +120,7 @@ def at_least(low, kind=int):
     def parse(text):
         try: x = kind(text)
         except ValueError: raise argparse.ArgumentTypeError(f'{text!r} is not a number') from None
-        if not x >= low: raise argparse.ArgumentTypeError(f'must be {low} or more, not {text}')
+        if not low <= x < float('inf'): raise argparse.ArgumentTypeError(f'must be {low} or more, not {text}')
         return x
     return parse
 

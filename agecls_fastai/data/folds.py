@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, DataWarning, some
+from ..core.errors import AgeclsError, DataWarning, some, whole
 from .ages import ADIENCE_GROUPS, are_years, group_years, nearest_group
 from .items import COLUMNS, check_columns, check_items, who
 
@@ -75,6 +75,7 @@ def make_folds(
     "Make `n` folds that keep people together and share out the labels; a `DataWarning` says if they are uneven"
     from sklearn.model_selection import StratifiedGroupKFold  # here: its import takes most of a second
 
+    n, seed = whole('the number of folds', n), whole('seed', seed)
     if n < 2: raise AgeclsError(f'cross-validation needs two folds or more, not {n}')
     items = check_columns(items, ['file', 'label', 'subject'])
     strata = _strata(items['label'])

@@ -22,7 +22,7 @@ from fastai.vision.core import PILImage, imagenet_stats
 from fastcore.basics import patch
 from fasttransform.transform import Transform
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, some, whole
 from ..data.folds import hash_order, split_items, valid_subjects
 from ..data.images import check_inside
 from ..data.items import check_items
@@ -128,8 +128,7 @@ def age_dls(
     check_inside(items['file'], path)
     part = split_items(items, test_fold, protocol, seed)
     if balance not in BALANCES: raise AgeclsError(f'balance must be one of {some(BALANCES, 9)}, not {balance!r}')
-    if bs < 1: raise AgeclsError(f'bs must be 1 or more, not {bs}')
-    if size < 16: raise AgeclsError(f'size must be 16 or more, not {size}')
+    bs, size = whole('bs', bs, 1), whole('size', size, 16, 4096)
     pair = isinstance(normalize, (tuple, list)) and len(normalize) == 2
     if not pair and normalize not in NORMALIZE:
         raise AgeclsError(f'normalize must be one of {NORMALIZE}, not {normalize!r}')

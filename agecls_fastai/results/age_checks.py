@@ -229,6 +229,10 @@ def age_checks(
     "What a run would do as an age check"
     run = one_run(run)
     years_of(run)
+    limits, challenges, bounds = (np.atleast_1d(x).tolist() for x in (limits, challenges, bounds))
+    if not limits or not challenges: raise AgeclsError('an age check needs a limit and a challenge age')
+    if isinstance(by, str): by = [by]
+    for b in bounds: fewest_people(b)                                    # told before the tables are made
     for a, c in product(limits, challenges): check_challenge(a, c)
     by = [c for c in ('gender', 'race', 'age') if c == 'age' or c in run.predictions] if by is None else list(by)
     tables = {(float(a), float(c), b): check_scores(run, a, c, b, n_resamples)

@@ -147,6 +147,7 @@ def verify_run(
 ) -> Verified:
     "Check that a run is still what was written"
     path, findings = Path(path), []
+    if data is not None and not Path(data).is_dir(): raise AgeclsError(f'there is no data folder {data}')
     if not (path / 'run.json').is_file(): raise AgeclsError(f'{path} is no run folder: it has no run.json')
     folders = fold_folders(path)
     done = {k: _facts(p / 'done.json') for k, p in folders.items() if (p / 'done.json').exists()}

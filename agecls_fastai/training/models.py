@@ -352,6 +352,7 @@ def age_learner(
     if metrics is None:
         metrics = [EpochMetric(partial(cumulative_score, l=0), 'accuracy'), EpochMetric(one_off_accuracy)]
         metrics = metrics if len(dls.vocab) > 2 else metrics[:1]
+    if isinstance(loss_func, str): raise AgeclsError(f'loss_func is a loss, as get_loss({loss_func!r}, labels) gives')
     loss_func = CrossEntropyLossFlat() if loss_func is None else loss_func
     ordinal = isinstance(loss_func, OrdinalLoss)
     if ordinal and loss_func.n_classes != len(dls.vocab):
