@@ -2588,6 +2588,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                         'agecls_fastai/training/probe.py'),
                                               'agecls_fastai.training.probe.StageStatistics.stages': ( 'training/probe.html#stagestatistics.stages',
                                                                                                        'agecls_fastai/training/probe.py'),
+                                              'agecls_fastai.training.probe._check_features': ( 'training/probe.html#_check_features',
+                                                                                                'agecls_fastai/training/probe.py'),
                                               'agecls_fastai.training.probe._features_file': ( 'training/probe.html#_features_file',
                                                                                                'agecls_fastai/training/probe.py'),
                                               'agecls_fastai.training.probe._minimize': ( 'training/probe.html#_minimize',

@@ -105,7 +105,9 @@ def evaluate(
     known = dict(recipe=bundles[0].info['recipe'], labels=labels, seed=bundles[0].info.get('seed'),
                  model_sha256=[b.info['weights_sha256'] for b in bundles])       # checked when they were read
     # before the pictures are read; with `skip_bad_images` the items are known only afterwards
-    if out: RunFolder(out).check(known if skip_bad_images else known | dict(items_digest=items_digest(items)))
+    if out:
+        RunFolder(out).check_place()
+        RunFolder(out).check(known if skip_bad_images else known | dict(items_digest=items_digest(items)))
     items, skipped = check_images(items, path, skip_bad_images,
                                   progress.counter('images checked') if progress else None)
     trained_on = np.sum([list(b.info['trained_on'].values()) for b in bundles], 0)

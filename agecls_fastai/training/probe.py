@@ -155,6 +155,15 @@ def _score(p, y):
     return F.nll_loss(p.clamp_min(1e-9).log(), y).item(), cumulative_score(p, y, 0), one_off_accuracy(p, y)
 
 # %% ../../nbs/training/11_probe.ipynb #b848671
+def _check_features(x, y, n_classes):
+    "An `AgeclsError` unless there are features of each image, and a class"
+    if x.ndim != 3 or not len(x) or y.shape != x.shape[:1]:
+        raise AgeclsError('a probe needs features (n, views, features) and classes (n,) of one image or more, not '
+                          f'{tuple(x.shape)} and {tuple(y.shape)}')
+    if y.is_floating_point() or y.min() < 0 or y.max() >= n_classes:
+        raise AgeclsError(f'classes must be whole numbers from 0 to {n_classes - 1}')
+
+
 def fit_probe(
     x,  # features (n, views, features) of the training images
     y,  # their classes (n,)
@@ -163,9 +172,10 @@ def fit_probe(
     wd: float | None = None,  # weight decay; if None, chosen on `valid`, or `WD` without it
     device='cpu',  # where to compute
 ) -> tuple[torch.Tensor, torch.Tensor, pd.DataFrame]:  # weight, bias, a row for each decay tried
-    "Fit a linear head; an `AgeclsError` if features are not finite"
+    "Fit a linear head; an `AgeclsError` if features are not finite, or features and classes do not belong together"
     x, y = torch.as_tensor(x).to(device), torch.as_tensor(y).to(device)
     valid = [torch.as_tensor(t).to(device) for t in valid] if valid is not None and len(valid[1]) else None
+    for features, classes in [(x, y), *([valid] if valid else [])]: _check_features(features, classes, n_classes)
     views, best, rows = x.flatten(0, 1), None, []
     mean, std = views.mean(0), views.std(0).clamp_min(1e-6)
     z, answers = (views - mean) / std, y.repeat_interleave(x.shape[1])
