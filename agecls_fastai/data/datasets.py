@@ -53,7 +53,7 @@ def check_dataset(
     "The kind of data; an `AgeclsError` if an option does not apply to it"
     given = [name for name, value in options.items() if value is not None and value is not False]
     dataset = dataset or ('table' if 'items' in given else 'adience')
-    if dataset not in DATASETS: raise AgeclsError(f'dataset must be one of {some(DATASETS, 9)}, not {dataset!r}')
+    if dataset not in list(DATASETS): raise AgeclsError(f'dataset must be one of {some(DATASETS, 9)}, not {dataset!r}')
     for name in given:
         if name in DATASETS[dataset].options: continue
         kinds = [kind for kind, known in DATASETS.items() if name in known.options]

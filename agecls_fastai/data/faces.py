@@ -210,7 +210,8 @@ def face_finder(
     detector: str = 'yunet',  # a key of `DETECTORS`
 ) -> Callable:  # PIL image → list of `Face`
     "A function that detects faces in a photograph, from left to right; it may be called by several threads"
-    if detector not in DETECTORS: raise AgeclsError(f'detector must be one of {some(DETECTORS, 9)}, not {detector!r}')
+    if detector not in list(DETECTORS):
+        raise AgeclsError(f'detector must be one of {some(DETECTORS, 9)}, not {detector!r}')
     own = _each_thread(partial(DETECTORS[detector], model))
     def find_faces(image: Image.Image) -> list[Face]:
         look, faces = own(), []

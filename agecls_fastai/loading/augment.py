@@ -72,7 +72,7 @@ class ByteBatch(DisplayedTransform):
         coverage: float = 1.0,  # the central share of the picture's height and width that the network sees
     ):
         if augment not in AUGMENTS: raise AgeclsError(f'augment must be one of {some(AUGMENTS, 9)}, not {augment!r}')
-        if views not in VIEWS: raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
+        if views not in list(VIEWS): raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
         if not 0.1 <= coverage <= 1: raise AgeclsError(f'coverage must be from 0.1 to 1, not {coverage!r}')
         super().__init__()
         self.size, self.augment, self.views, self.coverage, self.training = size, augment, views, coverage, False
@@ -250,7 +250,7 @@ def looking(
 ):
     "In this context the loader gives these views of each image, outside training"
     tfms = byte_batches(dl)
-    if views not in VIEWS: raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
+    if views not in list(VIEWS): raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
     if not tfms and views != 'center': raise AgeclsError('views need a loader whose batches come from a ByteBatch')
     before = [t.views for t in tfms]
     for t in tfms: t.views = views

@@ -54,9 +54,9 @@ def export_model(
     out = Path(out)
     if to is None: to = next((name for name, ending in TARGETS.items() if out.suffix == ending), None)
     if to is None: raise AgeclsError(f'the file must end in {some(TARGETS.values())}, not {out}')
-    if to not in TARGETS: raise AgeclsError(f'to must be one of {some(TARGETS)}, not {to!r}')
+    if to not in list(TARGETS): raise AgeclsError(f'to must be one of {some(TARGETS)}, not {to!r}')
     if out.suffix != TARGETS[to]: raise AgeclsError(f'the file must end in {TARGETS[to]} for {to}, not {out.suffix!r}')
-    if views is not None and views not in VIEWS:
+    if views is not None and views not in list(VIEWS):
         raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
     if out.is_dir(): raise AgeclsError(f'{out} is a folder')
     if not out.parent.is_dir(): raise AgeclsError(f'there is no folder {out.parent}')

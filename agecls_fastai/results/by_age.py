@@ -61,7 +61,7 @@ def plot_age_errors(
     "An error in years by true age, with 95 % intervals by resampling subjects"
     runs = as_runs(runs)
     known = [m for m in METRICS if METRICS[m].in_years]
-    if metric not in known: raise AgeclsError(f'metric must be one of {some(known, 9)}, not {metric!r}')
+    if metric not in list(known): raise AgeclsError(f'metric must be one of {some(known, 9)}, not {metric!r}')
     common_folds(runs)
     new = ax is None
     if new: _, ax = plt.subplots(figsize=(WIDTH, 2.6))

@@ -109,7 +109,7 @@ def prediction_sets(
     unit: str = 'subject',  # 'subject': each validation subject has one vote; 'image': each image
 ) -> PredictionSets:
     "Conformal sets of neighbouring groups: thresholds from the inner validation sets, sets for the test folds"
-    if unit not in UNITS: raise AgeclsError(f'unit must be one of {some(UNITS)}, not {unit!r}')
+    if unit not in list(UNITS): raise AgeclsError(f'unit must be one of {some(UNITS)}, not {unit!r}')
     run = open_one(run)
     columns = [f'p_{x}' for x in run.labels]
     valid, test, thresholds = run.valid_predictions(), run.predictions, {}

@@ -166,7 +166,7 @@ def called(predictions): return ('person', 'people') if who(predictions).known e
 
 def _metric(runs, metric):
     known = runs[0].metrics
-    if metric not in known: raise AgeclsError(f'metric must be one of {some(known, 12)}, not {metric!r}')
+    if metric not in list(known): raise AgeclsError(f'metric must be one of {some(known, 12)}, not {metric!r}')
     return METRICS[metric].scale
 
 
