@@ -1418,6 +1418,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'agecls_fastai/results/report.py'),
                                               'agecls_fastai.results.report._belief_section': ( 'results/report.html#_belief_section',
                                                                                                 'agecls_fastai/results/report.py'),
+                                              'agecls_fastai.results.report._check_pictures': ( 'results/report.html#_check_pictures',
+                                                                                                'agecls_fastai/results/report.py'),
                                               'agecls_fastai.results.report._columns_shown': ( 'results/report.html#_columns_shown',
                                                                                                'agecls_fastai/results/report.py'),
                                               'agecls_fastai.results.report._confusion_section': ( 'results/report.html#_confusion_section',

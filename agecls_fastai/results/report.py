@@ -240,6 +240,12 @@ def _curves_section(given):
     return dict(title='Learning curves', blocks=blocks)
 
 
+def _check_pictures(run, path):
+    files = run.predictions['file'].iloc[:20].tolist()
+    if not any((Path(path) / file).is_file() for file in files):
+        raise AgeclsError(f'{path} is not the data folder of {run.path}: it has no {files[0]}')
+
+
 def _faces_section(given):
     path = given.path
     if path is None: return dict(title='Faces', blocks=[note_block(f'Pictures of faces are left out: {given.why}')])
@@ -304,12 +310,15 @@ def report(
     if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
         raise AgeclsError(f'{figures} is no folder for figures')
     runs = as_runs(runs)
+    drawn = runs and runs[0].info.get('data', '').startswith(DRAWN)
+    if path is not None and (faces or faces is None and drawn):          # told before the tables are made
+        for run in runs: _check_pictures(run, path)
     columns = _named_columns(runs[0], [by] if isinstance(by, str) else by) if by else None
     made = compare(runs, n_resamples)
     info = made.runs[0].info
     why = '--faces DATA shows them.'
     if faces is False or path is None: path = None
-    elif faces is None and not info.get('data', '').startswith(DRAWN):
+    elif faces is None and not drawn:
         path, why = None, 'they may be of real people; faces=True, or --faces DATA, shows them.'
     order = made.scores.xs('accuracy', level='metric').loc[made.names, 'mean'].argsort(kind='stable').to_numpy()[::-1]
     detailed = sorted(order[:DETAILED])
