@@ -748,6 +748,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'agecls_fastai/data/tables.py'),
                                            'agecls_fastai.data.tables.check_once': ( 'data/tables.html#check_once',
                                                                                      'agecls_fastai/data/tables.py'),
+                                           'agecls_fastai.data.tables.check_table_name': ( 'data/tables.html#check_table_name',
+                                                                                           'agecls_fastai/data/tables.py'),
                                            'agecls_fastai.data.tables.label_order': ( 'data/tables.html#label_order',
                                                                                       'agecls_fastai/data/tables.py'),
                                            'agecls_fastai.data.tables.leave_out': ( 'data/tables.html#leave_out',

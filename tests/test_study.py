@@ -60,6 +60,9 @@ def test_compare_ensemble_calibrate(done, tmp_path):
     table = pd.read_csv(tmp_path / 'sets.csv')
     predictions = pd.concat(pd.read_csv(tmp_path / f'both/fold_{k}/predictions.csv') for k in (0, 1))
     assert table['file'].tolist() == predictions['file'].tolist() and table['size'].between(1, 8).all()
+    for name, why in (('sets.xlsx', 'ends in .csv'), ('none/sets.csv', 'there is no folder')):
+        bad = agecls('calibrate', tmp_path / 'both', '--out', tmp_path / name)
+        assert bad.returncode == 2 and why in bad.stderr and not (tmp_path / name).exists()
     for level in ('0', '1', '90'):
         bad = agecls('calibrate', tmp_path / 'both', '--level', level)
         assert bad.returncode == 2 and 'level must be above 0 and below 1' in bad.stderr

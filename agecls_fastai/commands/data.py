@@ -111,7 +111,8 @@ def items(args):
     from agecls_fastai.core.errors import some
     from agecls_fastai.data.folds import fold_balance
     from agecls_fastai.data.items import counted
-    from agecls_fastai.data.tables import write_items
+    from agecls_fastai.data.tables import check_table_name, write_items
+    if args.out: check_table_name(args.out)
     data = read_data(args.data, **data_options(args))
     balance = fold_balance(data.items)
     absent = [file for file in data.items['file'] if not os.path.isfile(os.path.join(args.data, file))]

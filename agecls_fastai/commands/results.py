@@ -114,9 +114,11 @@ def calibrate(args):
     "agecls calibrate"
     form = table_form(args)
     from agecls_fastai.results.calibrate import calibration_report
+    from agecls_fastai.data.tables import check_table_name, write_items
     from agecls_fastai.runs.format import load_run
+    if args.out: check_table_name(args.out)
     found = calibration_report(load_run(args.run), args.level, args.unit)
-    if args.out: found.sets.table.to_csv(args.out, index=False)
+    if args.out: write_items(found.sets.table, args.out)
     print_in_form(found, form, args.table)
     if args.out and form is None: print(f'\nThe sets of all images are in {args.out}')
 
