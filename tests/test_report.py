@@ -211,7 +211,7 @@ def test_tables_for_papers(runs):
     (['a', 'g'], 'were not tested on the same items'),
     (['a', '--faces', 'none'], 'there is no data folder none'),
     (['a', '--faces', 'a', '--no-faces'], 'not allowed with argument'),
-    (['a', '--faces', 'b'], 'there is no such file')])
+    (['a', '--faces', 'b'], 'b is not the data folder of a')])
 def test_mistakes(runs, argv, text, monkeypatch, capsys):
     monkeypatch.chdir(runs)
     try: status = main(['report', *argv])

@@ -241,6 +241,7 @@ def _curves_section(given):
 
 
 def _check_pictures(run, path):
+    "An `AgeclsError` for a data folder that has none of the run's first pictures"
     files = run.predictions['file'].iloc[:20].tolist()
     if not any((Path(path) / file).is_file() for file in files):
         raise AgeclsError(f'{path} is not the data folder of {run.path}: it has no {files[0]}')

@@ -234,16 +234,16 @@ def study(
         if length := vary.keys() & {'epochs', 'iters'}:
             raise AgeclsError(f'minutes chooses the epochs; {min(length)} cannot vary as well')
         for recipe, _ in cells: check_minutes(minutes, recipe)           # before anything is made
+    sources = {name: check_items(table) for name, table in sources.items()}
+    tables = [sources[factors['source']] if 'source' in vary else next(iter(sources.values())) for _, factors in cells]
+    for (recipe, _), table in zip(cells, tables): check_call(table, recipe, **kwargs)
     starts = {(recipe.arch, recipe.pretrained, recipe.size) for recipe, _ in cells
               if not (out / folder_name(recipe.name) / 'run.json').is_file()}
     if kwargs.get('engine') is None:                                     # a mistake in the last recipe is told first
         check_precision(kwargs.get('precision', 'auto'), run_device(kwargs.get('device')).type)
         for arch, pretrained, size in sorted(starts): check_start(arch, pretrained, kwargs.get('weights'), size)
-    sources = {name: check_items(table) for name, table in sources.items()}
-    tables = [sources[factors['source']] if 'source' in vary else next(iter(sources.values())) for _, factors in cells]
     folders = [out / folder_name(recipe.name) for recipe, _ in cells]
     for (recipe, _), table, folder in zip(cells, tables, folders):       # before pictures are read
-        check_call(table, recipe, **kwargs)
         check_held(folder, table, recipe, pack=packs or None, **kwargs)
     out.mkdir(parents=True, exist_ok=True)
     runs = []

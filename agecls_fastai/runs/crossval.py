@@ -46,9 +46,9 @@ def _chosen_folds(items, folds, protocol):
     if protocol not in PROTOCOLS: raise AgeclsError(f'protocol must be one of {some(PROTOCOLS)}, not {protocol!r}')
     every = sorted(items['fold'].unique().tolist())
     if folds is not None:
-        if isinstance(folds, str) or not np.iterable(folds) or not len(folds):
-            raise AgeclsError(f'folds must be a list of numbers, as in [0, 1], not {folds!r}')
-        folds = list(dict.fromkeys(whole('a fold', k) for k in folds))
+        given = [] if isinstance(folds, str) or not np.iterable(folds) else list(folds)
+        if not given: raise AgeclsError(f'folds must be a list of numbers, as in [0, 1], not {folds!r}')
+        folds = list(dict.fromkeys(whole('a fold', k) for k in given))
     else: folds = every
     if unknown := [k for k in folds if k not in every]:
         raise AgeclsError(f'there is no fold {some(unknown)}; the folds are {some(every, 20)}')
@@ -104,12 +104,12 @@ def check_call(
     data: str = '',
     **others,  # fields of the recipe; other arguments of `cross_validate`
 ) -> tuple[Recipe, list[int]]:  # the recipe that is trained, and the folds
-    "An `AgeclsError` for arguments of `cross_validate` that do not hold for any machine, before pictures are read"
+    "An `AgeclsError` for arguments of `cross_validate` that are wrong on any machine, before pictures are read"
     known = signature(cross_validate).parameters
     recipe = _changed(recipe, {name: x for name, x in others.items() if name not in known})
     folds = _chosen_folds(items, folds, protocol)
     _check_call(recipe, weights, jobs, engine, log, minutes, precision)
-    if not isinstance(data, str): raise AgeclsError(f'data must be a word or some, not {data!r}')
+    if not isinstance(data, str): raise AgeclsError(f"data must be words, as in 'drawn faces', not {data!r}")
     recipe.loss_func(items['label'].cat.categories)                      # an error here if it cannot be built
     return recipe, folds
 
