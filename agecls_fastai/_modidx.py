@@ -1555,8 +1555,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'agecls_fastai/runs/cluster.py')},
             'agecls_fastai.runs.crossval': { 'agecls_fastai.runs.crossval._changed': ( 'runs/crossval.html#_changed',
                                                                                        'agecls_fastai/runs/crossval.py'),
-                                             'agecls_fastai.runs.crossval._check_call': ( 'runs/crossval.html#_check_call',
-                                                                                          'agecls_fastai/runs/crossval.py'),
                                              'agecls_fastai.runs.crossval._check_start': ( 'runs/crossval.html#_check_start',
                                                                                            'agecls_fastai/runs/crossval.py'),
                                              'agecls_fastai.runs.crossval._check_weights': ( 'runs/crossval.html#_check_weights',

@@ -311,16 +311,15 @@ def report(
     if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
         raise AgeclsError(f'{figures} is no folder for figures')
     runs = as_runs(runs)
-    drawn = runs and runs[0].info.get('data', '').startswith(DRAWN)
-    if path is not None and (faces or faces is None and drawn):          # told before the tables are made
-        for run in runs: _check_pictures(run, path)
+    why = '--faces DATA shows them.'
+    if faces is False: path = None
+    elif faces is None and path is not None and not runs[0].info.get('data', '').startswith(DRAWN):
+        path, why = None, 'they may be of real people; faces=True, or --faces DATA, shows them.'
+    if path is not None:
+        for run in runs: _check_pictures(run, path)                      # told before the tables are made
     columns = _named_columns(runs[0], [by] if isinstance(by, str) else by) if by else None
     made = compare(runs, n_resamples)
     info = made.runs[0].info
-    why = '--faces DATA shows them.'
-    if faces is False or path is None: path = None
-    elif faces is None and not drawn:
-        path, why = None, 'they may be of real people; faces=True, or --faces DATA, shows them.'
     order = made.scores.xs('accuracy', level='metric').loc[made.names, 'mean'].argsort(kind='stable').to_numpy()[::-1]
     detailed = sorted(order[:DETAILED])
     names, shown = [made.names[i] for i in detailed], [_on_folds(made.runs[i], made.folds) for i in detailed]

@@ -25,7 +25,6 @@ from ..recipes import Recipe, change_recipe, get_recipe, named_recipe, resize_fo
 from .compare import compare, power_words
 from ..runs.crossval import check_call, check_held, cross_validate
 from ..runs.format import folder_name, is_study, open_runs
-from ..runs.minutes import check_minutes
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
 from ..scores.statistics import score_text
 from ..scores.tables import ResultTable
@@ -230,10 +229,8 @@ def study(
     alike = [name for name in names if name.partition(',')[0] == baseline]  # --size and such are in all names
     if baseline not in names and len(alike) == 1: baseline, = alike
     if baseline not in names: raise AgeclsError(f'the baseline must be one of {some(names, 40)}, not {baseline!r}')
-    if (minutes := kwargs.get('minutes')) is not None:
-        if length := vary.keys() & {'epochs', 'iters'}:
-            raise AgeclsError(f'minutes chooses the epochs; {min(length)} cannot vary as well')
-        for recipe, _ in cells: check_minutes(minutes, recipe)           # before anything is made
+    if kwargs.get('minutes') is not None and (length := vary.keys() & {'epochs', 'iters'}):
+        raise AgeclsError(f'minutes chooses the epochs; {min(length)} cannot vary as well')
     sources = {name: check_items(table) for name, table in sources.items()}
     tables = [sources[factors['source']] if 'source' in vary else next(iter(sources.values())) for _, factors in cells]
     for (recipe, _), table in zip(cells, tables): check_call(table, recipe, **kwargs)

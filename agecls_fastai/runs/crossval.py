@@ -108,25 +108,6 @@ def check_call(
     known = signature(cross_validate).parameters
     recipe = _changed(recipe, {name: x for name, x in others.items() if name not in known})
     folds = _chosen_folds(items, folds, protocol)
-    _check_call(recipe, weights, jobs, engine, log, minutes, precision)
-    if not isinstance(data, str): raise AgeclsError(f"data must be words, as in 'drawn faces', not {data!r}")
-    recipe.loss_func(items['label'].cat.categories)                      # an error here if it cannot be built
-    return recipe, folds
-
-
-def _check_weights(weights):
-    if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
-
-
-def _check_start(folder, recipe, weights, engine, team):
-    "Can a new run start? Asked before all pictures are read"
-    if folder.file.is_file(): return
-    if engine: return engine.check()                                     # the weights are for its machines to find
-    if not team: check_start(recipe.arch, recipe.pretrained, weights, recipe.size)
-
-
-def _check_call(recipe, weights, jobs, engine, log, minutes, precision):
-    "An `AgeclsError` for arguments that do not go together"
     _check_weights(weights)
     whole('jobs', jobs, 1)
     if not (engine is None or hasattr(engine, 'check')):
@@ -143,6 +124,20 @@ def _check_call(recipe, weights, jobs, engine, log, minutes, precision):
     if engine and precision == 'measure':
         raise AgeclsError("--precision measure (precision='measure') does not go with a cluster: it is measured on "
                           'this machine, and the folds are trained on others')
+    if not isinstance(data, str): raise AgeclsError(f"data must be words, as in 'drawn faces', not {data!r}")
+    recipe.loss_func(items['label'].cat.categories)                      # an error here if it cannot be built
+    return recipe, folds
+
+
+def _check_weights(weights):
+    if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
+
+
+def _check_start(folder, recipe, weights, engine, team):
+    "Can a new run start? Asked before all pictures are read"
+    if folder.file.is_file(): return
+    if engine: return engine.check()                                     # the weights are for its machines to find
+    if not team: check_start(recipe.arch, recipe.pretrained, weights, recipe.size)
 
 
 def _shown(progress):
