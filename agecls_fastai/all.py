@@ -47,6 +47,7 @@ from .training.weights import *
 from .training.levi_hassner import *
 from .training.models import *
 from .training.cams import activation_maps
+from .training.fuse import FusedValidation, fuse_batch_norm
 from .training.loop import FusedAdam, FusedSGD, run_device, speed_up
 from .training.callbacks import *
 from .training.logs import fold_log

@@ -34,6 +34,7 @@ from torch.optim.sgd import sgd
 
 from ..core.errors import AgeclsError, first_line, some
 from ..recipes import check_precision_word
+from .fuse import FusedValidation
 
 # %% ../../nbs/training/07_loop.ipynb #ea424cd7
 class _Fused(Optimizer):
@@ -338,7 +339,7 @@ def speed_up(
     compile: bool = False,  # compile the network with `torch.compile`: some minutes at first, faster afterwards
     precision: str = 'auto',  # one of `PRECISIONS`; `learn.computes_in` is the one in use
 ) -> Learner:  # the same
-    "Faster training: channels last, memory kept, the best precision, losses fetched only when they are read"
+    "Faster: channels last, memory kept, the best precision, losses fetched when read, validation without batch-norm"
     device = torch.device(learn.dls.device or next(learn.model.parameters()).device)
     check_precision(precision, device)
     if torch.are_deterministic_algorithms_enabled(): repeatable_pools(learn.model)
@@ -350,7 +351,8 @@ def speed_up(
     arch = getattr(learn, 'arch', '')                                    # fastai keeps a name or a function
     learn.computes_in = best_precision(device, arch if isinstance(arch, str) else getattr(arch, '__name__', ''),
                                        getattr(learn.dls, 'image_size', 0), precision)
-    learn.remove_cb(DevicePrecision)
+    learn.remove_cb(DevicePrecision).remove_cb(FusedValidation)
+    if device.type == 'cpu' and not compile: learn.add_cb(FusedValidation())
     if learn.computes_in != 'float32': learn.add_cb(DevicePrecision(device, learn.computes_in))
     if not hasattr(learn, 'losses_stay'): learn.add_cb(LossesStay())
     if hasattr(learn, 'progress') and not isinstance(learn.progress, DueProgress):
