@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fuse_batch_norm', 'FusedValidation']
 
-# %% ../../nbs/training/06a_fuse.ipynb #7738fd3f
+# %% ../../nbs/training/06a_fuse.ipynb #856579d1
 from copy import deepcopy
 
 import torch
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-# %% ../../nbs/training/06a_fuse.ipynb #4697a77e
+# %% ../../nbs/training/06a_fuse.ipynb #24e207df
 def _pairs(model, x):
     "The output for `x`, and each convolution whose output goes into a batch-norm, with it"
     calls, pairs, last = [], [], (None, None)
@@ -54,7 +54,7 @@ def fuse_batch_norm(
             net.set_submodule(names[norm], nn.Sequential(*b.children()))     # timm's have an activation inside
         return net if (net(x) - want).abs().max() <= 1e-4 * want.abs().max() else model   # not where there is NaN
 
-# %% ../../nbs/training/06a_fuse.ipynb #b122d77b
+# %% ../../nbs/training/06a_fuse.ipynb #9a02b45e
 class FusedValidation(Callback):
     "Validate and predict with a copy of the network by `fuse_batch_norm`"
     order, run_train = 1000, False                                   # after all that change the weights or the batch
@@ -69,5 +69,5 @@ class FusedValidation(Callback):
     def _call(self, x, *more):
         self.learn.model, self.kept = self.kept, None
         if more: return self.model(x, *more)
-        if self.net is None: self.net = fuse_batch_norm(self.model, x[:4])
+        if self.net is None: self.net = fuse_batch_norm(self.model, x[:2])
         return self.net(x)

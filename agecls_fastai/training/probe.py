@@ -108,7 +108,7 @@ def _seen(learn, dl, views):
         for x, *y in dl:
             x = to_device(x, learn.dls.device).as_subclass(torch.Tensor).contiguous(memory_format=torch.channels_last)
             with torch.inference_mode(), fast:
-                if net is None: net = fuse_batch_norm(body, x[:4])
+                if net is None: net = fuse_batch_norm(body, x[:2])
                 found = pool(net(x))
             yield found.float().cpu().view(-1, VIEWS[views], found.shape[-1]), [t.cpu() for t in y]
 
