@@ -13,7 +13,7 @@ import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from html import escape
 
-from .core.errors import AgeclsError, UnknownName, near, some
+from .core.errors import AgeclsError, UnknownName, check_one_of, near, some
 from .core.files import parse_json
 
 # %% ../nbs/00_recipes.ipynb #9e73e074
@@ -35,7 +35,7 @@ def check_precision_word(
     asked,  # what a run shall train in
 ):
     "An `AgeclsError` unless it is one of `PRECISIONS`"
-    if asked not in PRECISIONS: raise AgeclsError(f'precision must be one of {some(PRECISIONS, 9)}, not {asked!r}')
+    check_one_of('precision', asked, PRECISIONS)
 
 # %% ../nbs/00_recipes.ipynb #9e73e02
 def resize_for(

@@ -81,6 +81,15 @@ def check_flags(**values):
     for name, x in values.items():
         if not isinstance(x, bool): raise AgeclsError(f'{name} must be True or False, not {x!r}')
 
+
+def check_one_of(
+    name: str,  # of the argument, for the message
+    x,  # of any type, also one that no dict can look up
+    known,  # what it may be
+):
+    "An `AgeclsError` for an argument that is none of the known values"
+    if x not in list(known): raise AgeclsError(f'{name} must be one of {some(known, 40)}, not {x!r}')
+
 # %% ../../nbs/core/00_errors.ipynb #44719141
 def first_line(error: BaseException) -> str:
     "The first line of an exception's message; the name of its class if there is no message"

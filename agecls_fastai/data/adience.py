@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.errors import AgeclsError, some, what_it_is
+from ..core.errors import AgeclsError, check_one_of, some, what_it_is
 from ..core.files import read_json
 from .ages import nearest_group
 from .images import audit_images
@@ -47,7 +47,7 @@ FRONTAL_YAW = 7  # degrees: without frontal fold files, a face turned no further
 
 def fold_file_name(k: int, subset: str = 'all') -> str:
     "The name of fold `k`'s file, of all faces or of the frontal ones"
-    if subset not in list(FOLD_FILES): raise AgeclsError(f'subset must be one of {some(FOLD_FILES)}, not {subset!r}')
+    check_one_of('subset', subset, FOLD_FILES)
     return FOLD_FILES[subset].format(k)
 
 # %% ../../nbs/data/07_adience.ipynb #5001d363
@@ -146,7 +146,7 @@ def age_group(
     labels: str = 'benchmark',  # 'benchmark': only the eight strings; 'extended': other ages and intervals as well
 ) -> str | None:  # the group's name in print, or None if the rule gives none
     "The age group of a raw label"
-    if labels not in list(LABEL_RULES): raise AgeclsError(f'labels must be one of {some(LABEL_RULES)}, not {labels!r}')
+    check_one_of('labels', labels, LABEL_RULES)
     if raw in AGE_GROUPS: return AGE_GROUPS[raw]
     years = sorted(map(int, re.findall(r'\d+', raw)))
     if labels == 'benchmark' or not years: return None
@@ -161,7 +161,7 @@ def image_pattern(
     pattern: str | None = None,  # path of an image with {user_id}, {face_id} and {original_image}; the source's if None
 ) -> str:  # the pattern
     "The pattern of the image paths, relative to the data folder"
-    if source not in list(SOURCES): raise AgeclsError(f'source must be one of {some(SOURCES)}, not {source!r}')
+    check_one_of('source', source, SOURCES)
     fields = ('{user_id}', '{face_id}', '{original_image}')
     if pattern is None: pattern = SOURCES[source]
     if pattern is None: raise AgeclsError(f'source {source!r} needs a pattern of its file names (--pattern), made of '
@@ -199,7 +199,7 @@ def read_adience(
     pattern: str | None = None,  # path of an image; must be given for 'frontalized': see `image_pattern`
 ) -> pd.DataFrame:  # the items table, with the fold files' other columns; the raw age is `raw_age`
     "Read Adience's fold files into an items table"
-    if labels not in list(LABEL_RULES): raise AgeclsError(f'labels must be one of {some(LABEL_RULES)}, not {labels!r}')
+    check_one_of('labels', labels, LABEL_RULES)
     if target not in ('age', 'gender'): raise AgeclsError(f"target must be 'age' or 'gender', not {target!r}")
     table = image_table(path, source, pattern, subset)
     if target == 'age': classes, label = AGE_GROUPS, table['age'].map(lambda raw: age_group(raw, labels))

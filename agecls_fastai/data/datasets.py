@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, DataWarning, some
+from ..core.errors import AgeclsError, DataWarning, check_one_of, some
 from .adience import audit, has_fold_files, read_adience
 from .ages import YEAR_CLASSES, class_words, group_years, is_age_group
 from .folds import make_folds
@@ -53,7 +53,7 @@ def check_dataset(
     "The kind of data; an `AgeclsError` if an option does not apply to it"
     given = [name for name, value in options.items() if value is not None and value is not False]
     dataset = dataset or ('table' if 'items' in given else 'adience')
-    if dataset not in list(DATASETS): raise AgeclsError(f'dataset must be one of {some(DATASETS, 9)}, not {dataset!r}')
+    check_one_of('dataset', dataset, DATASETS)
     for name in given:
         if name in DATASETS[dataset].options: continue
         kinds = [kind for kind, known in DATASETS.items() if name in known.options]

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from getpass import getpass
 from pathlib import Path, PurePosixPath
 
-from ..core.errors import AgeclsError, first_line, some
+from ..core.errors import AgeclsError, check_one_of, first_line
 from ..core.files import file_digest, read_json, write_atomic
 from ..core.progress import Progress, duration
 from .adience import KNOWN_FOLD_FILES, N_FOLDS, fold_file_name
@@ -341,7 +341,7 @@ def download_adience(
     files: dict | None = None,  # another table of files than `REMOTE_FILES`
 ) -> Path:  # the data folder
     "Download and unpack the files of Adience that are not yet in `dest`; an `AgeclsError` if that fails"
-    if source not in list(ARCHIVES): raise AgeclsError(f'source must be one of {some(ARCHIVES)}, not {source!r}')
+    check_one_of('source', source, ARCHIVES)
     dest, base_url, archive, progress = Path(dest), _address(base_url), f'{source}.tar.gz', _progress(progress)
     if dest.exists() and not dest.is_dir(): raise AgeclsError(f'{dest} is a file; give a folder')
     files = {name: file for name, file in (REMOTE_FILES if files is None else files).items()

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, check_one_of
 from .detectors import YuNet, crop_around
 from .pictures import open_photo
 
@@ -210,8 +210,7 @@ def face_finder(
     detector: str = 'yunet',  # a key of `DETECTORS`
 ) -> Callable:  # PIL image → list of `Face`
     "A function that detects faces in a photograph, from left to right; it may be called by several threads"
-    if detector not in list(DETECTORS):
-        raise AgeclsError(f'detector must be one of {some(DETECTORS, 9)}, not {detector!r}')
+    check_one_of('detector', detector, DETECTORS)
     own = _each_thread(partial(DETECTORS[detector], model))
     def find_faces(image: Image.Image) -> list[Face]:
         look, faces = own(), []

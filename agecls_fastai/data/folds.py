@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, DataWarning, some, whole
+from ..core.errors import AgeclsError, DataWarning, check_one_of, some, whole
 from .ages import ADIENCE_GROUPS, are_years, group_years, nearest_group
 from .items import COLUMNS, check_columns, check_items, who
 
@@ -134,7 +134,7 @@ def split_items(
     frac: float = 0.1,  # the inner validation set's share of the training images
 ) -> pd.Series:  # 'train', 'valid' or 'test' for each row
     "Say for every image what it is used for when `test_fold` is tested"
-    if protocol not in PROTOCOLS: raise AgeclsError(f'protocol must be one of {some(PROTOCOLS)}, not {protocol!r}')
+    check_one_of('protocol', protocol, PROTOCOLS)
     folds = sorted(items['fold'].unique().tolist())
     if test_fold is not None and test_fold not in folds:
         raise AgeclsError(f'there is no fold {test_fold}; the folds are {some(folds, 20)}')

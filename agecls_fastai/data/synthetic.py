@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..core.errors import AgeclsError, whole
+from ..core.errors import AgeclsError, check_one_of, whole
 from ..core.files import is_number, read_json
 from agecls_fastai.data.adience import (
     AGE_GROUPS,
@@ -347,8 +347,7 @@ def draw_adience(
     progress: Callable[[int, int], None] | None = None,  # called with the numbers of finished images and of all
 ) -> Path:  # the data folder
     "Draw a data set that lies on disk like Adience; an `AgeclsError` if something else is there"
-    if source not in ('aligned', 'faces', 'both'):
-        raise AgeclsError(f'source must be one of aligned, faces, both, not {source!r}')
+    check_one_of('source', source, ('aligned', 'faces', 'both'))
     n_subjects, size, seed = whole('n_subjects', n_subjects), whole('size', size, 16, 4096), whole('seed', seed, 0)
     if not 0 <= ambiguity < np.inf or not 0 <= label_noise <= 1:
         raise AgeclsError(f'ambiguity must be 0 or more and label_noise from 0 to 1, not {ambiguity} and {label_noise}')

@@ -20,7 +20,7 @@ from fastai.vision.augment import aug_transforms, find_coeffs
 from fastai.vision.core import TensorImage
 from fasttransform import DisplayedTransform
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, check_one_of
 from ..recipes import AUGMENTS, VIEWS
 
 # %% ../../nbs/loading/01_augment.ipynb #3f31851
@@ -71,8 +71,8 @@ class ByteBatch(DisplayedTransform):
         views: str = 'center',  # outside training: 'center', 'flip' (also mirrored), 'ten' (five crops, also mirrored)
         coverage: float = 1.0,  # the central share of the picture's height and width that the network sees
     ):
-        if augment not in AUGMENTS: raise AgeclsError(f'augment must be one of {some(AUGMENTS, 9)}, not {augment!r}')
-        if views not in list(VIEWS): raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
+        check_one_of('augment', augment, AUGMENTS)
+        check_one_of('views', views, VIEWS)
         if not 0.1 <= coverage <= 1: raise AgeclsError(f'coverage must be from 0.1 to 1, not {coverage!r}')
         super().__init__()
         self.size, self.augment, self.views, self.coverage, self.training = size, augment, views, coverage, False
@@ -250,7 +250,7 @@ def looking(
 ):
     "In this context the loader gives these views of each image, outside training"
     tfms = byte_batches(dl)
-    if views not in list(VIEWS): raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
+    check_one_of('views', views, VIEWS)
     if not tfms and views != 'center': raise AgeclsError('views need a loader whose batches come from a ByteBatch')
     before = [t.views for t in tfms]
     for t in tfms: t.views = views

@@ -17,7 +17,7 @@ from fastai.torch_core import TensorCategory, to_detach
 from fastai.vision.core import PILImage, TensorImage
 from fastcore.basics import chunked
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import check_one_of
 from .augment import ALONE, byte_batches, own_rows
 from .pack import Pack
 from ..recipes import BALANCES
@@ -38,7 +38,7 @@ def balanced(
     by: str,  # 'class': all classes alike; 'subject': all subjects alike; 'both': classes, and the subjects of each
 ) -> np.ndarray:  # (n,): the probability of each image; sums to 1
     "Probabilities for drawing images in balance"
-    if by not in BALANCES[1:]: raise AgeclsError(f'balance must be one of {some(BALANCES, 9)}, not {by!r}')
+    check_one_of('by', by, BALANCES[1:])
     weights = np.ones(len(items))
     label, subject = items['label'].astype(str), items['subject'].astype(str)
     if by != 'class': weights /= subject.groupby([label, subject] if by == 'both' else subject).transform('size')

@@ -22,7 +22,7 @@ from fastai.vision.core import PILImage, imagenet_stats
 from fastcore.basics import patch
 from fasttransform.transform import Transform
 
-from ..core.errors import AgeclsError, some, whole
+from ..core.errors import AgeclsError, check_one_of, whole
 from ..data.folds import hash_order, split_items, valid_subjects
 from ..data.images import check_inside
 from ..data.items import check_items
@@ -127,11 +127,10 @@ def age_dls(
     items = check_items(items)
     check_inside(items['file'], path)
     part = split_items(items, test_fold, protocol, seed)
-    if balance not in BALANCES: raise AgeclsError(f'balance must be one of {some(BALANCES, 9)}, not {balance!r}')
+    check_one_of('balance', balance, BALANCES)
     bs, size = whole('bs', bs, 1), whole('size', size, 16, 4096)
     pair = isinstance(normalize, (tuple, list)) and len(normalize) == 2
-    if not pair and normalize not in NORMALIZE:
-        raise AgeclsError(f'normalize must be one of {NORMALIZE}, not {normalize!r}')
+    if not pair: check_one_of('normalize', normalize, NORMALIZE)
     device = torch.device(device) if device is not None else default_device()
     if pack is not None:
         if not isinstance(pack, Pack): pack = open_pack(pack)

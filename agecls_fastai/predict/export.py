@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..core.errors import AgeclsError, DataWarning, some
+from ..core.errors import AgeclsError, DataWarning, check_one_of, some
 from ..data.folds import hash_order
 from ..data.images import check_inside, image_keys
 from ..data.items import check_items
@@ -54,10 +54,9 @@ def export_model(
     out = Path(out)
     if to is None: to = next((name for name, ending in TARGETS.items() if out.suffix == ending), None)
     if to is None: raise AgeclsError(f'the file must end in {some(TARGETS.values())}, not {out}')
-    if to not in list(TARGETS): raise AgeclsError(f'to must be one of {some(TARGETS)}, not {to!r}')
+    check_one_of('to', to, TARGETS)
     if out.suffix != TARGETS[to]: raise AgeclsError(f'the file must end in {TARGETS[to]} for {to}, not {out.suffix!r}')
-    if views is not None and views not in list(VIEWS):
-        raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
+    if views is not None: check_one_of('views', views, VIEWS)
     if out.is_dir(): raise AgeclsError(f'{out} is a folder')
     if not out.parent.is_dir(): raise AgeclsError(f'there is no folder {out.parent}')
     bundles = find_bundles(model)

@@ -16,7 +16,7 @@ import torch
 from fastcore.basics import patch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..core.errors import AgeclsError, some, whole
+from ..core.errors import AgeclsError, check_one_of, some, whole
 from ..data.faces import face_finder
 from ..data.pictures import open_photo
 from .answers import AgeCheck, Answerer, age_check, answer, combine, load_kept, load_onnx
@@ -60,8 +60,7 @@ class Predictor:
         level: float = 0.9,  # the share of prediction sets that should hold the true group
         onnx: bool = False,  # use the ONNX file beside a network, if it belongs to it: faster on a CPU
     ):
-        if views is not None and views not in list(VIEWS):
-            raise AgeclsError(f'views must be one of {some(VIEWS)}, not {views!r}')
+        if views is not None: check_one_of('views', views, VIEWS)
         bs = whole('bs', bs, 1)
         models = list(models) if isinstance(models, (list, tuple)) else [models]
         device, self.bs, self.level, self.answerers, self.bundles = run_device(device), bs, level, [], []

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, check_one_of
 from .compare import common_folds, run_names
 from .plots import COLORS, FAINT, FEWEST, LINE, MARKERS, WIDTH, as_runs, one_run, plain_text
 from .plots import styled
@@ -61,7 +61,7 @@ def plot_age_errors(
     "An error in years by true age, with 95 % intervals by resampling subjects"
     runs = as_runs(runs)
     known = [m for m in METRICS if METRICS[m].in_years]
-    if metric not in list(known): raise AgeclsError(f'metric must be one of {some(known, 9)}, not {metric!r}')
+    check_one_of('metric', metric, known)
     common_folds(runs)
     new = ax is None
     if new: _, ax = plt.subplots(figsize=(WIDTH, 2.6))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, some, whole
+from ..core.errors import AgeclsError, check_one_of, some, whole
 from ..data.items import who
 from ..runs.format import Run, open_one
 from ..scores.calibration import conformal_scores, conformal_threshold, expected_calibration_error
@@ -109,7 +109,7 @@ def prediction_sets(
     unit: str = 'subject',  # 'subject': each validation subject has one vote; 'image': each image
 ) -> PredictionSets:
     "Conformal sets of neighbouring groups: thresholds from the inner validation sets, sets for the test folds"
-    if unit not in list(UNITS): raise AgeclsError(f'unit must be one of {some(UNITS)}, not {unit!r}')
+    check_one_of('unit', unit, UNITS)
     run = open_one(run)
     columns = [f'p_{x}' for x in run.labels]
     valid, test, thresholds = run.valid_predictions(), run.predictions, {}

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, check_one_of, some
 from ..data.items import who
 from .calibrate import calibrate
 from .compare import Comparison, common_folds, compare, run_names
@@ -166,7 +166,7 @@ def called(predictions): return ('person', 'people') if who(predictions).known e
 
 def _metric(runs, metric):
     known = runs[0].metrics
-    if metric not in list(known): raise AgeclsError(f'metric must be one of {some(known, 12)}, not {metric!r}')
+    check_one_of('metric', metric, known)
     return METRICS[metric].scale
 
 

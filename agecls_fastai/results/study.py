@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, check_flags, some, whole
+from ..core.errors import AgeclsError, check_flags, check_one_of, some, whole
 from ..core.files import read_json, write_atomic
 from ..core.progress import Progress
 from ..data.items import check_items, counted, items_digest, who
@@ -228,7 +228,7 @@ def study(
     baseline = baseline or names[0]
     alike = [name for name in names if name.partition(',')[0] == baseline]  # --size and such are in all names
     if baseline not in names and len(alike) == 1: baseline, = alike
-    if baseline not in names: raise AgeclsError(f'the baseline must be one of {some(names, 40)}, not {baseline!r}')
+    check_one_of('the baseline', baseline, names)
     if kwargs.get('minutes') is not None and (length := vary.keys() & {'epochs', 'iters'}):
         raise AgeclsError(f'minutes chooses the epochs; {min(length)} cannot vary as well')
     sources = {name: check_items(table) for name, table in sources.items()}

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import IN_NOTEBOOK
 
-from ..core.errors import AgeclsError, check_flags, some, whole
+from ..core.errors import AgeclsError, check_flags, check_one_of, some, whole
 from ..core.progress import Progress
 from ..data.folds import PROTOCOLS
 from ..data.items import check_items, items_digest
@@ -43,7 +43,7 @@ from ..data.ages import class_ages
 # %% ../../nbs/runs/10_crossval.ipynb #5056d9b3
 def _chosen_folds(items, folds, protocol):
     "The folds to test on"
-    if protocol not in PROTOCOLS: raise AgeclsError(f'protocol must be one of {some(PROTOCOLS)}, not {protocol!r}')
+    check_one_of('protocol', protocol, PROTOCOLS)
     every = sorted(items['fold'].unique().tolist())
     if folds is not None:
         given = [] if isinstance(folds, str) or not np.iterable(folds) else list(folds)

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, check_one_of
 
 # %% ../../nbs/training/09_logs.ipynb #e6bab334
 LOGS = ('tensorboard', 'wandb')  # packages, and the names of the extras
@@ -24,7 +24,7 @@ def check_log(
 ):
     "An `AgeclsError` for an unknown log or a missing package"
     if log is None: return
-    if log not in LOGS: raise AgeclsError(f'log must be one of {some(LOGS)}, not {log!r}')
+    check_one_of('log', log, LOGS)
     if find_spec(log) is None:
         raise AgeclsError(f'log {log!r} needs the package {log}, which is not installed: '
                           f'pip install "agecls_fastai[{log}]"')

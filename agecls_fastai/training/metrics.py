@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from fastai.learner import Metric
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import check_one_of
 from ..scores.statistics import METRICS, image_sums, scores_from_sums
 from ..scores.years import known_ages, said_years, training_ages
 
@@ -128,9 +128,7 @@ class YearsMetric(Metric):
         self,
         metric: str = 'mae',  # of `METRICS`: 'mae', 'cs3', 'cs5', 'cs10', 'bias' or 'rmse'
     ):
-        if metric not in METRICS or not METRICS[metric].in_years:
-            raise AgeclsError(f'metric must be one of {some([m for m in METRICS if METRICS[m].in_years], 9)}, '
-                              f'not {metric!r}')
+        check_one_of('metric', metric, [m for m in METRICS if METRICS[m].in_years])
         self.metric = metric
         self.reset()
 
