@@ -71,6 +71,9 @@ TRIALS = {
     # were the other losses compared at a rate that suits cross-entropy alone?
     **{loss: ('plain', dict(loss=loss)) for loss in LOSS_NAMES if loss not in ('cross_entropy', 'sord', 'dldl')},
     **{f'{loss}, base_lr=0.002': (loss, dict(base_lr=2e-3)) for loss in LOSS_NAMES if loss != 'cross_entropy'},
+    **{f'{loss}, base_lr=0.001': (loss, dict(base_lr=1e-3)) for loss in ('coral', 'regression', 'binomial')},
+    **{f'unimodal_concentrated, lam={lam}': ('unimodal_concentrated', dict(loss_args=dict(lam=lam)))
+       for lam in (10, 100)},
 }
 
 
