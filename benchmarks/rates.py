@@ -22,6 +22,7 @@ from pathlib import Path
 import figures
 import numpy as np
 import pandas as pd
+import torch
 from measure import machine
 from real_faces import ROOT, grouped, in_drawn_order, pictures
 from real_faces_tables import lines, numbered
@@ -33,6 +34,7 @@ from agecls_fastai.loading.pack import build_pack
 from agecls_fastai.recipes import LOSS_NAMES, Recipe, change_recipe, resize_for
 from agecls_fastai.runs.processes import side_by_side
 from agecls_fastai.scores.statistics import N_RESAMPLES, interval, times_drawn
+from agecls_fastai.training.losses import LOSSES
 
 TRAIN, SCORE = 4_000, 3_000
 SCORES = ('accuracy', 'one_off_accuracy', 'mae', 'cs5', 'nll')
@@ -115,26 +117,27 @@ def trial(call, name):
         recipe.fit(learn)
         seconds = time.monotonic() - start
         p = view_preds(learn, score, recipe.views)
-    answer, p = learn.loss_func.decodes(p).numpy(), p.numpy()            # by the rule of the loss
+    p = p.numpy()
     years = p @ figures.mean_ages(train['age'], train['label'].cat.codes, score['label'].cat.categories)
     true = score['label'].cat.codes.to_numpy(np.uint8)
     figures.write_figures(file_of(call['out'], name), logp=np.log(np.clip(p, 1e-9, 1)).astype(np.float16),
-                          years=years.astype(np.float32), true=true, answer=answer.astype(np.uint8),
-                          age=score['age'].to_numpy(np.uint8), subject=pd.factorize(score['subject'])[0],
+                          years=years.astype(np.float32), true=true, age=score['age'].to_numpy(np.uint8),
+                          subject=pd.factorize(score['subject'])[0],
                           facts=np.array(json.dumps(dict(recipe=asdict(recipe), seconds=seconds, machine=machine()))))
-    print(f'{name}: accuracy {(answer == true).mean():.3f}', flush=True)
+    print(f'{name}: accuracy {scores(file_of(call["out"], name))[0][:, 0].mean():.3f}', flush=True)
 
 
 def scores(file):
     "(n, 5): of each picture right, one-off, years off, within 5, log-loss; its subject; and the facts"
     with np.load(file) as f: kept = dict(f)
     p = np.exp(kept['logp'].astype(float))
-    answer = kept.get('answer', p.argmax(1)).astype(int)                 # older files are of losses with this rule
+    facts = json.loads(str(kept['facts']))
+    answer = LOSSES[facts['recipe']['loss']](p.shape[1]).decodes(torch.from_numpy(p)).numpy()     # by the loss's rule
     off = np.abs(answer - kept['true'].astype(int))
     years = np.abs(kept['years'] - kept['age'])
     nll = -np.log(p[np.arange(len(p)), kept['true']] / p.sum(1))
     found = np.column_stack([off == 0, off <= 1, years, years <= 5, nll])
-    return found, kept['subject'], json.loads(str(kept['facts']))
+    return found, kept['subject'], facts
 
 
 def tables(folder, out):
