@@ -84,11 +84,12 @@ def check_flags(**values):
 
 def check_one_of(
     name: str,  # of the argument, for the message
-    x,  # of any type, also one that no dict can look up
-    known,  # what it may be
+    x,
+    known,  # what it may be: words, or None
 ):
-    "An `AgeclsError` for an argument that is none of the known values"
-    if x not in list(known): raise AgeclsError(f'{name} must be one of {some(known, 40)}, not {x!r}')
+    "An `AgeclsError` for an argument that is none of the known words"
+    if not (x is None or isinstance(x, str)) or x not in list(known):    # an array is equal to a word in its own way
+        raise AgeclsError(f'{name} must be one of {some(known, 40)}, not {x!r}')
 
 # %% ../../nbs/core/00_errors.ipynb #44719141
 def first_line(error: BaseException) -> str:

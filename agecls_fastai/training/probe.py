@@ -31,7 +31,7 @@ from ..data.folds import split_items
 from ..loading.augment import byte_batches, looking
 from ..loading.pack import Pack
 from ..recipes import VIEWS
-from .fuse import fuse_batch_norm
+from .fuse import ENOUGH, fuse_batch_norm
 from .metrics import cumulative_score, one_off_accuracy
 from .models import n_features, picture_size
 
@@ -103,13 +103,13 @@ def _seen(learn, dl, views):
     pool = nn.Sequential(_pool(body), nn.Flatten())
     device, number = torch.device(learn.dls.device or 'cpu'), getattr(learn, 'computes_in', 'float32')
     fast = autocast(device.type, getattr(torch, number), enabled=number != 'float32')   # as in training
-    net = None if device.type == 'cpu' and number == 'float32' else body
+    fuses = device.type == 'cpu' and number == 'float32' and dl.n * VIEWS[views] >= ENOUGH
+    net = None if fuses else body
     with looking(dl, views), dl.dataset.set_split_idx(1):
         for x, *y in dl:
             x = to_device(x, learn.dls.device).as_subclass(torch.Tensor).contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode(), fast:
-                if net is None: net = fuse_batch_norm(body, x[:2])
-                found = pool(net(x))
+            if net is None: net = fuse_batch_norm(body, x[:2])
+            with torch.inference_mode(), fast: found = pool(net(x))
             yield found.float().cpu().view(-1, VIEWS[views], found.shape[-1]), [t.cpu() for t in y]
 
 
