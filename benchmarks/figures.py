@@ -8,6 +8,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import torch
 
 from agecls_fastai.core.errors import AgeclsError
 from agecls_fastai.core.files import write_atomic
@@ -21,6 +22,8 @@ from agecls_fastai.scores.calibration import (
 )
 from agecls_fastai.scores.statistics import N_RESAMPLES, holm, interval, p_value, times_drawn
 from agecls_fastai.scores.years import said_years
+from agecls_fastai.training.losses import CELoss
+from agecls_fastai.training.ordinal import RULES
 
 SEXES = ['m', 'f']
 NONE = 255  # of answers: none yet
@@ -134,6 +137,31 @@ def together(
     found.facts['folds'], found.logp = {k: {} for k in folds}, np.full(p.shape, np.nan)
     found.answers[rows], found.logp[rows] = p[rows].argmax(1), np.log(p[rows])
     found.years[rows] = np.mean([k.years for k in parts], 0)[rows]
+    return found
+
+
+def by_rule(
+    kept: Kept,  # with probabilities
+    rule: str,  # of `RULES`
+) -> Kept:  # in no file
+    "The same probabilities, answered by another rule"
+    found = Kept(kept.file.with_name('by_rule'), len(kept.answers))
+    found.facts, found.years, found.logp = kept.facts, kept.years, kept.logp
+    p, known = kept.probabilities(), kept.answers != NONE
+    answers = CELoss(p.shape[1], rule=rule).decodes(torch.from_numpy(p[known]))
+    found.answers[known] = answers.numpy()
+    return found
+
+
+def rule_scores(items, kept):
+    "name → rule → its scores, for the contenders with probabilities: how much of a score is the rule?"
+    found = {}
+    for name, one in kept.items():
+        if one.logp is None: continue
+        for rule in RULES:
+            x = per_picture(items, by_rule(one, rule))
+            each = {k: means(x[items['fold'] == k].sum(0)) for k in one.folds}
+            found.setdefault(name, {})[rule] = dict(zip(METRICS[:2], map(float, _over(each, one.folds)[:2])))
     return found
 
 

