@@ -75,8 +75,10 @@ TRIALS = {
     **{f'{loss}, base_lr=0.002': (loss, dict(base_lr=2e-3))
        for loss in ('or_cnn', 'corn', 'sord', 'emd', 'dldl', 'mean_variance')},
     'regression, base_lr=0.001': ('regression', dict(base_lr=1e-3)),
-    **{f'{loss}, base_lr=0.008': (loss, dict(base_lr=8e-3))
-       for loss in ('coral', 'unimodal_concentrated', 'regression', 'binomial')},
+    'unimodal_concentrated, base_lr=0.002': ('unimodal_concentrated', dict(base_lr=2e-3)),
+    **{f'{loss}, base_lr={rate}': (loss, dict(base_lr=rate)) for rate in (8e-3, 16e-3)
+       for loss in ('coral', 'regression', 'binomial')},
+    'unimodal_concentrated, base_lr=0.008': ('unimodal_concentrated', dict(base_lr=8e-3)),
     **{f'unimodal_concentrated, lam={lam}': ('unimodal_concentrated', dict(loss_args=dict(lam=lam)))
        for lam in (10, 100)},
 }
