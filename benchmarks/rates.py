@@ -78,6 +78,7 @@ TRIALS = {
     'unimodal_concentrated, base_lr=0.002': ('unimodal_concentrated', dict(base_lr=2e-3)),
     **{f'{loss}, base_lr={rate}': (loss, dict(base_lr=rate)) for rate in (8e-3, 16e-3)
        for loss in ('coral', 'regression', 'binomial')},
+    'coral, base_lr=0.032': ('coral', dict(base_lr=32e-3)),
     'unimodal_concentrated, base_lr=0.008': ('unimodal_concentrated', dict(base_lr=8e-3)),
     **{f'unimodal_concentrated, lam={lam}': ('unimodal_concentrated', dict(loss_args=dict(lam=lam)))
        for lam in (10, 100)},

@@ -70,7 +70,8 @@ def recipes(size):
              lite('finetune_lite0', 'dldl_lite0_averaged', loss='dldl', average=0.998), lite('years_lite0'),
              old('levi_hassner_onecycle', LONG)]
     def short(called, **changes): return lite('finetune_lite0', called, **changes, size=size // 2, epochs=4)
-    found += [short(f'{loss}_short', loss=loss) for loss in LOSS_NAMES]
+    found += [short(f'{loss}_short', loss=loss, **(dict(base_lr=LOSS_RATES[loss]) if loss in LOSS_RATES else {}))
+              for loss in LOSS_NAMES]
     found += [short('smooth_short', label_smoothing=0.1),
               short('sord_years_short', loss='sord', loss_args=dict(ages=True))]
     return {recipe.name: recipe for recipe in found}
