@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from agecls_fastai.core.files import write_atomic
+from agecls_fastai.recipes import RECIPES
 from agecls_fastai.results.compare import guessing_scores
 from agecls_fastai.results.published import published_years
 from agecls_fastai.scores.statistics import N_RESAMPLES, p_words
@@ -52,7 +53,9 @@ def about(name, kept):
         minutes = name.removesuffix('_minutes').rpartition('_')[2]
         return f'the fine-tuning by `--minutes {minutes}`; epochs that were chosen for it: {epochs}'
     if name in ABOUT: return ABOUT[name]
-    return f'finetune_lite0 at half the size, for half as long, with the loss {name.removesuffix("_short")}'
+    rate = kept.facts['recipe']['base_lr']
+    return (f'finetune_lite0 at half the size, for half as long, with the loss {name.removesuffix("_short")}'
+            + (f' at a rate of {rate:g}' if rate != RECIPES[BASELINE].base_lr else ''))
 
 
 def spelled(row, metric, scale=1, digits=1):
