@@ -82,6 +82,10 @@ TRIALS = {
     'unimodal_concentrated, base_lr=0.008': ('unimodal_concentrated', dict(base_lr=8e-3)),
     **{f'unimodal_concentrated, lam={lam}': ('unimodal_concentrated', dict(loss_args=dict(lam=lam)))
        for lam in (10, 100)},
+    # the recipes are for 128 pixels and nine epochs: is there more to gain?
+    'size=192': ('size=128', dict(size=192)),
+    'size=160': ('size=128', dict(size=160)),
+    'size=128, epochs=8': ('size=128', dict(epochs=8)),
 }
 
 
