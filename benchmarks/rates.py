@@ -86,6 +86,9 @@ TRIALS = {
     'size=192': ('size=128', dict(size=192)),
     'size=160': ('size=128', dict(size=160)),
     'size=128, epochs=8': ('size=128', dict(epochs=8)),
+    # does an ordinal loss help when it trains as long as the recipes do?
+    **{f'size=128, epochs=8, {loss}': ('size=128, epochs=8', dict(loss=loss, loss_args=dict(rule='mode')))
+       for loss in ('mean_variance', 'or_cnn')},
 }
 
 
@@ -142,7 +145,9 @@ def scores(file):
     with np.load(file) as f: kept = dict(f)
     p = np.exp(kept['logp'].astype(float))
     facts = json.loads(str(kept['facts']))
-    answer = LOSSES[facts['recipe']['loss']](p.shape[1]).decodes(torch.from_numpy(p)).numpy()     # by the loss's rule
+    recipe = facts['recipe']
+    loss = LOSSES[recipe['loss']](p.shape[1], rule=recipe['loss_args'].get('rule'))     # the loss's own rule if None
+    answer = loss.decodes(torch.from_numpy(p)).numpy()
     off = np.abs(answer - kept['true'].astype(int))
     years = np.abs(kept['years'] - kept['age'])
     nll = -np.log(p[np.arange(len(p)), kept['true']] / p.sum(1))

@@ -67,6 +67,7 @@ def recipes(size):
         return change_recipe(RECIPES['levi_hassner_onecycle'], dict(name=called, epochs=epochs) | small)
     found = [lite('linear_probe_lite0'), lite('linear_probe_lite0', 'linear_probe_lite0_last', features='last'),
              lite('finetune_lite0'), lite('finetune_lite0', f'finetune_lite0_{MINUTES}_minutes'), lite('ordinal_lite0'),
+             lite('finetune_lite0', 'or_cnn_lite0', loss='or_cnn', loss_args=dict(rule='mode')),
              lite('finetune_lite0', 'dldl_lite0', loss='dldl'),
              lite('finetune_lite0', 'dldl_lite0_averaged', loss='dldl', average=0.998), lite('years_lite0'),
              old('levi_hassner_onecycle', LONG)]
