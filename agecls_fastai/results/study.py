@@ -23,7 +23,7 @@ from ..data.synthetic import best_reachable
 from ..loading.pack import build_pack
 from ..recipes import Recipe, change_recipe, get_recipe, named_recipe, resize_for
 from .compare import compare, power_words
-from ..runs.crossval import check_call, check_held, cross_validate
+from ..runs.crossval import check_call, check_held, cross_validate, start_of
 from ..runs.format import folder_name, is_study, open_runs
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
 from ..scores.statistics import score_text
@@ -234,11 +234,12 @@ def study(
     sources = {name: check_items(table) for name, table in sources.items()}
     tables = [sources[factors['source']] if 'source' in vary else next(iter(sources.values())) for _, factors in cells]
     for (recipe, _), table in zip(cells, tables): check_call(table, recipe, **kwargs)
-    starts = {(recipe.arch, recipe.pretrained, recipe.size) for recipe, _ in cells
-              if not (out / folder_name(recipe.name) / 'run.json').is_file()}
+    starts = [start_of(recipe) for recipe, _ in cells
+              if kwargs.get('overwrite') or not (out / folder_name(recipe.name) / 'run.json').is_file()]
     if kwargs.get('engine') is None:                                     # a mistake in the last recipe is told first
         check_precision(kwargs.get('precision', 'auto'), run_device(kwargs.get('device')).type)
-        for arch, pretrained, size in sorted(starts): check_start(arch, pretrained, kwargs.get('weights'), size)
+        for i, start in enumerate(starts):
+            if start not in starts[:i]: check_start(weights=kwargs.get('weights'), **start)
     folders = [out / folder_name(recipe.name) for recipe, _ in cells]
     for (recipe, _), table, folder in zip(cells, tables, folders):       # before pictures are read
         check_held(folder, table, recipe, pack=packs or None, **kwargs)

@@ -35,6 +35,7 @@ from .plan import How, make_plan
 from .settle import measuring, settle
 from ..training.distributed import processes
 from ..training.logs import check_log
+from ..training.callbacks import grown_size
 from ..training.models import check_start
 from ..training.weights import start_digest
 from ..training.loop import check_precision, run_device
@@ -133,11 +134,17 @@ def _check_weights(weights):
     if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
 
 
-def _check_start(folder, recipe, weights, engine, team):
-    "Can a new run start? Asked before all pictures are read"
-    if folder.file.is_file(): return
+def start_of(recipe):
+    "What `check_start` asks of a recipe, but for the weights"
+    start_size = grown_size(recipe.start_size, recipe.size, 0, 1) if recipe.start_size else None
+    return dict(arch=recipe.arch, pretrained=recipe.pretrained, size=recipe.size, start_size=start_size)
+
+
+def _check_start(folder, recipe, weights, engine, team, overwrite):
+    "Can a new run start? Asked before all pictures are read, and before an old run is deleted"
+    if folder.file.is_file() and not overwrite: return
     if engine: return engine.check()                                     # the weights are for its machines to find
-    if not team: check_start(recipe.arch, recipe.pretrained, weights, recipe.size)
+    if not team or team.first: check_start(weights=weights, **start_of(recipe))
 
 
 def _shown(progress):
@@ -204,7 +211,7 @@ def cross_validate(
     say = show.line if show else print
     folder.check_place()
     check_held(out, items, recipe, protocol, seed, weights, skip_bad_images, minutes, overwrite, pack)
-    _check_start(folder, recipe, weights, engine, team)
+    _check_start(folder, recipe, weights, engine, team, overwrite)
     plan = replace(make_plan(items, path, recipe, protocol, seed, weights, skip_bad_images, data, benchmark, pack,
                              show), command=command)
     if overwrite and (not team or team.first): folder.clear()

@@ -21,6 +21,7 @@ from ..core.files import write_atomic
 from ..core.progress import Progress, duration
 from ..loading.augment import byte_batches
 from ..scores.statistics import score_words
+from .models import check_growing
 
 # %% ../../nbs/training/08_callbacks.ipynb #6f05a7c8
 def _average(decay):
@@ -85,11 +86,7 @@ class GrowSize(Callback):
     ):
         self.start, self.until = start, until
 
-    def before_fit(self):
-        fixed = next((m.fixed_size for m in self.model.modules() if getattr(m, 'fixed_size', None)), None)
-        if fixed:
-            raise AgeclsError(f'pictures cannot grow (start_size) with this network: it takes {fixed} pixels and no '
-                              'others')
+    def before_fit(self): check_growing(self.model)
 
     def before_train(self):
         found = byte_batches(self.dls.train)
