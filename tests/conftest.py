@@ -97,6 +97,16 @@ def drawn(tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def strangers(drawn, tmp_path, monkeypatch):
+    "Options for pictures of people who are not known; a command that compares the pictures ends with a `RuntimeError`"
+    from agecls_fastai.data.adience import read_adience
+    read_adience(drawn)[['file', 'label']].to_csv(tmp_path / 'strangers.csv', index=False)
+    def look(*args): raise RuntimeError('pictures are read')
+    monkeypatch.setattr('agecls_fastai.data.datasets.group_same', look)
+    return [drawn, '--items', tmp_path / 'strangers.csv', '--columns', 'subject=file']
+
+
 @pytest.fixture(scope='session')
 def trained(drawn, tmp_path_factory):
     "The run of `CV` on `drawn`: five folds, and their networks; one for all workers, so what changes it has a copy"

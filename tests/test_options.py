@@ -7,7 +7,7 @@ from contextlib import redirect_stderr
 from io import StringIO
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, agecls
 
 from agecls_fastai.cli import main, make_parser
 from agecls_fastai.commands.options import Parser, near_value
@@ -272,3 +272,39 @@ def test_where_people_look_for_years():
     assert words in ' '.join(COMMANDS['predict'].format_help().split())
     for page in ('README.md', 'nbs/tutorials/predict_photographs.ipynb'):
         assert words in (ROOT / page).read_text('utf-8')
+
+
+LEVI = ['--recipe', 'levi_hassner', '--out', 'OUT']
+
+
+@pytest.mark.parametrize('command, words, why', [
+    ('cv', [*LEVI, '--folds', 9], 'there is no fold 9; the folds are 0, 1, 2, 3, 4'),
+    ('cv', [*LEVI, '--device', 'gpu'], 'device must be a name'),
+    ('cv', [*LEVI, '--device', 'cuda:99'], 'there is no device cuda:99 here'),
+    ('cv', [*LEVI, '--precision', 'float16', '--device', 'cpu'], 'float16'),
+    ('cv', [*LEVI, '--weights', 'none.pth'], 'there is no file of weights none.pth'),
+    ('cv', [*LEVI, '--size', 32], 'size must be 35 or more'),
+    ('cv', [*LEVI, '--set', 'loss=coral', 'loss_args={"sigma": 2}'], 'the loss coral has no sigma'),
+    ('cv', ['--recipe', 'levi_hassner', '--out', 'DATA'], 'is no run folder'),
+    ('study', ['--recipes', 'levi_hassner', '--out', 'OUT', '--baseline', 'resnet'], 'the baseline must be'),
+    ('study', ['--recipes', 'levi_hassner', '--out', 'OUT', '--folds', 9], 'there is no fold 9'),
+    ('study', ['--recipes', 'levi_hassner', '--out', 'OUT', '--size', 32], 'size must be 35 or more'),
+    ('study', ['--recipes', 'levi_hassner', '--out', 'OUT', '--device', 'gpu'], 'device must be a name'),
+    ('study', ['--recipes', 'levi_hassner', '--out', 'DATA'], 'holds the data'),
+    ('evaluate', ['--device', 'gpu'], 'device must be a name'),
+    ('evaluate', ['--out', 'DATA'], 'is no run folder')])
+def test_mistakes_come_before_pictures(strangers, trained, tmp_path, command, words, why):
+    "Where people are not known, all pictures are compared, which takes long: what is wrong anyhow is told before"
+    words = [{'OUT': tmp_path / 'out', 'DATA': strangers[0]}.get(word, word) for word in words]
+    model = [trained] if command == 'evaluate' else []
+    done = agecls(command, *model, *strangers, *words, check=2)
+    assert why in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert not (tmp_path / 'out').exists()
+
+
+def test_pictures_are_compared_where_it_matters(strangers, trained, tmp_path):
+    for command in (['cv', *LEVI], ['study', '--recipes', 'levi_hassner', '--out', 'OUT'], ['evaluate', trained]):
+        words = [tmp_path / 'out' if word == 'OUT' else word for word in command]
+        at = 2 if command[0] == 'evaluate' else 1
+        assert 'RuntimeError: pictures are read' in agecls(*words[:at], *strangers, *words[at:], check=1).stderr
+    agecls('pack', *strangers, '--out', tmp_path / 'pack', '--size', 40, check=0)

@@ -143,7 +143,8 @@ def test_every_kind_of_picture(run, faces, capsys, tmp_path):
     (['RUN', '--device', 'gpu9'], 'device must be a name like'),
     (['RUN', '--csv', 'nowhere/a.csv'], 'there is no folder nowhere'),
     (['ONNX', '--views', 'ten'], 'an exported model has its views inside'),
-    (['RUN', '--also', 'none'], "there is no model 'none'")])
+    (['RUN', '--also', 'none'], "there is no model 'none'"),
+    (['RUN', '--also', 'ONNX', '--also', 'RUN'], '--also must name another model; ')])
 def test_mistakes(run, exported, faces, capsys, argv, why):
     argv = [{'RUN': run, 'ONNX': exported}.get(a, a) for a in argv]
     status, out, err = answers(capsys, argv[0], faces[0], *argv[1:])

@@ -145,7 +145,9 @@ def pack(args):
     from agecls_fastai.data.images import check_images
     from agecls_fastai.loading.pack import build_pack
     from agecls_fastai.core.progress import Progress
-    items, skipped, progress = read_data(args.data, **data_options(args)).items, {}, Progress()
+    # who is in two pictures does not matter here
+    items = read_data(args.data, **data_options(args) | dict(apart=True)).items
+    skipped, progress = {}, Progress()
     if args.skip_bad_images: items, skipped = check_images(items, args.data, True, progress.counter('images checked'))
     found = build_pack(items, args.data, args.out, args.size, progress=progress.counter('images packed'))
     facts = dict(path=args.out, images=len(found), size=found.size, skipped=skipped)

@@ -17,11 +17,11 @@ from .options import print_result
 
 # %% ../../nbs/commands/04_prediction.ipynb #83db8a25
 def unweighed(path, args):
-    "The data that the options ask for, without notes about its folds"
+    "The data that the options ask for, without notes about its folds; no picture is read"
     from agecls_fastai.data.datasets import read_data
     from agecls_fastai.core.errors import DataWarning
     warnings.filterwarnings('ignore', '.*fold', DataWarning)
-    return read_data(path, **data_options(args))
+    return read_data(path, **data_options(args) | dict(apart=True))
 
 
 def add_evaluate(commands):
@@ -40,9 +40,12 @@ def evaluate(args):
     "agecls evaluate"
     from agecls_fastai.data.datasets import check_dataset
     check_dataset(**data_options(args))
-    from agecls_fastai.runs.evaluate import evaluate, find_bundles
+    from agecls_fastai.data.datasets import same_together
+    from agecls_fastai.runs.evaluate import check_evaluation, evaluate, find_bundles
     bundles = find_bundles(args.model)  # a mistake in it is told before the data is read
     data = unweighed(args.data, args)
+    check_evaluation(bundles, data.items, args.out, args.device)         # and these before all pictures are read
+    if not args.apart: data.items = same_together(data.items, args.data, args.fold_seed or 0)
     from agecls_fastai.core.progress import Progress
     from agecls_fastai.results.compare import compare
     run = evaluate(bundles, data.items, args.data, args.out, data.words, args.skip_bad_images, Progress(),
@@ -93,8 +96,12 @@ def _checked(args):
     from agecls_fastai.data.pictures import SUFFIXES
     from agecls_fastai.scores.sets import LEVELS, threshold_at
     if args.limit is None and (args.challenge or args.bound): args.limit = 18
+    places = []
     for model in [args.model, *(args.also or [])]:
-        if not model.startswith('hf:') and not os.path.exists(model): raise AgeclsError(f'there is no model {model!r}')
+        here = not model.startswith('hf:')
+        if here and not os.path.exists(model): raise AgeclsError(f'there is no model {model!r}')
+        places.append(os.path.realpath(model) if here else model)
+        if places.count(places[-1]) > 1: raise AgeclsError(f'--also must name another model; {model} is there twice')
     if args.csv and (args.csv == '-' or args.csv.lower().endswith(SUFFIXES) or os.path.isdir(args.csv)):
         raise AgeclsError(f'--csv takes the name of the table to write, as in answers.csv, not {args.csv}')
     if args.csv and not os.path.isdir(os.path.dirname(args.csv) or '.'):

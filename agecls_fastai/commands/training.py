@@ -51,13 +51,20 @@ def changed_recipe(name, args):
     return change_recipe(get_recipe(name), changes)
 
 
-def read_limited(args):
-    "The data that the options ask for, at most `limit` images of a fold"
+def read_limited(args, check):
+    """The data that the options ask for, at most `limit` images of a fold.
+
+    If people are not known, all pictures are read, to find those that are there twice; `check` is given the data
+    before, and raises an error for what is wrong anyhow."""
     from dataclasses import replace
 
-    from agecls_fastai.data.datasets import read_data
+    from agecls_fastai.data.datasets import read_data, same_together
     from agecls_fastai.data.folds import limit_items
-    data = read_data(args.data, **data_options(args))
+    from agecls_fastai.data.items import who
+    data = read_data(args.data, **data_options(args) | dict(apart=True))
+    if not args.apart and not who(data.items).known:
+        check(data)
+        data = replace(data, items=same_together(data.items, args.data, args.fold_seed or 0))
     if not args.limit: return data
     return replace(data, items=limit_items(data.items, args.limit, args.seed), benchmark=False,
                    words=f'{data.words}, {args.limit} images a fold')
@@ -87,7 +94,15 @@ def cv(args):
     from agecls_fastai.core.errors import AgeclsError
     recipe, engine = changed_recipe(args.recipe, args), chosen_engine(args)
     if args.pack and not Path(args.pack).is_dir(): raise AgeclsError(f'there is no pack {args.pack}')  # told at once
-    data = read_limited(args)
+    def check(data):
+        from agecls_fastai.runs.crossval import check_call, check_machine, check_new
+        from agecls_fastai.runs.folder import RunFolder
+        check_call(data.items, recipe, args.folds, args.protocol, args.weights, args.jobs, engine, args.log,
+                   args.minutes, args.precision, data.words)
+        if place()[1] > 1: return                                        # several processes settle this together
+        check_machine(args.precision, args.device, engine)
+        check_new(RunFolder(args.out), recipe, args.weights, engine, args.overwrite)
+    data = read_limited(args, check)
     from agecls_fastai.runs.crossval import cross_validate
     from agecls_fastai.core.progress import Progress
     from agecls_fastai.results.compare import compare
@@ -125,21 +140,24 @@ def study(args):
     fixed = recipe_changes(args) | (dict(source=args.source) if args.source else {})
     if both := [name for name in vary if name in fixed]:
         raise AgeclsError(f'{both[0]} is set to {fixed[both[0]]}, and varied as well; leave one of them out')
+    how = dict(folds=args.folds, protocol=args.protocol, seed=args.seed, weights=args.weights, num_workers=args.workers,
+               device=args.device, compile=args.compile, deterministic=args.deterministic,
+               checkpoints=not args.no_checkpoints, wait=args.wait, log=args.log, jobs=args.jobs, engine=engine,
+               precision=args.precision, minutes=args.minutes, command=args.command)
+    def check(data):
+        from agecls_fastai.results.study import check_study
+        check_study(data.items, args.data, args.out, recipes, vary, args.baseline, **how)
     items = {}
     for source in vary.get('source', [args.source]):
         args.source = source
-        data = read_limited(args)
+        data = read_limited(args, check)
         items[source] = data.items
     from agecls_fastai.core.progress import Progress
     from agecls_fastai.results.study import grid, study
     grid(recipes, vary)  # a mistake in it is told before anything is made
     with redirect_stdout(sys.stderr):
         found = study(items if 'source' in vary else data.items, args.data, args.out, recipes, vary, args.baseline,
-                      not args.no_pack, Progress(), folds=args.folds, protocol=args.protocol, seed=args.seed,
-                      weights=args.weights, data=data.words, benchmark=data.benchmark, num_workers=args.workers,
-                      device=args.device, compile=args.compile, deterministic=args.deterministic,
-                      checkpoints=not args.no_checkpoints, wait=args.wait, log=args.log, jobs=args.jobs,
-                      engine=engine, precision=args.precision, minutes=args.minutes, command=args.command)
+                      not args.no_pack, Progress(), data=data.words, benchmark=data.benchmark, **how)
     print_result(found, args.json)
     if not args.json: print(f'\nThe runs are in {args.out}')
 

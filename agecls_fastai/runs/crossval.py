@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from fastcore.basics import IN_NOTEBOOK
 
 from ..core.errors import AgeclsError, check_flags, check_one_of, some, whole
@@ -140,8 +141,22 @@ def start_of(recipe):
     return dict(arch=recipe.arch, pretrained=recipe.pretrained, size=recipe.size, start_size=start_size)
 
 
-def _check_start(folder, recipe, weights, engine, team, overwrite):
-    "Can a new run start? Asked before all pictures are read, and before an old run is deleted"
+def check_machine(
+    precision: str = 'auto',
+    device=None,  # fastai's default device if None
+    engine: RayEngine | None = None,
+) -> tuple[torch.device, str]:  # the device here, and the kind of device that the folds are trained on
+    "An `AgeclsError` for a device or a precision that is not there"
+    device = run_device(device)
+    # a cluster's tasks get the device that they ask for, whatever is here
+    trains_on = ('cuda' if engine.gpus else 'cpu') if engine else device.type
+    check_precision(precision, trains_on)
+    return device, trains_on
+
+
+def check_new(folder, recipe, weights=None, engine=None, overwrite=False, team=None):
+    "An `AgeclsError` if a new run cannot start; asked before all pictures are read and an old run is deleted"
+    folder.check_place()
     if folder.file.is_file() and not overwrite: return
     if engine: return engine.check()                                     # the weights are for its machines to find
     if not team or team.first: check_start(weights=weights, **start_of(recipe))
@@ -203,15 +218,12 @@ def cross_validate(
         device, num_workers = team.device, team.workers(num_workers)
         if not team.first: progress, log = False, None
     how = How(keep_models, num_workers, device, compile, deterministic, checkpoints, wait, log)
-    device = run_device(device)
-    # a cluster's tasks get the device that they ask for, whatever is here
-    trains_on = ('cuda' if engine.gpus else 'cpu') if engine else device.type
-    check_precision(precision, trains_on)
+    device, trains_on = check_machine(precision, device, engine)
     show, told = _shown(progress)
     say = show.line if show else print
     folder.check_place()
     check_held(out, items, recipe, protocol, seed, weights, skip_bad_images, minutes, overwrite, pack)
-    _check_start(folder, recipe, weights, engine, team, overwrite)
+    check_new(folder, recipe, weights, engine, overwrite, team)
     plan = replace(make_plan(items, path, recipe, protocol, seed, weights, skip_bad_images, data, benchmark, pack,
                              show), command=command)
     if overwrite and (not team or team.first): folder.clear()
