@@ -443,6 +443,18 @@ def _(d): return [*(w for w in pictures(d, lambda file: None) if w not in ('--si
 def _(d): return [*pictures(d, lambda file: None), '--set', 'size=64']
 
 
+@case(OPTIONS, '`--size 32` with the 2015 network', 'size must be 35 or more for this network, not 32')
+def _(d): return [32 if word == 40 else word for word in pictures(d, lambda file: None)]
+
+
+@case(OPTIONS, '`--size 16`, below what a network of timm can take',
+      'convnext_atto cannot be built for pictures of 16 pixels, try another size: …')
+def _(d):
+    words = ['finetune_lite0' if w == 'levi_hassner_onecycle' else 16 if w == 40 else w
+             for w in pictures(d, lambda file: None)]
+    return [*words, '--set', 'arch=convnext_atto', '--no-pretrained']
+
+
 @case(OPTIONS, '`--set colour=1`', 'a recipe has no colour; it has name, arch, …')
 def _(d): return [*pictures(d, lambda file: None), '--set', 'colour=1']
 
