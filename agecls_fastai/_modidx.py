@@ -233,6 +233,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'agecls_fastai/core/errors.py'),
                                            'agecls_fastai.core.errors.check_one_of': ( 'core/errors.html#check_one_of',
                                                                                        'agecls_fastai/core/errors.py'),
+                                           'agecls_fastai.core.errors.check_words': ( 'core/errors.html#check_words',
+                                                                                      'agecls_fastai/core/errors.py'),
                                            'agecls_fastai.core.errors.first_line': ( 'core/errors.html#first_line',
                                                                                      'agecls_fastai/core/errors.py'),
                                            'agecls_fastai.core.errors.last_line': ( 'core/errors.html#last_line',

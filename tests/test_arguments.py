@@ -10,7 +10,10 @@ from agecls_fastai.data.synthetic import draw_adience
 from agecls_fastai.loading.loaders import age_dls
 from agecls_fastai.loading.pack import build_pack, open_pack
 from agecls_fastai.predict.export import export_model
+from agecls_fastai.results.report import report
 from agecls_fastai.runs.crossval import cross_validate
+from agecls_fastai.runs.ensemble import ensemble
+from agecls_fastai.runs.evaluate import evaluate
 from agecls_fastai.training.losses import get_loss
 
 
@@ -38,6 +41,18 @@ LISTS = {'source': lambda path, items: read_adience(path, source=['aligned']),
 @pytest.mark.parametrize('name', LISTS)
 def test_a_list_for_a_word(name, drawn, items):
     with pytest.raises(AgeclsError, match=r"must be one of .*, not \[|unknown \w+ .?\["): LISTS[name](drawn, items)
+
+
+WORDS = {'data': lambda path, items: cross_validate(items, path, 'levi_hassner', data=5),
+         'command': lambda path, items: cross_validate(items, path, 'levi_hassner', command=['agecls', 'cv']),
+         'data of evaluate': lambda path, items: evaluate(path, items, path, data=None),
+         'name': lambda path, items: ensemble([path, path], path / 'run', name=5),
+         'title': lambda path, items: report([path], path / 'report.html', title=5)}
+
+
+@pytest.mark.parametrize('name', WORDS)
+def test_no_words(name, drawn, items):
+    with pytest.raises(AgeclsError, match=f'{name.split()[0]} must be words, not '): WORDS[name](drawn, items)
 
 
 def test_numbers_of_numpy(tmp_path):

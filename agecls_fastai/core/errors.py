@@ -82,6 +82,12 @@ def check_flags(**values):
         if not isinstance(x, bool): raise AgeclsError(f'{name} must be True or False, not {x!r}')
 
 
+def check_words(**values):
+    "An `AgeclsError` for an argument that is no text"
+    for name, x in values.items():
+        if not isinstance(x, str): raise AgeclsError(f'{name} must be words, not {x!r}')
+
+
 def check_one_of(
     name: str,  # of the argument, for the message
     x,

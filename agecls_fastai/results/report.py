@@ -17,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from .. import __version__
-from ..core.errors import AgeclsError, check_flags, near, some
+from ..core.errors import AgeclsError, check_flags, check_words, near, some
 from ..core.files import write_atomic
 from ..data.ages import are_years, is_age_group
 from ..data.datasets import DRAWN
@@ -306,6 +306,7 @@ def report(
     if out.is_dir(): raise AgeclsError(f'{out} cannot be written: it is a folder')
     if not out.parent.is_dir(): raise AgeclsError(f'{out} cannot be written: there is no folder {out.parent}')
     if faces is not None: check_flags(faces=faces)
+    if title is not None: check_words(title=title)
     if faces and path is None: raise AgeclsError('faces needs path, the data folder with the pictures')
     if path is not None: check_data_folder(path)
     if figures is not None and Path(figures).exists() and not Path(figures).is_dir():

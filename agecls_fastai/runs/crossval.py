@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from fastcore.basics import IN_NOTEBOOK
 
-from ..core.errors import AgeclsError, check_flags, check_one_of, some, whole
+from ..core.errors import AgeclsError, check_flags, check_one_of, check_words, some, whole
 from ..core.progress import Progress
 from ..data.folds import PROTOCOLS
 from ..data.items import check_items, items_digest
@@ -126,7 +126,7 @@ def check_call(
     if engine and precision == 'measure':
         raise AgeclsError("--precision measure (precision='measure') does not go with a cluster: it is measured on "
                           'this machine, and the folds are trained on others')
-    if not isinstance(data, str): raise AgeclsError(f"data must be words, as in 'drawn faces', not {data!r}")
+    check_words(data=data)
     recipe.loss_func(items['label'].cat.categories)                      # an error here if it cannot be built
     return recipe, folds
 
@@ -206,6 +206,7 @@ def cross_validate(
     "Cross-validate a recipe; the same call again resumes. An `AgeclsError` if `out` holds another run"
     items, folder, seed = check_items(items), RunFolder(out), whole('seed', seed)
     check_flags(overwrite=overwrite, keep_models=keep_models, skip_bad_images=skip_bad_images, final=final)
+    check_words(command=command)
     class_ages(items['label'].cat.categories)                            # warns of a class that is no age
     recipe, folds = check_call(items, recipe, folds, protocol, weights, jobs, engine, log, minutes, precision, data,
                                **changes)

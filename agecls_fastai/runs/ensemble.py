@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.errors import AgeclsError, some
+from ..core.errors import AgeclsError, check_words, some
 from .fold import prediction_table
 from .folder import open_run, write_fold
 from .format import MUST_SHARE, Run, finished_fold, load_run, open_runs
@@ -28,6 +28,7 @@ def ensemble(
     command: str = '',  # as typed in a shell, for run.json and the report
 ) -> Run:
     "A run whose probabilities are the means of those of several runs; it answers with the most probable class"
+    check_words(name=name, command=command)
     runs, out = open_runs(runs), Path(out)
     if len(runs) < 2: raise AgeclsError(f'an ensemble needs two runs or more, not {len(runs)}')
     if out.resolve() in {run.path.resolve() for run in runs}: raise AgeclsError(f'{out} is one of the runs')

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..core.errors import AgeclsError, DataWarning, some
+from ..core.errors import AgeclsError, DataWarning, check_flags, check_words, some
 from ..core.progress import Progress
 from ..data.images import check_images, image_keys, images_digest
 from ..data.items import check_items, composition, items_digest
@@ -117,6 +117,8 @@ def evaluate(
     command: str = '',  # as typed in a shell, for run.json and the report
 ) -> Run:
     "Score a trained run, or one trained network, on other data"
+    check_words(data=data, command=command)
+    check_flags(skip_bad_images=skip_bad_images)
     items, bundles, path = check_items(items), find_bundles(model), Path(path)
     device, labels = check_evaluation(bundles, items, out, device), bundles[0].labels
     # before the pictures are read; with `skip_bad_images` the items are known only afterwards
