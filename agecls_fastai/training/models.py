@@ -323,7 +323,8 @@ def check_start(
         arch = resolve_arch(arch)
         state = None if weights is None else load_weights(weights)
         if state is None and pretrained: fetch_weights(arch)
-        body = create_body(arch(weights=None)) if _is_cut(arch) else _build_body(arch, size, False)
+        if _is_cut(arch): body = create_body(arch(weights=None), cut=model_meta.get(arch, {}).get('cut'))
+        else: body = _build_body(arch, size, False)
         if state is not None: (load_cut_body if _is_cut(arch) else load_body)(body, state, arch, weights)
         if start_size is not None: check_growing(body)
         for pixels in (size, start_size or size):
