@@ -1492,6 +1492,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'agecls_fastai/results/study.py'),
                                              'agecls_fastai.results.study.Study.to_dict': ( 'results/study.html#study.to_dict',
                                                                                             'agecls_fastai/results/study.py'),
+                                             'agecls_fastai.results.study._check_place': ( 'results/study.html#_check_place',
+                                                                                           'agecls_fastai/results/study.py'),
                                              'agecls_fastai.results.study._compared': ( 'results/study.html#_compared',
                                                                                         'agecls_fastai/results/study.py'),
                                              'agecls_fastai.results.study.check_study': ( 'results/study.html#check_study',

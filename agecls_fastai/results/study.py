@@ -24,6 +24,7 @@ from ..loading.pack import build_pack
 from ..recipes import Recipe, change_recipe, get_recipe, named_recipe, resize_for
 from .compare import compare, power_words
 from ..runs.crossval import check_call, check_held, check_machine, cross_validate, start_of
+from ..runs.folder import RunFolder
 from ..runs.format import folder_name, is_study, open_runs
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
 from ..scores.statistics import score_text
@@ -202,6 +203,18 @@ class Study:
         return '\n'.join(told)
 
 
+def _check_place(out):
+    "An `AgeclsError` if the path is neither free, nor a study's folder, nor what a killed call has left"
+    if is_study(out) or not out.exists(): return
+    def ours(p):
+        if p.name == 'packs' or p.name.startswith('.'): return True
+        try: RunFolder(p).check_place()
+        except AgeclsError: return False
+        return p.is_dir()
+    if not out.is_dir() or not all(map(ours, out.iterdir())):
+        raise AgeclsError(f'{out} exists and is no study folder; give another name')
+
+
 def check_study(
     items,  # the items table, or {source: items table}
     path,  # the data folder
@@ -214,6 +227,7 @@ def check_study(
     "An `AgeclsError` if a run of the grid cannot start, as far as this is known before pictures are read"
     path, out, vary = Path(path), Path(out), dict(vary or {})
     if out.resolve() == path.resolve(): raise AgeclsError(f'{out} holds the data; give another folder for the study')
+    _check_place(out)
     sources = items if isinstance(items, dict) else {None: items}
     if 'source' in vary and (missing := [s for s in vary['source'] if s not in sources]):
         raise AgeclsError(f'there are no items for source {some(missing)}; there are {some(list(sources), 9)}')
