@@ -23,13 +23,14 @@ from ..data.synthetic import best_reachable
 from ..loading.pack import build_pack
 from ..recipes import Recipe, change_recipe, get_recipe, named_recipe, resize_for
 from .compare import compare, power_words
-from ..runs.crossval import check_call, check_held, check_machine, cross_validate, start_of
+from ..runs.crossval import check_call, check_held, check_machine, cross_validate
 from ..runs.folder import RunFolder
 from ..runs.format import folder_name, is_study, open_runs
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
 from ..scores.statistics import score_text
 from ..scores.tables import ResultTable
 
+from ..training.callbacks import start_of
 from ..training.models import check_start
 
 # %% ../../nbs/results/03_study.ipynb #22a61b86

@@ -36,7 +36,7 @@ from .plan import How, make_plan
 from .settle import measuring, settle
 from ..training.distributed import processes
 from ..training.logs import check_log
-from ..training.callbacks import grown_size
+from ..training.callbacks import start_of
 from ..training.models import check_start
 from ..training.weights import start_digest
 from ..training.loop import check_precision, run_device
@@ -133,12 +133,6 @@ def check_call(
 
 def _check_weights(weights):
     if weights is not None and not Path(weights).is_file(): raise AgeclsError(f'there is no file of weights {weights}')
-
-
-def start_of(recipe):
-    "What `check_start` asks of a recipe, but for the weights"
-    start_size = grown_size(recipe.start_size, recipe.size, 0, 1) if recipe.start_size else None
-    return dict(arch=recipe.arch, pretrained=recipe.pretrained, size=recipe.size, start_size=start_size)
 
 
 def check_machine(

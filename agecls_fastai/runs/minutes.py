@@ -24,8 +24,9 @@ from ..core.files import read_json
 from ..loading.augment import view_preds
 from ..recipes import VIEWS, Recipe, change_recipe
 from .processes import side_by_side
-from ..training.callbacks import grown_size
+from ..training.callbacks import grown_size, start_of
 from ..training.fit import training_callbacks
+from ..training.models import check_start
 
 # %% ../../nbs/runs/05_minutes.ipynb #c598ab1b
 @dataclass(frozen=True)
@@ -72,6 +73,13 @@ def fold_seconds(
 LEAST, MOST = 3, 4  # epochs; times the number of the recipe itself
 
 # %% ../../nbs/runs/05_minutes.ipynb #7aeec61
+def _takes(recipe):
+    "Is there room in the network for pictures of this size?"
+    try: check_start(**start_of(replace(recipe, pretrained=False)))
+    except AgeclsError: return False
+    return True
+
+
 def recipe_for_minutes(
     recipe: Recipe,  # to fit into the time
     minutes: float,  # for a fold
@@ -84,6 +92,7 @@ def recipe_for_minutes(
     def seconds(tried, speed): return max(fold_seconds(tried, speed, *part) for part in parts)
     least = max(16, math.ceil(recipe.size / 2))
     sizes = [recipe.size] + [n for n in range((recipe.size - 1) // 16 * 16, least - 1, -16)] * (not keep_size)
+    while len(sizes) > 1 and not _takes(change_recipe(recipe, dict(size=sizes[-1]))): sizes.pop()
     speed = before = None
     for size in sizes:
         tried = change_recipe(recipe, dict(size=size, epochs=LEAST))

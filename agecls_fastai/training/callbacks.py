@@ -76,6 +76,12 @@ def grown_size(
     grown = min(1, epoch / max(1e-9, until * n_epoch)) if n_epoch > 1 else 0
     return min(full, int(-(-(start + grown * (full - start)) // 16) * 16))
 
+
+def start_of(recipe):
+    "What `check_start` asks of a recipe, but for the weights"
+    start_size = grown_size(recipe.start_size, recipe.size, 0, 1) if recipe.start_size else None
+    return dict(arch=recipe.arch, pretrained=recipe.pretrained, size=recipe.size, start_size=start_size)
+
 # %% ../../nbs/training/08_callbacks.ipynb #5f31281
 class GrowSize(Callback):
     "Train on pictures that grow from `start` pixels to their full size; only with `augment='affine'`"
