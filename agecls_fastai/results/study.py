@@ -29,7 +29,6 @@ from ..runs.format import folder_name, is_study, open_runs
 from ..scores.statistics import METRICS, N_RESAMPLES, json_records, main_metrics, metric_words, p_words
 from ..scores.statistics import score_text
 from ..scores.tables import ResultTable
-
 from ..training.callbacks import start_of
 from ..training.models import check_start
 

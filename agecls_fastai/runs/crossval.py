@@ -148,8 +148,15 @@ def check_machine(
     return device, trains_on
 
 
-def check_new(folder, recipe, weights=None, engine=None, overwrite=False, team=None):
-    "An `AgeclsError` if a new run cannot start; asked before all pictures are read and an old run is deleted"
+def check_new(
+    folder: RunFolder,
+    recipe: Recipe,
+    weights=None,
+    engine: RayEngine | None = None,
+    overwrite: bool = False,
+    team=None,  # what `processes` gives
+):
+    "An `AgeclsError` if a new run cannot start there, before all pictures are read and an old run is deleted"
     folder.check_place()
     if folder.file.is_file() and not overwrite: return
     if engine: return engine.check()                                     # the weights are for its machines to find
