@@ -157,6 +157,15 @@ def test_the_exported_model_gives_the_same_answers(run, exported, faces, capsys)
     assert status == 0 and by_onnx == by_torch
 
 
+def test_what_an_exporter_prints(drawn, tmp_path, capfd):
+    "PyTorch's older one fails with CORAL's probabilities, and says so past Python: nobody should see it"
+    recipe = ['--recipe', 'levi_hassner_onecycle', '--size', 40, '--bs', 16, '--epochs', 1, '--set', 'loss=coral']
+    words = ['cv', drawn, *recipe, '--folds', 0, '--keep-models', '--out', tmp_path / 'run', '--json']
+    assert main([str(word) for word in words]) == 0
+    assert json.loads(capfd.readouterr().out)['folds'] == [0]
+    assert (tmp_path / 'run/fold_0/model/model.onnx').is_file()
+
+
 def test_int8_says_what_it_costs(run, drawn, capsys, tmp_path, faces):
     capsys.readouterr()
     assert main(['export', str(run / 'fold_0'), str(tmp_path / 'm.onnx'), '--int8', str(drawn), '--json']) == 0

@@ -136,6 +136,7 @@ def age_dls(
         if not isinstance(pack, Pack): pack = open_pack(pack)
         pack.check(items, path)
     if num_workers is None: num_workers = min(16, os.cpu_count() or 1) if device.type == 'cuda' else 0
+    num_workers = whole('num_workers', num_workers, 0)
     stats = imagenet_stats if normalize == 'imagenet' else normalize if pair else None
     if normalize == 'train_mean':
         opener = open_image if pack is None else PackedImage(pack, path, open_image)

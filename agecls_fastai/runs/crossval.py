@@ -104,6 +104,7 @@ def check_call(
     minutes: float | None = None,
     precision: str = 'auto',
     data: str = '',
+    num_workers: int | None = None,
     **others,  # fields of the recipe; other arguments of `cross_validate`
 ) -> tuple[Recipe, list[int]]:  # the recipe that is trained, and the folds
     "An `AgeclsError` for arguments of `cross_validate` that are wrong on any machine, before pictures are read"
@@ -112,6 +113,9 @@ def check_call(
     folds = _chosen_folds(items, folds, protocol)
     _check_weights(weights)
     whole('jobs', jobs, 1)
+    if num_workers is not None: whole('num_workers', num_workers, 0)
+    # those that are True or False
+    check_flags(**{name: x for name, x in others.items() if name in known and isinstance(known[name].default, bool)})
     if not (engine is None or hasattr(engine, 'check')):
         raise AgeclsError(f'engine must be a RayEngine, as in RayEngine(), not {engine!r}')
     if engine and jobs > 1: raise AgeclsError('jobs is for this machine; on a cluster it is cpus and gpus that count')
@@ -200,17 +204,18 @@ def cross_validate(
     distributed: bool | None = None,  # train each network by several processes: see `processes`
     precision: str = 'auto',  # 'auto', 'measure', 'float32', 'bfloat16' or 'float16'; the run keeps it
     minutes: float | None = None,  # for a fold: as many epochs as fit on this machine, see `recipe_for_minutes`
-    overwrite: bool = False,  # replace the run in `out`, once all arguments are checked
+    overwrite: bool = False,  # replace the run in `out`; it stays if the new one cannot start
     command: str = '',  # the shell command, for run.json and the report
     **changes,  # fields of the recipe, such as epochs=1: see `change_recipe`
 ) -> Run:
     "Cross-validate a recipe; the same call again resumes. An `AgeclsError` if `out` holds another run"
     items, folder, seed = check_items(items), RunFolder(out), whole('seed', seed)
-    check_flags(overwrite=overwrite, keep_models=keep_models, skip_bad_images=skip_bad_images, final=final)
+    flags = dict(overwrite=overwrite, keep_models=keep_models, skip_bad_images=skip_bad_images, final=final, wait=wait,
+                 benchmark=benchmark, compile=compile, deterministic=deterministic, checkpoints=checkpoints)
     check_words(command=command)
     class_ages(items['label'].cat.categories)                            # warns of a class that is no age
     recipe, folds = check_call(items, recipe, folds, protocol, weights, jobs, engine, log, minutes, precision, data,
-                               **changes)
+                               num_workers, **flags, **changes)
     team = processes(distributed, device)
     if team:
         if minutes is not None:
@@ -228,31 +233,32 @@ def cross_validate(
     check_new(folder, recipe, weights, engine, overwrite, team)
     plan = replace(make_plan(items, path, recipe, protocol, seed, weights, skip_bad_images, data, benchmark, pack,
                              show), command=command)
-    if overwrite and (not team or team.first): folder.clear()
-    began, size = False, team.size if team else 1
-    if team and not team.first:
-        plan = replace(plan, precision=team.hear())
-        environment = how.environment(plan, device, size)
-    else:
-        measures = (minutes is not None or precision == 'measure') and not folder.begun()
-        with measuring(folder) if measures else nullcontext():
-            plan = settle(plan, how, folder, device, folds[0], precision, minutes, jobs, trains_on, say)
+    with folder.replaced(overwrite and (not team or team.first)):
+        began, size = False, team.size if team else 1
+        if team and not team.first:
+            plan = replace(plan, precision=team.hear())
             environment = how.environment(plan, device, size)
-            if measures: began = open_run(folder.path, plan.info(environment))
-        if team: team.tell(plan.precision)
-    say(plan.headline(environment))
-    at_once = engine or jobs > 1 and plan.recipe.schedule != 'probe'     # a probe has its features to share
-    todo = [k for k in folds if not finished_fold(folder.fold(k))] if at_once else []
-    if engine and todo:
-        # GPUs elsewhere settle their own precision
-        elsewhere = trains_on != device.type and not folder.begun_in(trains_on)
-        workers = max(1, int(engine.cpus)) if num_workers is None and engine.gpus else num_workers
-        on_cluster(engine, replace(plan, precision=precision) if elsewhere else plan,
-                   replace(how, num_workers=workers), folder.path, todo, plan.info(environment), show, told)
-    elif len(todo) > 1:
-        shared = max(1, min(16, os.cpu_count() or 1) // jobs)
-        workers = shared if num_workers is None and device.type == 'cuda' else num_workers
-        in_jobs(plan, replace(how, num_workers=workers), folder.path, todo, plan.info(environment), jobs, told, began)
-    else: todo = []
-    do_folds(plan, how, folder.path, [k for k in folds if k not in todo], show, began, final, team, environment)
+        else:
+            measures = (minutes is not None or precision == 'measure') and not folder.begun()
+            with measuring(folder) if measures else nullcontext():
+                plan = settle(plan, how, folder, device, folds[0], precision, minutes, jobs, trains_on, say)
+                environment = how.environment(plan, device, size)
+                if measures: began = open_run(folder.path, plan.info(environment))
+            if team: team.tell(plan.precision)
+        say(plan.headline(environment))
+        at_once = engine or jobs > 1 and plan.recipe.schedule != 'probe'     # a probe has its features to share
+        todo = [k for k in folds if not finished_fold(folder.fold(k))] if at_once else []
+        if engine and todo:
+            # GPUs elsewhere settle their own precision
+            elsewhere = trains_on != device.type and not folder.begun_in(trains_on)
+            workers = max(1, int(engine.cpus)) if num_workers is None and engine.gpus else num_workers
+            on_cluster(engine, replace(plan, precision=precision) if elsewhere else plan,
+                       replace(how, num_workers=workers), folder.path, todo, plan.info(environment), show, told)
+        elif len(todo) > 1:
+            shared = max(1, min(16, os.cpu_count() or 1) // jobs)
+            workers = shared if num_workers is None and device.type == 'cuda' else num_workers
+            in_jobs(plan, replace(how, num_workers=workers), folder.path, todo, plan.info(environment), jobs, told,
+                    began)
+        else: todo = []
+        do_folds(plan, how, folder.path, [k for k in folds if k not in todo], show, began, final, team, environment)
     return load_run(folder.path)

@@ -29,6 +29,7 @@ def ensemble(
 ) -> Run:
     "A run whose probabilities are the means of those of several runs; it answers with the most probable class"
     check_words(name=name, command=command)
+    if not name.strip() or not name.isprintable(): raise AgeclsError(f'name must be a name, not {name!r}')
     runs, out = open_runs(runs), Path(out)
     if len(runs) < 2: raise AgeclsError(f'an ensemble needs two runs or more, not {len(runs)}')
     if out.resolve() in {run.path.resolve() for run in runs}: raise AgeclsError(f'{out} is one of the runs')
@@ -44,9 +45,9 @@ def ensemble(
     recipe = dict(first.info['recipe']) | dict(name=name, about=about)
     info = {k: v for k, v in first.info.items() if k not in ('weights_sha256', 'pack', 'versions', 'command')} | dict(
         recipe=recipe, **(dict(command=command) if command else {}),
-        seed=[run.info.get('seed') for run in runs], members=[run.info['recipe'] for run in runs],
+        seed=[seed for run in runs for seed in _seeds(run)], members=[run.info['recipe'] for run in runs],
         model_sha256=[[run.done[k]['predictions_sha256'] for k in run.folds] for run in runs])
-    has_valid = all(run.has_validation for run in runs) and len({run.info.get('seed') for run in runs}) == 1
+    has_valid = all(run.has_validation for run in runs) and len(set().union(*map(_seeds, runs))) == 1
     tables = {'test': [run.predictions for run in runs]}
     if has_valid: tables['valid'] = [run.valid_predictions() for run in runs]
     open_run(out, info)
@@ -63,6 +64,12 @@ def ensemble(
         write_fold(out / f'fold_{k}', made['test'], pd.DataFrame(columns=['epoch']), labels, made.get('valid'), fold=k,
                    seconds=sum(run.done[k].get('seconds', 0) for run in runs), **ages)
     return load_run(out)
+
+
+def _seeds(run):
+    "That of a run, or those of an ensemble's members"
+    seeds = run.info.get('seed')
+    return seeds if isinstance(seeds, list) else [seeds]
 
 
 def _mean_of(tables, labels):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..core.errors import AgeclsError, DataWarning, check_flags, check_words, some
+from ..core.errors import AgeclsError, DataWarning, check_flags, check_words, some, whole
 from ..core.progress import Progress
 from ..data.images import check_images, image_keys, images_digest
 from ..data.items import check_items, composition, items_digest
@@ -95,6 +95,10 @@ def check_evaluation(
     device=None,  # fastai's default device if None
 ) -> torch.device:
     "An `AgeclsError` if the networks cannot answer for this data; no picture is read"
+    if not bundles: raise AgeclsError('there is no model')
+    known = [bundle.info['weights_sha256'] for bundle in bundles]
+    if twice := [bundle.path for bundle, weights in zip(bundles, known) if known.count(weights) > 1]:
+        raise AgeclsError(f'the same network is given twice: {some(twice, 2)}')
     labels, device = [str(x) for x in check_items(items)['label'].cat.categories], run_device(device)
     if bundles[0].labels != labels:
         raise AgeclsError(f'the model has the classes {some(bundles[0].labels, 20)}; the data has {some(labels, 20)}')
@@ -119,6 +123,7 @@ def evaluate(
     "Score a trained run, or one trained network, on other data"
     check_words(data=data, command=command)
     check_flags(skip_bad_images=skip_bad_images)
+    num_workers = whole('num_workers', num_workers, 0)
     items, bundles, path = check_items(items), find_bundles(model), Path(path)
     device, labels = check_evaluation(bundles, items, out, device), bundles[0].labels
     # before the pictures are read; with `skip_bad_images` the items are known only afterwards

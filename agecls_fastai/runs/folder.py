@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -125,7 +125,7 @@ def open_run(
     return False
 
 # %% ../../nbs/runs/02_folder.ipynb #9082f083
-_OWN_FILES = re.compile(r'\.run\.json\.part|\.?\.(run|final|fold_\d+)\.lock(\.json(\.part)?)?')
+_OWN_FILES = re.compile(r'\.replaced|\.run\.json\.part|\.?\.(run|final|fold_\d+)\.lock(\.json(\.part)?)?')
 
 
 def _smaller_batches(info):
@@ -176,14 +176,47 @@ class RunFolder:
         return locked(self.path / f'.{"final" if k is None else f"fold_{k}"}.lock', f'{fold_name(k)} of {self.path}',
                       *args)
 
-    def clear(self):
-        "Remove the run, and nothing else in the folder; an `AgeclsError` if a process works at it"
-        if not self.file.is_file(): return
-        with ExitStack() as locks:
-            folds = [None, *fold_folders(self.path)]
-            for k in folds: locks.enter_context(self.fold_lock(k))
-            for part in (*map(self.fold, folds), self.path / 'logs'): shutil.rmtree(part, ignore_errors=True)
-            self.file.unlink()                                           # last: until then it is a run with fewer folds
+    def _parts(self):
+        "What a run consists of; `run.json` last: until it is gone, this is a run with fewer folds"
+        return [*map(self.fold, (None, *fold_folders(self.path))), self.path / 'logs', self.file]
+
+    def _has_saved(self): return any(next(self.path.glob(f'*/{name}'), None) for name in ('done.json', 'checkpoint.pt'))
+
+    def _put_back(self, aside):
+        "Bring back a run that was put aside, instead of what is there now"
+        if (aside / 'run.json').is_file():                               # else it was not yet put aside as a whole
+            for part in self._parts():
+                if part.is_dir(): shutil.rmtree(part)
+                else: part.unlink(missing_ok=True)
+        for part in sorted(aside.iterdir(), key=lambda p: p.name == 'run.json'): part.rename(self.path / part.name)
+
+    @contextmanager
+    def replaced(
+        self,
+        wanted: bool = True,  # False: nothing is replaced
+    ):
+        """Put the run aside, and nothing else in the folder, while a new one is made there.
+
+        It comes back if the new one ends with an error and has saved nothing yet, and after the process was killed,
+        with the next call. An `AgeclsError` if another process works at it."""
+        aside = self.path / '.replaced'
+        if wanted and self.path.is_dir():
+            with ExitStack() as locks:
+                for k in (None, *fold_folders(self.path)): locks.enter_context(self.fold_lock(k))
+                if aside.is_dir():
+                    whole = self.file.is_file() and (aside / 'run.json').is_file()
+                    if not (whole and self._has_saved()): self._put_back(aside)
+                    shutil.rmtree(aside)
+                aside.mkdir()
+                for part in self._parts():
+                    if part.exists(): part.rename(aside / part.name)
+        try: yield
+        except BaseException:
+            if wanted and aside.is_dir():
+                if not self._has_saved(): self._put_back(aside)
+                shutil.rmtree(aside)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
 
     def remove_empty(self):
         with suppress(OSError): self.path.rmdir()                        # if it is empty

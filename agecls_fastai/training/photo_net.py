@@ -6,13 +6,15 @@
 __all__ = ['PhotoNet']
 
 # %% ../../nbs/training/14a_photo_net.ipynb #b60e8daf
+import ctypes
 import io
 import json
 import logging
 import os
+import sys
 import tempfile
 import warnings
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,10 +107,29 @@ TOLERANCE = 1e-4
 
 
 @contextmanager
+def _no_output():
+    "Drop what is written to standard output, also by what is not Python"
+    try: kept = os.dup(1)
+    except OSError: kept = None                                          # it is closed
+    def flush():
+        with suppress(Exception): ctypes.CDLL(None).fflush(None)         # no such library on some systems
+    flush()
+    try:
+        if kept is not None:
+            with open(os.devnull, 'w') as nowhere: os.dup2(nowhere.fileno(), 1)
+        with redirect_stdout(io.StringIO()): yield
+    finally:
+        flush()
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+@contextmanager
 def quiet_export():
     "Silence the exporters; when the older one fails, it does not print through Python"
-    getattr(torch._C, '_jit_set_onnx_log_enabled', bool)(False)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    sys.stdout.flush()
+    with warnings.catch_warnings(), _no_output():
         warnings.simplefilter('ignore')
         before, _ = logging.root.manager.disable, logging.disable(logging.WARNING)
         try: yield
