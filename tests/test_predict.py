@@ -144,9 +144,11 @@ def test_every_kind_of_picture(run, faces, capsys, tmp_path):
     (['RUN', '--csv', 'nowhere/a.csv'], 'there is no folder nowhere'),
     (['ONNX', '--views', 'ten'], 'an exported model has its views inside'),
     (['RUN', '--also', 'none'], "there is no model 'none'"),
-    (['RUN', '--also', 'ONNX', '--also', 'RUN'], '--also must name another model; ')])
+    (['RUN', '--also', 'ONNX', '--also', 'RUN'], '--also must name another model; '),
+    (['RUN', '--also', 'ONNX'], 'the same network is given twice'),
+    (['RUN', '--also', 'RUN/fold_0'], 'the same network is given twice')])
 def test_mistakes(run, exported, faces, capsys, argv, why):
-    argv = [{'RUN': run, 'ONNX': exported}.get(a, a) for a in argv]
+    argv = [{'RUN': run, 'ONNX': exported, 'RUN/fold_0': run / 'fold_0'}.get(a, a) for a in argv]
     status, out, err = answers(capsys, argv[0], faces[0], *argv[1:])
     assert status == 2 and not out and len(err) == 1 and why in err[0]
 

@@ -39,7 +39,7 @@ class Answerer:
     checks: dict | None = None  # the challenge ages that the network can promise, see `bundle_checks`
     temperature: float = 1.0  # that the probabilities have been divided by, in their logarithms
     faces: dict | None = None  # where the faces of the training pictures are, from `measure_faces`; None: not known
-    info: dict = field(default_factory=dict, repr=False)  # an ONNX file's metadata
+    info: dict = field(default_factory=dict, repr=False)  # an ONNX file's metadata; of others `weights_sha256`
 
     @property
     def where(self) -> tuple | None:
@@ -83,6 +83,9 @@ def combine(
 ) -> tuple[list[str], list | None, float | None]:  # labels, ages, threshold
     "The common labels, ages and threshold of several networks; the largest threshold gives the widest sets"
     if not answerers: raise AgeclsError('there is no model')
+    known = [a.info.get('weights_sha256') for a in answerers]
+    if twice := [a.name for a, weights in zip(answerers, known) if weights and known.count(weights) > 1]:
+        raise AgeclsError(f'the same network is given twice: {some(twice, 2)}')
     labels = answerers[0].labels
     if other := [a for a in answerers if a.labels != labels]:
         raise AgeclsError(f'the models have different classes: {some(labels, 20)}; {some(other[0].labels, 20)}')

@@ -43,7 +43,8 @@ class NetAnswerer(Answerer):
         def network(x):
             with self.lock, torch.inference_mode(): return net(torch.from_numpy(x).to(device)).double().cpu().numpy()
         facts = bundle_facts(bundle, net)
-        super().__init__(network=kept.network if kept else network, name=str(bundle.path), **{
+        super().__init__(network=kept.network if kept else network, name=str(bundle.path),
+                         info=dict(weights_sha256=facts['weights_sha256']), **{
             name: facts[name] for name in ('labels', 'side', 'ages', 'thresholds', 'rule', 'checks', 'temperature',
                                            'faces')})
         self.net, self.bundle = net, bundle

@@ -225,6 +225,8 @@ def check_study(
     **kwargs,  # for `cross_validate`
 ) -> tuple[list, list, str]:  # the cells as of `grid`, the items table of each, and the baseline
     "An `AgeclsError` if a run of the grid cannot start, as far as this is known before pictures are read"
+    if not isinstance(vary, (dict, type(None))):
+        raise AgeclsError(f"vary must be a dict, as in {{'size': [128, 224]}}, not {vary!r}")
     path, out, vary = Path(path), Path(out), dict(vary or {})
     if out.resolve() == path.resolve(): raise AgeclsError(f'{out} holds the data; give another folder for the study')
     _check_place(out)
@@ -261,14 +263,19 @@ def study(
     vary: dict | None = None,  # field of a recipe, or 'source' → values
     baseline: str | None = None,  # the run that all are compared with; the first one if None
     packs: bool = True,  # decode all images once for each size, into OUT/packs
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,  # True: lines; None, False: nothing
     n_resamples: int = N_RESAMPLES,
-    **kwargs,  # for `cross_validate`: folds, protocol, seed, weights, data, device …
+    **kwargs,  # for `cross_validate`: folds, protocol, seed, weights, data, device …; fields of all recipes
 ) -> Study:
     "Cross-validate a grid of recipes, and compare all with one; resumes where an earlier call stopped"
     path, out = Path(path), Path(out)
     whole('n_resamples', n_resamples, 1)
     check_flags(packs=packs)
+    if 'pack' in kwargs: raise AgeclsError('a study makes packs of its own (packs=False: none), and takes no pack')
+    if progress in (True, False): progress = Progress() if progress else None
+    if fields := {name: kwargs.pop(name) for name in list(kwargs) if name in Recipe.defaults()}:
+        if both := fields.keys() & (vary or {}): raise AgeclsError(f'{min(both)} is given, and varied as well')
+        recipes = [change_recipe(get_recipe(recipe), fields) for recipe in recipes]
     cells, tables, baseline = check_study(items, path, out, recipes, vary, baseline, **kwargs)
     folders = [out / folder_name(recipe.name) for recipe, _ in cells]
     for (recipe, _), table, folder in zip(cells, tables, folders):       # before pictures are read
