@@ -90,14 +90,14 @@ def test_two_begin_at_once(drawn, items, speed, tmp_path, monkeypatch):
 
 
 def test_smaller_pictures(drawn, items, speed, tmp_path):
-    "No time for three epochs: smaller, but not out of a pack, and not below half the size"
+    "No time for three epochs: smaller, but not out of a pack, and not below what the network takes"
     minutes = seconds(items, 3 * 48**2 / 64**2 + 0.01) / 60
     run = fixed(drawn, items, tmp_path / 'run', minutes)
     assert (run.info['recipe']['epochs'], run.info['recipe']['size'], run.info['recipe']['resize']) == (3, 48, 48)
     pack = build_pack(items, drawn, tmp_path / 'pack', 64)
     with pytest.raises(AgeclsError, match='3 epochs at 64 pixels, the size of the pack'):
         fixed(drawn, items, tmp_path / 'never', minutes, pack=pack)
-    with pytest.raises(AgeclsError, match=r'minutes must be [\d.]+ or more .* 3 epochs at 32 pixels take that long'):
+    with pytest.raises(AgeclsError, match=r'minutes must be [\d.]+ or more .* 3 epochs at 48 pixels take that long'):
         fixed(drawn, items, tmp_path / 'never', minutes / 9)
     assert not (tmp_path / 'never').exists()
 
