@@ -78,7 +78,8 @@ def add_cv(commands):
     p.add_argument('--out', required=True, metavar='RUN', help='run folder: created, or resumed if it exists')
     p.add_argument('--name', metavar='NAME', help="name of the run in tables (default: the recipe's name and what was "
                    'changed in it)')
-    p.add_argument('--overwrite', action='store_true', help='delete the run that is in RUN and start again')
+    p.add_argument('--overwrite', action='store_true', help='replace the run that is in RUN; it comes back '
+                   'if the new one ends before it has saved anything')
     p.add_argument('--keep-models', action='store_true', help='keep the trained network of each fold')
     p.add_argument('--final', action='store_true', help='also train one network on all folds, for agecls predict')
     p.add_argument('--skip-bad-images', action='store_true', help='leave out images that cannot be read')
